@@ -1,0 +1,72 @@
+"""Orthanc from Debian as a peer on loopback: for comparing figures, and for trying the clients on another server."""
+
+import json
+import pathlib
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+import requests
+
+from harness import Archive, free_port
+
+
+class Orthanc(Archive):
+    """Orthanc with DICOMweb, its files synced before it answers, as Septum's always are."""
+
+    def __init__(self, sync: bool = True):
+        self.root = pathlib.Path(tempfile.mkdtemp(prefix="septum-peer-"))
+        self.log = self.root / "server.log"
+        self.port = free_port()
+        self.sync = sync
+        self.password = secrets.token_urlsafe(18)
+        self.process = None
+        super().__init__(f"http://127.0.0.1:{self.port}", "/dicom-web", ("peer", self.password))
+
+    def start(self, timeout_seconds: float = 60) -> float:
+        plugin = next(path for path in map(pathlib.Path, (
+            "/usr/share/orthanc/plugins/libOrthancDicomWeb.so", "/usr/lib/orthanc/libOrthancDicomWeb.so",
+        )) if path.exists())
+        configuration = self.root / "orthanc.json"
+        configuration.write_text(json.dumps({
+            "Name": "peer", "StorageDirectory": str(self.root / "db"), "IndexDirectory": str(self.root / "db"),
+            "HttpPort": self.port, "RemoteAccessAllowed": False, "DicomServerEnabled": False,
+            "AuthenticationEnabled": True, "RegisteredUsers": {"peer": self.password},
+            "SyncStorageArea": self.sync, "OverwriteInstances": True, "HttpThreadsCount": 16,
+            "Plugins": [str(plugin)], "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+        }))
+        began = time.monotonic()
+        executable = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen([executable, str(configuration)], stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=log, cwd=self.root)
+        while True:
+            try:
+                if requests.get(self.origin + "/system", auth=self.auth, timeout=2).status_code == 200:
+                    return time.monotonic() - began
+            except requests.RequestException:
+                pass
+            if self.process.poll() is not None or time.monotonic() - began > timeout_seconds:
+                self.close()
+                raise RuntimeError("Orthanc did not start")
+            time.sleep(0.05)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        shutil.rmtree(self.root, ignore_errors=True)

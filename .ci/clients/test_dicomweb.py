@@ -1,0 +1,196 @@
+"""The verbs of PS3.18 as other people's software uses them: dicomweb-client, and plain HTTP where that has no verb."""
+
+import io
+import warnings
+
+import dicomweb_client
+import numpy
+import pydicom
+import pytest
+
+import corpus_files
+from harness import dataset_hash, dataset_of, multipart, outcomes, parts_of
+
+SERIES = "series/ct-ge-hispeed-28"
+
+
+@pytest.fixture(scope="module")
+def series(corpus):
+    files = [file for file in corpus_files.composite_and_other(corpus) if file.name.startswith(SERIES)]
+    assert len(files) == 28
+    return files
+
+
+@pytest.fixture(scope="module")
+def client(server, series):
+    """dicomweb-client against a server that holds one CT series."""
+    answer = server.store([file.read() for file in series])
+    assert answer.status_code == 200, (answer.status_code, answer.text[:300])
+    assert len(outcomes(answer)) == len(series)
+    return dicomweb_client.DICOMwebClient(server.url, session=server.session)
+
+
+def test_store_by_the_library(client, corpus):
+    dataset = pydicom.dcmread(corpus / "pydicom" / "CT_small.dcm")
+    answer = client.store_instances([dataset])
+    assert len(answer.ReferencedSOPSequence) == 1
+    assert not getattr(answer, "FailedSOPSequence", [])
+
+
+def test_search_studies_series_instances(client, series):
+    study, one_series = series[0].study, series[0].series
+    found = [item for item in client.search_for_studies(search_filters={"StudyInstanceUID": study})]
+    assert len(found) == 1
+    assert found[0]["00201208"]["Value"] == [28]
+    assert len(client.search_for_series(study)) == len({file.series for file in series})
+    assert len(client.search_for_instances(study, one_series)) == sum(file.series == one_series for file in series)
+    assert len(client.search_for_instances(study, limit=5, offset=3)) == 5
+
+
+@pytest.mark.parametrize("pattern", ["exact", "prefix*", "*suffix", "*infix*", "question", "lower case"])
+def test_patient_name_wildcards(client, server, corpus, pattern):
+    path = corpus / "pydicom" / "CT_small.dcm"
+    assert server.store([path.read_bytes()]).status_code in (200, 202)
+    header = corpus_files.read_header(path)
+    name = str(header.PatientName)
+    value = {"exact": name, "prefix*": name[:3] + "*", "*suffix": "*" + name[-3:], "*infix*": f"*{name[1:-1]}*",
+             "question": "?" + name[1:], "lower case": name.lower()}[pattern]
+    found = client.search_for_studies(search_filters={"PatientName": value})
+    assert header.StudyInstanceUID in [item["0020000D"]["Value"][0] for item in found]
+
+
+def test_search_by_date_range_and_uid_list(client, series):
+    date = str(corpus_files.read_header(series[0].path).StudyDate)
+    for value in (date, f"{date}-", f"-{date}", f"{date}-{date}"):
+        found = client.search_for_studies(search_filters={"StudyDate": value})
+        assert series[0].study in [item["0020000D"]["Value"][0] for item in found], value
+    for separator in (",", "\\"):
+        found = client.search_for_studies(search_filters={"StudyInstanceUID": separator.join([series[0].study, "1.2.3.4"])})
+        assert len(found) == 1
+
+
+def test_nothing_found_is_no_error(client):
+    assert client.search_for_studies(search_filters={"PatientID": "nobody-has-this-id"}) == []
+
+
+def test_metadata(client, series):
+    metadata = client.retrieve_series_metadata(series[0].study, series[0].series)
+    assert len(metadata) == sum(file.series == series[0].series for file in series)
+    by_uid = {item["00080018"]["Value"][0]: item for item in metadata}
+    for file in series[:3]:
+        header = corpus_files.read_header(file.path)
+        item = by_uid[file.instance]
+        assert item["00280010"]["Value"] == [header.Rows]
+        assert item["00200032"]["Value"] == [float(value) for value in header.ImagePositionPatient]
+        assert "Value" not in item.get("7FE00010", {})
+
+
+def test_retrieve_instance_series_study(client, series):
+    wanted = pydicom.dcmread(series[0].path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        got = client.retrieve_instance(*series[0].key)
+        assert numpy.array_equal(got.pixel_array, wanted.pixel_array)
+        assert len(client.retrieve_series(series[0].study, series[0].series)) == sum(
+            file.series == series[0].series for file in series)
+        assert len(client.retrieve_study(series[0].study)) == len(series)
+
+
+def test_frames(client, server, series):
+    frame, = client.retrieve_instance_frames(*series[0].key, frame_numbers=[1])
+    assert frame == pydicom.dcmread(series[0].path).PixelData[: len(frame)]
+    path = server.path(*series[0].key) + "/frames/"
+    assert server.request("GET", path + "2", headers={"Accept": "application/octet-stream"}).status_code in (400, 404)
+    single = server.request("GET", path + "1", headers={"Accept": "application/octet-stream"})
+    if single.status_code == 200:
+        assert parts_of(single.headers["Content-Type"], single.content)[0][1] == frame
+
+
+@pytest.mark.septum
+def test_multi_frame_frames_by_list(server, corpus):
+    for name in ("pydicom/color3d_jpeg_baseline.dcm", "pydicom/emri_small.dcm"):
+        if not (corpus / name).is_file():
+            continue
+        data = (corpus / name).read_bytes()
+        assert server.store([data]).status_code in (200, 202)
+        header = corpus_files.read_header(corpus / name)
+        path = server.path(header.StudyInstanceUID, header.SeriesInstanceUID, header.SOPInstanceUID)
+        answer = server.request("GET", path + "/frames/3,1",
+                                headers={"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=*'})
+        if answer.status_code == 406:
+            answer = server.request("GET", path + "/frames/3,1", headers={"Accept": "*/*"})
+        assert answer.status_code == 200, (name, answer.status_code, answer.text[:200])
+        assert len(parts_of(answer.headers["Content-Type"], answer.content)) == 2
+
+
+@pytest.mark.septum
+def test_conditional_and_head(server, client, series):
+    path = server.path(*series[0].key)
+    first = server.retrieve(*series[0].key)
+    assert first.headers.get("ETag")
+    again = server.request("GET", path, headers={"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*',
+                                                 "If-None-Match": first.headers["ETag"]})
+    assert again.status_code == 304
+    head = server.request("HEAD", path, headers={"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'})
+    assert head.status_code == 200 and not head.content
+
+
+@pytest.mark.septum
+def test_what_cannot_be_made_is_406(server, client, series):
+    answer = server.retrieve(*series[0].key,
+                             accept='multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.4.103')
+    assert answer.status_code == 406
+
+
+@pytest.mark.septum
+def test_problems_are_described(server, client):
+    answer = server.retrieve("1.2.3.4.5.6.7")
+    assert answer.status_code == 404
+    assert answer.headers["Content-Type"].startswith("application/problem+json")
+    assert answer.json()["status"] == 404
+
+
+@pytest.mark.septum
+def test_nobody_reads_without_a_password(server, client, series):
+    import requests
+
+    for auth in (None, ("admin@localhost", "wrong")):
+        for path in ("/studies", server.path(*series[0].key)):
+            assert requests.get(server.url + path, auth=auth, verify=server.verify, timeout=30).status_code in (401, 403)
+
+
+@pytest.mark.septum
+def test_store_into_the_wrong_study_is_refused(server, client, corpus):
+    data = (corpus / "pydicom" / "MR_small.dcm").read_bytes()
+    content_type, body = multipart([data])
+    answer = server.request("POST", "/studies/1.2.3.4.5", data=body,
+                            headers={"Content-Type": content_type, "Accept": "application/dicom+json"})
+    assert answer.status_code == 409 and [word for word, _ in outcomes(answer).values()] == ["refused"]
+
+
+@pytest.mark.septum
+def test_delete_at_each_level(server, corpus):
+    """DELETE (Septum's extension): an instance, then its study; a repeat finds nothing."""
+    dataset = pydicom.dcmread(corpus / "pydicom" / "CT_small.dcm")
+    dataset.StudyInstanceUID = pydicom.uid.generate_uid()
+    dataset.SeriesInstanceUID = pydicom.uid.generate_uid()
+    streams = []
+    for number in range(3):
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+        dataset.InstanceNumber = number
+        out = io.BytesIO()
+        dataset.save_as(out)
+        streams.append((str(dataset.SOPInstanceUID), out.getvalue()))
+    assert server.store([stream for _, stream in streams]).status_code == 200
+    study, one_series = str(dataset.StudyInstanceUID), str(dataset.SeriesInstanceUID)
+    assert server.request("DELETE", server.path(study, one_series, streams[0][0])).status_code in (200, 204)
+    assert server.retrieve(study, one_series, streams[0][0]).status_code in (404, 410)
+    assert {dataset_hash(stream) for stream in server.datasets(study)} == {dataset_hash(data) for _, data in streams[1:]}
+    assert server.request("DELETE", server.path(study)).status_code in (200, 204)
+    assert server.retrieve(study).status_code in (404, 410)
+    assert server.search("/studies", StudyInstanceUID=study) == []
+
+
+def test_original_is_what_was_sent(server, client, series):
+    got = {dataset_of(stream)[0] for stream in server.datasets(series[0].study)}
+    assert got == {dataset_of(file.read())[0] for file in series}

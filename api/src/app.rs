@@ -1,0 +1,66 @@
+//! What all requests share.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use septum_engine::archive::Archive;
+use tokio::sync::Semaphore;
+
+use crate::auth::Authenticator;
+use crate::config::{Config, TlsMode};
+use crate::http::address::Network;
+use crate::http::body::BodyLimits;
+use crate::http::multipart::MultipartLimits;
+
+/// Shared state of the public listener.
+pub struct App {
+    /// The engine.
+    pub archive: Arc<Archive>,
+    /// Who is who.
+    pub authenticator: Authenticator,
+    /// Whether connections are TLS.
+    pub is_tls: bool,
+    /// Proxies that are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Origins that may read answers.
+    pub cors_origins: Vec<String>,
+    /// Bounds of bodies.
+    pub body: BodyLimits,
+    /// Bounds of multipart bodies.
+    pub multipart: MultipartLimits,
+    /// Most frames in one request.
+    pub frames_max: usize,
+    /// Most results of one search.
+    pub search_results_max: usize,
+    /// Requests at once.
+    pub requests: Arc<Semaphore>,
+}
+
+impl App {
+    /// Over an open archive.
+    pub fn new(archive: Arc<Archive>, config: &Config) -> Arc<Self> {
+        let limits = &config.limits;
+        Arc::new(Self {
+            authenticator: Authenticator::new(Arc::clone(&archive.services.accounts)),
+            archive,
+            is_tls: config.server.tls != TlsMode::Off,
+            trusted_proxies: config.server.trusted_proxies.clone(),
+            cors_origins: config.server.cors_origins.clone(),
+            body: BodyLimits {
+                bytes_max: limits.body.0,
+                bytes_per_second_min: limits.body_rate.0,
+                grace: Duration::from_secs(limits.body_grace_s),
+            },
+            multipart: MultipartLimits { parts: limits.parts, part_header: limits.part_header.as_usize() },
+            frames_max: limits.frames,
+            search_results_max: limits.search_results,
+            requests: Arc::new(Semaphore::new(limits.requests)),
+        })
+    }
+
+    /// The client's address.
+    pub fn client_address(&self, request: &actix_web::HttpRequest) -> Option<IpAddr> {
+        crate::http::address::client(request, &self.trusted_proxies)
+    }
+}

@@ -1,0 +1,239 @@
+//! One request that was let in: who asks, for what, and proof that they may.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, web};
+use septum_core::access::{Granted, Permission, Principal};
+use septum_core::audit::{Action, Actor, ObjectKind, ObjectRef, Outcome};
+use septum_core::ids::{AccountId, SeriesInstanceUid, SopInstanceUid, StudyInstanceUid, VersionId};
+use septum_engine::accounts::Namespace;
+use septum_engine::ledger::Event;
+use septum_engine::pipeline::messages::Source;
+use septum_engine::retrieve::StudyRef;
+use septum_engine::services::Services;
+use septum_engine::{EngineError, exceptions};
+
+use crate::app::App;
+use crate::http::body::BodyReader;
+use crate::http::problem::{Answer, Problem};
+
+/// A request on its way through a handler. Only the dispatcher makes one, after `authorize` said yes.
+pub struct Call {
+    /// Shared state.
+    pub app: Arc<App>,
+    /// The request.
+    pub request: HttpRequest,
+    /// Who asks.
+    pub principal: Arc<Principal>,
+    /// What was permitted, one for each of `namespaces`, or one for the system.
+    pub granted: Vec<Granted>,
+    /// The namespaces the request is about: the one of the path, or all that the caller may see.
+    pub namespaces: Vec<Arc<Namespace>>,
+    /// The client's address.
+    pub address: Option<IpAddr>,
+    /// `https://host:port` as the client used it.
+    pub base_url: String,
+    /// The route's action, for the audit log.
+    pub action: Action,
+    /// The body, until it is taken.
+    pub payload: Option<web::Payload>,
+}
+
+impl Call {
+    /// What the engine's parts share.
+    pub fn services(&self) -> &Arc<Services> {
+        &self.app.archive.services
+    }
+
+    /// Who asks, for change records.
+    pub fn source(&self) -> Source {
+        Source { user: self.principal.user, address: self.address }
+    }
+
+    /// A part of the path; empty where the route has none of that name.
+    pub fn path(&self, name: &str) -> &str {
+        self.request.match_info().get(name).unwrap_or_default()
+    }
+
+    /// The study's UID in the path.
+    ///
+    /// # Errors
+    /// 400 where it is no UID; also for the other two.
+    pub fn study_uid(&self) -> Answer<String> {
+        StudyInstanceUid::parse(self.path("study")).map(|uid| uid.as_str().to_owned()).map_err(no_uid)
+    }
+
+    /// The series' UID in the path.
+    ///
+    /// # Errors
+    /// As [`Self::study_uid`].
+    pub fn series_uid(&self) -> Answer<String> {
+        SeriesInstanceUid::parse(self.path("series")).map(|uid| uid.as_str().to_owned()).map_err(no_uid)
+    }
+
+    /// The series' UID in the path, where the route has one.
+    ///
+    /// # Errors
+    /// As [`Self::study_uid`].
+    pub fn series_uid_if_any(&self) -> Answer<Option<String>> {
+        if self.path("series").is_empty() { Ok(None) } else { self.series_uid().map(Some) }
+    }
+
+    /// The SOP Instance UID in the path.
+    ///
+    /// # Errors
+    /// As [`Self::study_uid`].
+    pub fn instance_uid(&self) -> Answer<String> {
+        SopInstanceUid::parse(self.path("instance")).map(|uid| uid.as_str().to_owned()).map_err(no_uid)
+    }
+
+    /// The version asked for by `?version=`.
+    ///
+    /// # Errors
+    /// 400 where it is no version's id.
+    pub fn version(&self) -> Answer<Option<VersionId>> {
+        match self.query("version") {
+            None => Ok(None),
+            Some(text) => VersionId::parse(&text)
+                .map(Some)
+                .ok_or_else(|| Problem::bad_request("the parameter `version` is not the id of a version")),
+        }
+    }
+
+    /// A parameter of the query.
+    pub fn query(&self, name: &str) -> Option<String> {
+        crate::http::query_pairs(&self.request).into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// The one namespace of the path.
+    ///
+    /// # Errors
+    /// 404 on routes over several namespaces.
+    pub fn namespace(&self) -> Answer<&Arc<Namespace>> {
+        match self.namespaces.as_slice() {
+            [one] => Ok(one),
+            _ => Err(Problem::not_found()),
+        }
+    }
+
+    /// The address of the DICOMweb service the request's study lies in.
+    pub fn service_url(&self, namespace: &Namespace) -> String {
+        let exception = self.path("exception");
+        let held = if exception.is_empty() { String::new() } else { format!("/exceptions/{exception}") };
+        format!("{}/namespaces/{}{held}/dicomweb", self.base_url, namespace.id)
+    }
+
+    /// The study of the path, in whichever namespace it is.
+    ///
+    /// # Errors
+    /// 404 where there is none; 409 naming the addresses where several namespaces have it.
+    pub fn study(&self) -> Answer<(Arc<Namespace>, StudyRef)> {
+        let uid = self.study_uid()?;
+        let services = self.services();
+        let exception = self.path("exception");
+        if !exception.is_empty() {
+            let namespace = self.namespace()?;
+            let study = exceptions::find(services, namespace, exception)?;
+            // The id alone names the study, yet an address that contradicts itself is no address.
+            let is_same = StudyRef::find_held(services, namespace, &uid)?.iter().any(|held| held.row_key == study.row_key);
+            return if is_same { Ok((Arc::clone(namespace), study)) } else { Err(Problem::not_found()) };
+        }
+        let mut found = Vec::new();
+        for (namespace, granted) in self.namespaces.iter().zip(&self.granted) {
+            debug_assert!(granted.covers(granted.permission(), namespace.id));
+            match StudyRef::find(services, namespace, &uid) {
+                Ok(study) => found.push((Arc::clone(namespace), study)),
+                Err(EngineError::NotFound) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match found.len() {
+            0 => Err(Problem::not_found()),
+            1 => found.pop().ok_or_else(Problem::not_found),
+            _ => {
+                let choices: Vec<String> = found
+                    .iter()
+                    .map(|(namespace, _)| format!("{}/studies/{uid}", self.service_url(namespace)))
+                    .collect();
+                Err(Problem::conflict("several namespaces have a study of this UID; ask for one of `choices`")
+                    .with_member("choices", choices.into()))
+            }
+        }
+    }
+
+    /// Audits that something is read. After an error nothing may be sent (invariant 8).
+    ///
+    /// # Errors
+    /// 503 while the audit log takes no entries.
+    pub async fn audit(&self, object: ObjectRef, account: Option<AccountId>) -> Answer<()> {
+        self.app.archive.audit.note(self.event(object, account, Outcome::Success)).await.map_err(Problem::from)
+    }
+
+    /// Audits that a study, or something in it, is read.
+    ///
+    /// # Errors
+    /// As [`Self::audit`].
+    pub async fn audit_study(&self, study: &StudyRef) -> Answer<()> {
+        self.audit(ObjectRef::One(ObjectKind::Study, *study.id().as_bytes()), Some(study.account.account)).await
+    }
+
+    /// Audits that namespaces are searched or listed.
+    ///
+    /// # Errors
+    /// As [`Self::audit`].
+    pub async fn audit_namespaces(&self) -> Answer<()> {
+        for namespace in &self.namespaces {
+            let object = ObjectRef::One(ObjectKind::Namespace, *namespace.id.as_bytes());
+            self.audit(object, Some(namespace.account)).await?;
+        }
+        Ok(())
+    }
+
+    fn event(&self, object: ObjectRef, account: Option<AccountId>, outcome: Outcome) -> Event {
+        Event {
+            actor: Actor::User(self.principal.user),
+            action: self.action.clone(),
+            object,
+            outcome,
+            source: self.address,
+            account,
+        }
+    }
+
+    /// The body, once.
+    ///
+    /// # Errors
+    /// 400 when it was taken before.
+    pub fn body(&mut self) -> Answer<BodyReader> {
+        let payload = self.payload.take().ok_or_else(|| Problem::bad_request("there is no body"))?;
+        Ok(BodyReader::new(payload, self.app.body))
+    }
+
+    /// Whether the client has exactly this already: then 304.
+    pub fn not_modified(&self, etag: &str) -> Option<HttpResponse> {
+        let mut known = self.request.headers().get_all(header::IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
+        let weak = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+        let matches = known.any(|list| list.split(',').any(|tag| tag.trim() == "*" || weak(tag) == weak(etag)));
+        matches.then(|| {
+            let mut response = HttpResponse::NotModified();
+            response.insert_header((header::ETAG, header_value(etag))).insert_header((header::VARY, "Accept"));
+            response.finish()
+        })
+    }
+
+    /// Whether permission `permission` was granted for this call.
+    pub fn has(&self, permission: Permission) -> bool {
+        self.granted.iter().any(|granted| granted.permission() == permission)
+    }
+}
+
+fn no_uid(_: septum_core::ids::UidError) -> Problem {
+    Problem::bad_request("the address holds something that is not a UID")
+}
+
+/// Text of ours as a header; never fails, since it is plain ASCII.
+pub fn header_value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}

@@ -1,0 +1,264 @@
+//! The one way to a handler: limits, who, may they, audit of refusals, and what every answer carries.
+//!
+//! Handlers never see a request that was not authorised: a [`Call`] is made here only, after `authorize` said yes for the
+//! permission that the route table names (invariant 8). Refusals of people who signed in, or tried to, are audited;
+//! requests without credentials are only counted, so that nobody can fill the audit log from outside.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use actix_web::{HttpRequest, HttpResponse, web};
+use septum_core::access::{Denied, Object, Principal, authorize, authorize_each};
+use septum_core::audit::{Action, Actor, ObjectKind, ObjectRef, Outcome};
+use septum_core::ids::NamespaceId;
+use septum_engine::ledger::Event;
+
+use crate::app::App;
+use crate::call::{Call, header_value};
+use crate::http::problem::{Answer, Problem};
+use crate::http::{base_url, cors};
+use crate::routes::{Reach, Route};
+
+/// What stands for a route in metrics where there is none.
+const NO_ROUTE: &str = "none";
+
+/// Answers one request by the rows of its path.
+pub async fn dispatch(
+    app: Arc<App>,
+    rows: &'static [&'static Route],
+    request: HttpRequest,
+    payload: web::Payload,
+) -> HttpResponse {
+    let start = Instant::now();
+    // HEAD is GET without the body.
+    let method = if *request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
+    let row = rows.iter().find(|row| row.method == method).copied();
+    let name = row.map_or(NO_ROUTE, |row| row.name);
+    let outcome = answer(&app, rows, row, &request, payload).await;
+    let mut response = outcome.unwrap_or_else(Problem::into_response);
+    complete(&app, &request, &mut response);
+    let status = response.status();
+    let telemetry = &app.archive.services.telemetry;
+    telemetry.http_requests.with_label_values(&[name, status.as_str()]).inc();
+    telemetry.http_request_duration_seconds.with_label_values(&[name]).observe(start.elapsed().as_secs_f64());
+    tracing::debug!(route = name, status = status.as_u16(), ms = start.elapsed().as_millis() as u64, "request");
+    if *request.method() == Method::HEAD {
+        return response.map_body(|_, body| BoxBody::new(Announced(body.size())));
+    }
+    response
+}
+
+async fn answer(
+    app: &Arc<App>,
+    rows: &[&'static Route],
+    row: Option<&'static Route>,
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> Answer {
+    if cors::is_preflight(request.method(), request.headers()) {
+        return Ok(HttpResponse::NoContent().finish());
+    }
+    if rows.is_empty() {
+        return Err(Problem::not_found());
+    }
+    let Some(row) = row else { return not_allowed(rows, request) };
+    let base_url = base_url::of(request, app.is_tls, &app.trusted_proxies)
+        .ok_or_else(|| Problem::bad_request("the Host header is missing or malformed"))?;
+    if cors::is_cross_site_change(request.method(), request.headers(), &app.cors_origins, Some(&base_url)) {
+        return Err(Problem::forbidden("a page of another site may not change anything here"));
+    }
+    let permit = Arc::clone(&app.requests).try_acquire_owned().map_err(|_| Problem::overloaded(1))?;
+    let address = app.client_address(request);
+    let action = Action::new(row.action);
+    if row.reach == Reach::Public {
+        return (row.handler)(Entry::Public(Arc::clone(app))).await;
+    }
+    let principal = match app.authenticator.authenticate(request.headers(), address).await {
+        Ok(Some(principal)) => principal,
+        Ok(None) => return Err(Problem::unauthenticated()),
+        Err(problem) => {
+            note_denial(app, Actor::Anonymous, action, ObjectRef::System, address).await;
+            return Err(problem);
+        }
+    };
+    let (granted, namespaces) = match admit(app, row, request, &principal) {
+        Ok(admitted) => admitted,
+        Err(refused) => {
+            note_denial(app, Actor::User(principal.user), action, refused.object, address).await;
+            return Err(refused.problem);
+        }
+    };
+    let call = Call {
+        app: Arc::clone(app),
+        request: request.clone(),
+        principal,
+        granted,
+        namespaces,
+        address,
+        base_url,
+        action,
+        payload: Some(payload),
+    };
+    let response = (row.handler)(Entry::Call(Box::new(call))).await?;
+    // The place among the requests is free again when the last byte is out.
+    let telemetry = app.archive.services.telemetry.retrieve_bytes.clone();
+    Ok(response.map_body(|_, body| BoxBody::new(Counted { body, bytes: telemetry, _permit: permit })))
+}
+
+/// What a handler is given.
+pub enum Entry {
+    /// For routes without a permission.
+    Public(Arc<App>),
+    /// For all others.
+    Call(Box<Call>),
+}
+
+struct Refused {
+    problem: Problem,
+    object: ObjectRef,
+}
+
+type Admitted = (Vec<septum_core::access::Granted>, Vec<Arc<septum_engine::accounts::Namespace>>);
+
+/// Asks for the row's permission, where it reaches.
+fn admit(app: &App, row: &Route, request: &HttpRequest, principal: &Principal) -> Result<Admitted, Refused> {
+    let accounts = &app.archive.services.accounts;
+    let system = |problem| Refused { problem, object: ObjectRef::System };
+    match row.reach {
+        Reach::Public => Err(system(Problem::not_found())),
+        Reach::System => {
+            let granted = authorize(Some(principal), row.permission, Object::System).map_err(|d| system(denied(d)))?;
+            Ok((vec![granted], Vec::new()))
+        }
+        Reach::Namespace => {
+            let text = request.match_info().get("namespace").unwrap_or_default();
+            let id = NamespaceId::parse(text).ok_or_else(|| system(Problem::not_found()))?;
+            let object = ObjectRef::One(ObjectKind::Namespace, *id.as_bytes());
+            // "Not yours" must look like "not there".
+            let absent = |_| Refused { problem: Problem::not_found(), object };
+            let granted = authorize(Some(principal), row.permission, Object::Namespace(id)).map_err(absent)?;
+            let namespace =
+                accounts.namespace(id).map_err(|error| Refused { problem: Problem::from(error), object })?;
+            Ok((vec![granted], vec![namespace]))
+        }
+        Reach::Union => {
+            let all = accounts.namespaces().map_err(|error| system(Problem::from(error)))?;
+            let granted = authorize_each(Some(principal), row.permission, all.iter().map(|namespace| namespace.id))
+                .map_err(|d| system(denied(d)))?;
+            if granted.is_empty() {
+                return Err(system(denied(Denied::Forbidden(row.permission))));
+            }
+            let namespaces = all
+                .into_iter()
+                .filter(|namespace| granted.iter().any(|granted| granted.covers(row.permission, namespace.id)))
+                .collect();
+            Ok((granted, namespaces))
+        }
+    }
+}
+
+fn denied(denied: Denied) -> Problem {
+    match denied {
+        Denied::Unauthenticated => Problem::unauthenticated(),
+        Denied::Suspended | Denied::Forbidden(_) => Problem::forbidden(denied.to_string()),
+    }
+}
+
+async fn note_denial(app: &App, actor: Actor, action: Action, object: ObjectRef, source: Option<IpAddr>) {
+    let event = Event { actor, action, object, outcome: Outcome::Denied, source, account: None };
+    if app.archive.audit.note(event).await.is_err() {
+        tracing::warn!("a refusal could not be audited");
+    }
+}
+
+fn not_allowed(rows: &[&'static Route], request: &HttpRequest) -> Answer {
+    let mut methods: Vec<&str> = rows.iter().map(|row| row.method.as_str()).collect();
+    if methods.contains(&"GET") {
+        methods.push("HEAD");
+    }
+    methods.push("OPTIONS");
+    let allow = header_value(&methods.join(", "));
+    if *request.method() == Method::OPTIONS {
+        return Ok(HttpResponse::NoContent().insert_header((header::ALLOW, allow)).finish());
+    }
+    Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this address does not take this method")
+        .with_header(header::ALLOW, allow))
+}
+
+/// What every answer carries, errors included.
+fn complete(app: &App, request: &HttpRequest, response: &mut HttpResponse) {
+    let preflight = cors::is_preflight(request.method(), request.headers());
+    let origin = cors::allowed(request.headers(), &app.cors_origins).cloned();
+    let headers = response.headers_mut();
+    let mut set = |headers: &mut HeaderMap, name: HeaderName, value: &'static str| {
+        if !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    };
+    set(headers, header::CACHE_CONTROL, "no-store");
+    set(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(headers, header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
+    set(headers, header::REFERRER_POLICY, "no-referrer");
+    set(
+        headers,
+        HeaderName::from_static("cross-origin-resource-policy"),
+        if origin.is_some() { "cross-origin" } else { "same-origin" },
+    );
+    if app.is_tls {
+        set(headers, header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
+    }
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    if let Some(origin) = origin {
+        cors::apply(headers, &origin, preflight);
+    }
+    let id = septum_core::ids::ObjectId::random().to_string();
+    headers.insert(HeaderName::from_static("x-request-id"), header_value(&id));
+}
+
+/// A body that is only announced: the answer to HEAD.
+struct Announced(BodySize);
+
+impl MessageBody for Announced {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        self.0
+    }
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<bytes::Bytes, Self::Error>>> {
+        std::task::Poll::Ready(None)
+    }
+}
+
+/// A body that is counted, and holds its request's place until it is out.
+struct Counted {
+    body: BoxBody,
+    bytes: prometheus::IntCounter,
+    _permit: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl MessageBody for Counted {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<bytes::Bytes, Self::Error>>> {
+        let step = std::pin::Pin::new(&mut self.body).poll_next(context);
+        if let std::task::Poll::Ready(Some(Ok(bytes))) = &step {
+            self.bytes.inc_by(bytes.len() as u64);
+        }
+        step
+    }
+}

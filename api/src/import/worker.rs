@@ -1,0 +1,224 @@
+//! A worker: sends batches, finds out what became of each file, tries again, and halves a batch until the file that
+//! the server cannot take is found.
+
+use std::time::Duration;
+
+use super::ImportError;
+use super::answer::{Answer, Fate, WARNING_DUPLICATE, is_temporary};
+use super::batch::{Batch, Item};
+use super::body::FileProblem;
+use super::client::{Client, Outcome};
+use super::report::{Refusal, Reporter};
+use super::retry::{self, Judgement};
+use super::state::State;
+use super::stop::Stop;
+
+/// Attempts after which a batch that always fails is suspected and halved.
+const SUSPICION_ATTEMPTS: u32 = 3;
+
+/// The same for a single file, which is then given up.
+const SUSPICION_ATTEMPTS_ALONE: u32 = 5;
+
+/// What a worker needs. Without a client nothing is sent: a dry run.
+pub(super) struct Worker<'a> {
+    pub(super) client: Option<&'a Client>,
+    pub(super) state: &'a State,
+    pub(super) reporter: &'a Reporter,
+    pub(super) stop: &'a Stop,
+}
+
+impl Worker<'_> {
+    /// Sends a batch and whatever it falls into, until every file has its fate, or a stop.
+    ///
+    /// # Errors
+    /// When nothing more can be sent to this server.
+    pub(super) fn send(&self, batch: Batch) -> Result<(), ImportError> {
+        let Some(client) = self.client else {
+            batch
+                .items
+                .iter()
+                .for_each(|item| self.reporter.would_send(item.file.length));
+            return Ok(());
+        };
+        // At most the halves of halves: as many as the batch has files.
+        let mut pending = vec![(batch, 0u32)];
+        while let Some((batch, attempt)) = pending.pop() {
+            if self.stop.is_set() {
+                break;
+            }
+            if !batch.items.is_empty() {
+                self.send_once(client, batch, attempt, &mut pending)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send_once(
+        &self,
+        client: &Client,
+        mut batch: Batch,
+        attempt: u32,
+        pending: &mut Vec<(Batch, u32)>,
+    ) -> Result<(), ImportError> {
+        let (outcome, num_file_bytes) = client.send(&batch.items, self.stop, &|count| self.reporter.advance(count));
+        // Progress is given back unless the files get their fate now.
+        let mut give_back = Some(num_file_bytes);
+        let result = match outcome {
+            Outcome::Stopped => Ok(()),
+            Outcome::Hopeless(error) => Err(ImportError::Unreachable(error)),
+            Outcome::File(index, problem) => {
+                let item = batch.items.remove(index);
+                match problem {
+                    FileProblem::Unreadable => self.reporter.unreadable(&item.file.path),
+                    FileProblem::Changed => self.reporter.refused(&item.file.path, Refusal::Changed),
+                }
+                self.reporter.advance(item.file.length);
+                pending.push((batch, attempt));
+                Ok(())
+            }
+            Outcome::Broken(error) => self.broken(client, batch, attempt, &error, pending),
+            Outcome::Answer {
+                status,
+                body,
+                retry_after,
+            } => match (retry::judge(status), Answer::parse(&body)) {
+                (Judgement::Answered, None) => Err(ImportError::Unreachable(format!(
+                    "the server's answer is not one of a DICOMweb store service (HTTP {status})"
+                ))),
+                (Judgement::Answered, Some(answer)) => {
+                    give_back = None;
+                    self.settle(client, batch, attempt, &answer, pending)
+                }
+                (Judgement::Rejected, Some(answer)) if status == 400 => {
+                    give_back = None;
+                    self.settle(client, batch, attempt, &answer, pending)
+                }
+                (Judgement::Fatal(text), _) => Err(ImportError::Unreachable(text)),
+                (Judgement::Busy, _) if attempt >= client.retries => Err(ImportError::Unreachable(format!(
+                    "the server is busy (HTTP {status}), tried {} times",
+                    attempt + 1
+                ))),
+                (Judgement::Busy, _) => {
+                    self.wait(
+                        client,
+                        attempt,
+                        retry_after,
+                        &format!("the server is busy (HTTP {status})"),
+                    );
+                    pending.push((batch, attempt + 1));
+                    Ok(())
+                }
+                (Judgement::Rejected, _) if status >= 500 && attempt + 1 < SUSPICION_ATTEMPTS => {
+                    self.wait(
+                        client,
+                        attempt,
+                        retry_after,
+                        &format!("the server failed (HTTP {status})"),
+                    );
+                    pending.push((batch, attempt + 1));
+                    Ok(())
+                }
+                (Judgement::TooLarge | Judgement::Rejected, _) => {
+                    self.halve(batch, Refusal::Status(status), pending);
+                    Ok(())
+                }
+            },
+        };
+        if let Some(num_bytes) = give_back {
+            self.reporter.retreat(num_bytes);
+        }
+        result
+    }
+
+    /// No answer came. A server that closes the connection on a file it cannot take looks like one that went away:
+    /// what the probe says tells them apart.
+    fn broken(
+        &self,
+        client: &Client,
+        batch: Batch,
+        attempt: u32,
+        error: &str,
+        pending: &mut Vec<(Batch, u32)>,
+    ) -> Result<(), ImportError> {
+        let is_suspect = match batch.items.len() {
+            1 => attempt + 1 >= SUSPICION_ATTEMPTS_ALONE || attempt >= client.retries,
+            _ => attempt + 1 >= SUSPICION_ATTEMPTS,
+        };
+        if is_suspect && client.probe(self.stop).is_ok() {
+            self.halve(batch, Refusal::Breaks, pending);
+            return Ok(());
+        }
+        if attempt >= client.retries {
+            return Err(ImportError::Unreachable(format!(
+                "no connection, tried {} times: {error}",
+                attempt + 1
+            )));
+        }
+        self.wait(client, attempt, None, error);
+        pending.push((batch, attempt + 1));
+        Ok(())
+    }
+
+    fn wait(&self, client: &Client, attempt: u32, retry_after: Option<Duration>, why: &str) {
+        let wait = retry::wait(attempt, client.retry_wait, retry_after);
+        // The first tries are nothing to speak of.
+        if attempt >= 2 || wait > Duration::from_secs(5) {
+            self.reporter
+                .note(&format!("{why}; trying again in {:.0} s", wait.as_secs_f32()));
+        }
+        self.stop.sleep(wait);
+    }
+
+    /// Tries the halves, or gives the only file its refusal.
+    fn halve(&self, batch: Batch, refusal: Refusal, pending: &mut Vec<(Batch, u32)>) {
+        if let [item] = batch.items.as_slice() {
+            self.reporter.advance(item.file.length);
+            self.reporter.refused(&item.file.path, refusal);
+            return;
+        }
+        let (first, second) = batch.split();
+        pending.push((second, 0));
+        pending.push((first, 0));
+    }
+
+    /// Gives every file the fate that the answer names.
+    fn settle(
+        &self,
+        client: &Client,
+        batch: Batch,
+        attempt: u32,
+        answer: &Answer,
+        pending: &mut Vec<(Batch, u32)>,
+    ) -> Result<(), ImportError> {
+        let is_alone = batch.items.len() == 1;
+        let mut again = Batch::default();
+        let mut stored: Vec<Item> = Vec::new();
+        for item in batch.items {
+            match answer.fate(item.sop_instance_uid.as_deref(), is_alone) {
+                Fate::Stored(Some(WARNING_DUPLICATE)) => {
+                    self.reporter.already_there(0, 1);
+                    stored.push(item);
+                }
+                Fate::Stored(warning) => {
+                    self.reporter.sent(item.file.length, warning.is_some());
+                    stored.push(item);
+                }
+                Fate::Failed(reason) if is_temporary(reason) && attempt < client.retries => again.items.push(item),
+                Fate::Failed(reason) => self.reporter.refused(&item.file.path, Refusal::Reason(reason)),
+                // The sieve may have seen another UID than the server: alone, there is no doubt.
+                Fate::Unmentioned if !is_alone => {
+                    self.reporter.retreat(item.file.length);
+                    pending.push((Batch { items: vec![item] }, 0));
+                }
+                Fate::Unmentioned => self.reporter.refused(&item.file.path, Refusal::Unmentioned),
+            }
+        }
+        let noted = self.state.add(stored.iter().map(|item| &item.file));
+        if !again.items.is_empty() {
+            self.reporter.retreat(again.num_bytes());
+            self.wait(client, attempt, None, "the server is out of resources");
+            pending.push((again, attempt + 1));
+        }
+        noted.map_err(|error| ImportError::Unreachable(format!("cannot write the state file: {error}")))
+    }
+}

@@ -1,0 +1,37 @@
+//! # septum-api: Septum's doors
+//!
+//! DICOMweb over TLS, the command line, and the one place where everything is wired together.
+//!
+//! ```text
+//! connection ─► server (TLS, limits) ─► dispatch (who, may they, audit) ─► routes ─► septum-engine
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`config`] | settings, their defaults and checks |
+//! | [`http`] | what HTTP needs whatever it is about: media types, multipart, problems, addresses |
+//! | [`auth`] | passwords and who a request comes from |
+//! | [`app`], [`call`], [`dispatch`] | shared state; one request; the one way to a handler |
+//! | [`routes`] | the route table and its handlers |
+//! | [`tls`] | certificates |
+//! | [`server`], [`admin`] | the two listeners and their life |
+//! | [`first_start`] | the first administrator, the demo |
+//! | [`commands`] | the command line |
+//! | [`import`] | bulk upload to a server |
+//!
+//! Deliberately absent: what is true without HTTP (septum-engine), anything pure (septum-core).
+
+pub mod admin;
+pub mod app;
+pub mod auth;
+pub mod call;
+pub mod commands;
+pub mod config;
+pub mod dispatch;
+pub mod first_start;
+pub mod http;
+pub mod import;
+pub mod logging;
+pub mod routes;
+pub mod server;
+pub mod tls;

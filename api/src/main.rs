@@ -1,0 +1,5 @@
+//! The `septum` binary: see `septum --help`.
+
+fn main() -> std::process::ExitCode {
+    septum_api::commands::main()
+}

@@ -1,0 +1,187 @@
+//! WADO-RS of one instance, and which form of an instance a client gets (PS3.18 sections 8.7 and 10.4).
+//!
+//! | asked for | sent |
+//! |---|---|
+//! | no transfer syntax | Explicit VR Little Endian, pixels decoded |
+//! | `transfer-syntax=*` | as stored |
+//! | the stored syntax by its UID | as stored |
+//! | Explicit VR Little Endian by its UID | the same, decoded |
+//! | anything else | 406 with what can be had |
+//! | `*/*` or no `Accept`, and the pixels cannot be decoded | as stored |
+//!
+//! Only original pixels leave as stored bytes; each part says which syntax it is in.
+
+use actix_web::HttpResponse;
+use actix_web::http::header;
+use septum_core::dicom::TransferSyntax;
+use septum_engine::EngineError;
+use septum_engine::error::ErrorKind;
+use septum_engine::records::VersionRecord;
+use septum_engine::retrieve::InstanceRef;
+use septum_engine::retrieve::frames::EXPLICIT_LITTLE;
+use septum_engine::retrieve::stream::{self as engine_stream, Form};
+
+use super::stream::{self, send};
+use crate::call::{Call, header_value};
+use crate::http::accept::{self, Choice, Syntax};
+use crate::http::parts::{PartWriter, with_syntax};
+use crate::http::problem::{Answer, Problem};
+
+/// The media type of Part 10 streams.
+pub(super) const DICOM: &str = "application/dicom";
+
+/// One way to answer that the client takes, the most wanted first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// As a part of `multipart/related`.
+    pub(super) multipart: bool,
+    /// The transfer syntax.
+    pub(super) syntax: Syntax,
+}
+
+/// What of a client's choices is about instances. `single` says whether a bare Part 10 stream can be the answer.
+pub(super) fn wanted(choices: &[Choice], single: bool) -> Vec<Wanted> {
+    let mut wanted = Vec::new();
+    for Choice { multipart, media, syntax } in choices {
+        let anything = media == "*/*";
+        if !(anything || media == DICOM || media == "application/*") {
+            continue;
+        }
+        let multipart = *multipart || anything;
+        if multipart || single {
+            wanted.push(Wanted { multipart, syntax: syntax.clone() });
+            if anything && *syntax == Syntax::Default {
+                wanted.push(Wanted { multipart, syntax: Syntax::Stored });
+            }
+        }
+    }
+    wanted
+}
+
+/// Whether the instance can be had in Explicit VR Little Endian, as far as can be told without decoding.
+pub(super) fn can_be_native(record: &VersionRecord) -> bool {
+    record.pixels.as_ref().is_none_or(|pixels| {
+        !pixels.encapsulated
+            || (pixels.shape.is_some() && septum_decoder::is_supported(&record.transfer_syntax_uid))
+    })
+}
+
+/// The form that a syntax means for an instance, if it can be made.
+pub(super) fn form_of(record: &VersionRecord, syntax: &Syntax) -> Option<Form> {
+    let native = || can_be_native(record).then_some(Form::Native);
+    match syntax {
+        Syntax::Stored => Some(Form::Original),
+        Syntax::Default => native(),
+        Syntax::Uid(uid) if *uid == record.transfer_syntax_uid => Some(Form::Original),
+        Syntax::Uid(uid) if uid == EXPLICIT_LITTLE => native(),
+        Syntax::Uid(_) => None,
+    }
+}
+
+/// 406, naming what can be had.
+pub(super) fn not_acceptable(record: Option<&VersionRecord>) -> Problem {
+    let mut choices = Vec::new();
+    if record.is_none_or(can_be_native) {
+        choices.push(with_syntax(DICOM, EXPLICIT_LITTLE));
+    }
+    if let Some(record) = record
+        && TransferSyntax::of(&record.transfer_syntax_uid).is_known()
+    {
+        choices.push(with_syntax(DICOM, &record.transfer_syntax_uid));
+    }
+    choices.push(format!("{DICOM}; transfer-syntax=*"));
+    Problem::not_acceptable("nothing that you accept can be made of this", &choices)
+}
+
+/// The instance of the path, in the version asked for.
+pub(super) fn find(call: &Call) -> Answer<InstanceRef> {
+    let (_, study) = call.study()?;
+    Ok(study.instance(call.services(), &call.series_uid()?, &call.instance_uid()?, call.version()?)?)
+}
+
+/// A validator of one instance's answers.
+pub(super) fn etag(instance: &InstanceRef, form: &str) -> String {
+    format!("W/\"{}-{form}\"", instance.version)
+}
+
+/// `GET …/instances/{instance}`.
+pub(super) async fn retrieve(call: Call) -> Answer {
+    let wanted = wanted(&accept::choices(&accept::ranges(&call.request)?)?, true);
+    let instance = find(&call)?;
+    call.audit_study(&instance.study).await?;
+    for Wanted { multipart, syntax } in wanted {
+        let Some(form) = form_of(&instance.record, &syntax) else { continue };
+        let etag = etag(&instance, if form == Form::Original { "original" } else { "native" });
+        if let Some(response) = call.not_modified(&etag) {
+            return Ok(response);
+        }
+        match engine_stream::open(call.services(), &instance, form).await {
+            Ok(opened) => return Ok(respond(opened, multipart, &etag)),
+            Err(error) if error.kind() == ErrorKind::NotAcceptable => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(not_acceptable(Some(&instance.record)))
+}
+
+fn respond(mut opened: engine_stream::InstanceStream, multipart: bool, etag: &str) -> HttpResponse {
+    let mut writer = PartWriter::new();
+    let part_type = with_syntax(DICOM, &opened.transfer_syntax_uid);
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::ETAG, header_value(etag))).insert_header((header::VARY, "Accept"));
+    let (open, close) = if multipart {
+        response.content_type(writer.content_type(DICOM));
+        let open = writer.open(&part_type, None);
+        (open, writer.close())
+    } else {
+        response.content_type(part_type);
+        response.insert_header((header::CONTENT_DISPOSITION, "attachment; filename=\"instance.dcm\""));
+        Default::default()
+    };
+    let length = opened.length.map(|length| length + open.len() as u64 + close.len() as u64);
+    response.body(stream::body(length, |sink| async move {
+        send(&sink, open).await?;
+        while let Some(piece) = opened.next().await {
+            send(&sink, piece?).await?;
+        }
+        send(&sink, close).await?;
+        Ok(())
+    }))
+}
+
+/// Whether the error means "not in this form", where another form may do.
+pub(super) fn is_form_error(error: &EngineError) -> bool {
+    error.kind() == ErrorKind::NotAcceptable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(choices: &[(bool, &str, Syntax)], single: bool, expected: &[(bool, Syntax)]) {
+        let choices: Vec<Choice> = choices
+            .iter()
+            .map(|(multipart, media, syntax)| Choice {
+                multipart: *multipart,
+                media: (*media).to_owned(),
+                syntax: syntax.clone(),
+            })
+            .collect();
+        let expected: Vec<Wanted> = expected
+            .iter()
+            .map(|(multipart, syntax)| Wanted { multipart: *multipart, syntax: syntax.clone() })
+            .collect();
+        assert_eq!(wanted(&choices, single), expected, "{choices:?}");
+    }
+
+    #[test]
+    fn choices_become_forms() {
+        use Syntax::{Default, Stored};
+        check(&[(false, "*/*", Default)], true, &[(true, Default), (true, Stored)]);
+        check(&[(true, DICOM, Stored)], false, &[(true, Stored)]);
+        check(&[(false, DICOM, Default)], true, &[(false, Default)]);
+        check(&[(false, DICOM, Default)], false, &[]);
+        check(&[(true, "image/jpeg", Default), (true, DICOM, Stored)], true, &[(true, Stored)]);
+        check(&[(false, "application/*", Stored)], true, &[(false, Stored)]);
+    }
+}

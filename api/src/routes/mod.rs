@@ -1,0 +1,284 @@
+//! The route table: every address, its method, the permission it needs, the handler.
+//!
+//! Nothing is reachable that is not a row here: [`configure`] registers the table and nothing else.
+
+mod accounts;
+mod changes;
+mod delete;
+mod exceptions;
+mod frames;
+mod home;
+mod instances;
+mod metadata;
+mod search;
+mod store;
+mod store_answer;
+mod stream;
+mod study;
+mod versions;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use actix_web::http::Method;
+use actix_web::{HttpRequest, HttpResponse, web};
+use futures_util::future::LocalBoxFuture;
+use septum_core::access::Permission;
+
+use crate::app::App;
+use crate::call::Call;
+use crate::dispatch::{Entry, dispatch};
+use crate::http::problem::{Answer, Problem};
+
+/// Where a row's permission must be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Nowhere: everybody may.
+    Public,
+    /// In the namespace of the path.
+    Namespace,
+    /// In at least one namespace; the handler sees those in which it is.
+    Union,
+    /// Everywhere.
+    System,
+}
+
+/// One row.
+pub struct Route {
+    /// Its name in metrics and logs.
+    pub name: &'static str,
+    /// Its method; GET rows answer HEAD too.
+    pub method: Method,
+    /// Its path, variables in braces.
+    pub path: String,
+    /// The permission it needs.
+    pub permission: Permission,
+    /// Where the permission must be given.
+    pub reach: Reach,
+    /// Its name in the audit log.
+    pub action: &'static str,
+    /// Answers.
+    pub handler: fn(Entry) -> LocalBoxFuture<'static, Answer>,
+}
+
+/// A handler that takes a [`Call`].
+macro_rules! call {
+    ($handler:path) => {
+        |entry: Entry| -> LocalBoxFuture<'static, Answer> {
+            Box::pin(async move {
+                match entry {
+                    Entry::Call(call) => {
+                        let call: Call = *call;
+                        $handler(call).await
+                    }
+                    Entry::Public(_) => Err(Problem::not_found()),
+                }
+            })
+        }
+    };
+}
+
+type Handler = fn(Entry) -> LocalBoxFuture<'static, Answer>;
+
+const UNION: &str = "/dicomweb";
+const NAMESPACE: &str = "/namespaces/{namespace}/dicomweb";
+const HELD: &str = "/namespaces/{namespace}/exceptions/{exception}/dicomweb";
+
+const STUDY: &str = "/studies/{study}";
+const SERIES: &str = "/studies/{study}/series/{series}";
+const INSTANCE: &str = "/studies/{study}/series/{series}/instances/{instance}";
+
+static TABLE: LazyLock<Vec<Route>> = LazyLock::new(table);
+
+static BY_PATH: LazyLock<Vec<(&'static str, Vec<&'static Route>)>> = LazyLock::new(|| {
+    let mut paths: BTreeMap<&'static str, Vec<&'static Route>> = BTreeMap::new();
+    for route in TABLE.iter() {
+        paths.entry(route.path.as_str()).or_default().push(route);
+    }
+    paths.into_iter().collect()
+});
+
+/// Every row.
+pub fn all() -> &'static [Route] {
+    &TABLE
+}
+
+fn table() -> Vec<Route> {
+    use Permission as P;
+    let mut rows = vec![Route {
+        name: "home",
+        method: Method::GET,
+        path: "/".to_owned(),
+        permission: P::StatusRead,
+        reach: Reach::Public,
+        action: "home.read",
+        handler: |entry| Box::pin(home::page(entry)),
+    }];
+    let mut add = |name, method: Method, path: String, permission, reach, action, handler: Handler| {
+        rows.push(Route { name, method, path, permission, reach, action, handler });
+    };
+    for (base, reach) in [(UNION, Reach::Union), (NAMESPACE, Reach::Namespace), (HELD, Reach::Namespace)] {
+        let get: [(&'static str, String, &'static str, Handler); 10] = [
+            ("retrieve_study", STUDY.into(), "study.read", call!(study::retrieve)),
+            ("retrieve_series", SERIES.into(), "series.read", call!(study::retrieve)),
+            ("retrieve_instance", INSTANCE.into(), "instance.read", call!(instances::retrieve)),
+            ("retrieve_study_metadata", format!("{STUDY}/metadata"), "study.read-metadata", call!(metadata::of_study)),
+            ("retrieve_series_metadata", format!("{SERIES}/metadata"), "series.read-metadata", call!(metadata::of_study)),
+            (
+                "retrieve_instance_metadata",
+                format!("{INSTANCE}/metadata"),
+                "instance.read-metadata",
+                call!(metadata::of_instance),
+            ),
+            ("retrieve_frames", format!("{INSTANCE}/frames/{{frames}}"), "instance.read-frames", call!(frames::retrieve)),
+            (
+                "retrieve_bulk_data",
+                format!("{INSTANCE}/bulkdata/{{bulk:.*}}"),
+                "instance.read-bulk-data",
+                call!(frames::bulk_data),
+            ),
+            ("list_versions", format!("{INSTANCE}/versions"), "instance.list-versions", call!(versions::list)),
+            ("search_studies", "/studies".into(), "study.search", call!(search::studies)),
+        ];
+        let permission = if base == HELD { P::ExceptionsRead } else { P::StudyRead };
+        for (name, path, action, handler) in get {
+            let is_search = name == "search_studies";
+            if is_search && base == HELD {
+                continue;
+            }
+            let permission = if is_search { P::StudySearch } else { permission };
+            add(name, Method::GET, format!("{base}{path}"), permission, reach, action, handler);
+        }
+        if base == HELD {
+            continue;
+        }
+        let searches: [(&'static str, String, Handler); 5] = [
+            ("search_series", "/series".into(), call!(search::series)),
+            ("search_series", format!("{STUDY}/series"), call!(search::series)),
+            ("search_instances", "/instances".into(), call!(search::instances)),
+            ("search_instances", format!("{STUDY}/instances"), call!(search::instances)),
+            ("search_instances", format!("{SERIES}/instances"), call!(search::instances)),
+        ];
+        for (name, path, handler) in searches {
+            add(name, Method::GET, format!("{base}{path}"), P::StudySearch, reach, "study.search", handler);
+        }
+        for path in ["/studies", STUDY] {
+            add("store", Method::POST, format!("{base}{path}"), P::StudyStore, reach, "study.store", call!(store::store));
+        }
+        let deletes: [(&'static str, &str, Handler); 3] = [
+            ("delete_study", STUDY, call!(delete::study)),
+            ("delete_series", SERIES, call!(delete::series)),
+            ("delete_instance", INSTANCE, call!(delete::instance)),
+        ];
+        for (name, path, handler) in deletes {
+            add(name, Method::DELETE, format!("{base}{path}"), P::StudyDelete, reach, "study.delete", handler);
+        }
+    }
+    let rest: [(&'static str, Method, &str, P, Reach, &'static str, Handler); 7] = [
+        ("list_namespaces", Method::GET, "/namespaces", P::StudySearch, Reach::Union, "namespace.list", call!(accounts::namespaces)),
+        ("list_accounts", Method::GET, "/accounts", P::NamespacesManage, Reach::System, "account.list", call!(accounts::list)),
+        ("create_account", Method::POST, "/accounts", P::NamespacesManage, Reach::System, "account.create", call!(accounts::create)),
+        (
+            "create_namespace",
+            Method::POST,
+            "/accounts/{account}/namespaces",
+            P::NamespacesManage,
+            Reach::System,
+            "namespace.create",
+            call!(accounts::create_namespace),
+        ),
+        (
+            "list_changes",
+            Method::GET,
+            "/namespaces/{namespace}/changes",
+            P::ChangesRead,
+            Reach::Namespace,
+            "changes.read",
+            call!(changes::list),
+        ),
+        (
+            "list_exceptions",
+            Method::GET,
+            "/namespaces/{namespace}/exceptions",
+            P::ExceptionsRead,
+            Reach::Namespace,
+            "exceptions.read",
+            call!(exceptions::list),
+        ),
+        (
+            "reject_exception",
+            Method::DELETE,
+            "/namespaces/{namespace}/exceptions/{exception}",
+            P::ExceptionsResolve,
+            Reach::Namespace,
+            "exceptions.reject",
+            call!(exceptions::reject),
+        ),
+    ];
+    for (name, method, path, permission, reach, action, handler) in rest {
+        add(name, method, path.to_owned(), permission, reach, action, handler);
+    }
+    rows
+}
+
+/// Registers the table.
+pub fn configure(app: Arc<App>) -> impl FnOnce(&mut web::ServiceConfig) {
+    move |config| {
+        for (path, rows) in BY_PATH.iter() {
+            let app = Arc::clone(&app);
+            let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {
+                Box::pin(dispatch(Arc::clone(&app), rows, request, payload))
+            };
+            config.service(web::resource(*path).to(handler));
+        }
+        let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {
+            Box::pin(dispatch(Arc::clone(&app), &[], request, payload))
+        };
+        config.default_service(web::to(handler));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_row_is_sound() {
+        let mut seen = HashSet::new();
+        for route in all() {
+            assert!(seen.insert((route.method.clone(), route.path.as_str())), "{} twice", route.path);
+            assert_eq!(route.reach == Reach::Public, route.path == "/", "only the home page is public");
+            let has_namespace = route.path.contains("{namespace}");
+            assert_eq!(has_namespace, route.reach == Reach::Namespace, "{}", route.path);
+            assert!(septum_core::audit::Action::parse(route.action).is_some(), "{}", route.action);
+            let changes = route.method != Method::GET;
+            let reads_only = matches!(
+                route.permission,
+                Permission::StudyRead | Permission::StudySearch | Permission::ExceptionsRead | Permission::ChangesRead
+            );
+            assert!(!(changes && reads_only), "{} changes with a permission to read", route.path);
+        }
+        assert!(seen.len() > 50);
+    }
+
+    #[test]
+    fn nothing_is_registered_beside_the_table() {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+        let mut folders = vec![std::path::PathBuf::from(source)];
+        let needle = ["web::res", "ource("].concat();
+        let mut registrations = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("the source is there").flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if std::fs::read_to_string(&path).is_ok_and(|text| text.contains(&needle)) {
+                    registrations.push(path.strip_prefix(source).expect("inside").display().to_string());
+                }
+            }
+        }
+        registrations.sort();
+        assert_eq!(registrations, ["admin.rs", "routes/mod.rs"]);
+    }
+}

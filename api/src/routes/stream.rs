@@ -1,0 +1,78 @@
+//! Bodies that are made while they are sent: a task makes pieces a little ahead of the client.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use actix_web::body::{BodySize, MessageBody};
+use bytes::Bytes;
+use septum_engine::{EngineError, Result};
+use tokio::sync::mpsc;
+
+/// Pieces made ahead.
+const PIECES_AHEAD: usize = 2;
+
+/// Where the task puts pieces.
+pub(super) type Sink = mpsc::Sender<Result<Bytes>>;
+
+/// The client went away: stop making pieces.
+pub(super) struct Gone;
+
+/// Sends a piece.
+pub(super) async fn send(sink: &Sink, piece: Bytes) -> std::result::Result<(), Gone> {
+    if piece.is_empty() { Ok(()) } else { sink.send(Ok(piece)).await.map_err(|_| Gone) }
+}
+
+/// Why a body ends before its end.
+pub(super) enum Break {
+    /// Nobody listens any more.
+    Gone,
+    /// The engine failed: the connection is broken off, so that nobody takes the body for whole.
+    Failed(EngineError),
+}
+
+impl From<Gone> for Break {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<EngineError> for Break {
+    fn from(error: EngineError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// A body made by `make`.
+pub(super) fn body<F>(length: Option<u64>, make: impl FnOnce(Sink) -> F) -> Streamed
+where
+    F: Future<Output = std::result::Result<(), Break>> + 'static,
+{
+    let (sink, pieces) = mpsc::channel(PIECES_AHEAD);
+    let making = make(sink.clone());
+    actix_web::rt::spawn(async move {
+        if let Err(Break::Failed(error)) = making.await {
+            tracing::error!(%error, "an answer broke off while it was sent");
+            let _ = sink.send(Err(error)).await;
+        }
+    });
+    Streamed { length, pieces }
+}
+
+/// See [`body`].
+pub(super) struct Streamed {
+    length: Option<u64>,
+    pieces: mpsc::Receiver<Result<Bytes>>,
+}
+
+impl MessageBody for Streamed {
+    type Error = EngineError;
+
+    fn size(&self) -> BodySize {
+        self.length.map_or(BodySize::Stream, BodySize::Sized)
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        self.pieces.poll_recv(context)
+    }
+}

@@ -1,0 +1,18 @@
+//! What the splitter asks the data dictionary (PS3.6): almost nothing.
+
+use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
+use dicom_core::{Tag, VR};
+use dicom_dictionary_std::StandardDataDictionary;
+
+/// Whether the standard knows the tag as a sequence.
+pub(super) fn is_sequence((group, element): (u16, u16)) -> bool {
+    group % 2 == 0
+        && StandardDataDictionary
+            .by_tag(Tag(group, element))
+            .is_some_and(|entry| entry.vr().relaxed() == VR::SQ)
+}
+
+/// Whether the standard knows the tag.
+pub(super) fn is_known((group, element): (u16, u16)) -> bool {
+    StandardDataDictionary.by_tag(Tag(group, element)).is_some()
+}

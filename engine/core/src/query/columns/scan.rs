@@ -1,0 +1,89 @@
+//! Predicates against a page.
+
+use super::super::Predicate;
+use super::super::condition::Condition;
+use super::{Column, Page, SEPARATOR};
+
+/// Predicates made ready for scanning pages.
+#[derive(Clone)]
+pub struct CompiledPredicates {
+    tests: Vec<Test>,
+}
+
+#[derive(Clone)]
+struct Test {
+    column: Column,
+    /// For a range of moments, the column with the time.
+    time: Option<Column>,
+    condition: Condition,
+}
+
+impl CompiledPredicates {
+    /// Takes the predicates that pages can decide, and gives back the others: for these, each row found must still be
+    /// asked. Universal predicates decide nothing and are dropped.
+    pub fn new<'a>(predicates: impl IntoIterator<Item = &'a Predicate>) -> (Self, Vec<Predicate>) {
+        let mut tests = Vec::new();
+        let mut others = Vec::new();
+        for predicate in predicates.into_iter().filter(|predicate| !predicate.is_universal()) {
+            let column = Column::of_tag(predicate.tag()).filter(|_| !predicate.is_nested());
+            let time = match predicate.condition {
+                Condition::DateAndTime { time_tag, .. } => Column::of_tag(time_tag).map(Some),
+                _ => Some(None),
+            };
+            match (column, time) {
+                (Some(column), Some(time)) => {
+                    tests.push(Test {
+                        column,
+                        time,
+                        condition: predicate.condition.clone(),
+                    });
+                }
+                _ => others.push(predicate.clone()),
+            }
+        }
+        // Cheap tests first: names cost more than all others.
+        tests.sort_by_key(|test| matches!(test.condition, Condition::Name(_)));
+        (Self { tests }, others)
+    }
+
+    /// Whether every row matches.
+    pub fn is_universal(&self) -> bool {
+        self.tests.is_empty()
+    }
+}
+
+impl std::fmt::Debug for CompiledPredicates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list()
+            .entries(self.tests.iter().map(|test| test.column))
+            .finish()
+    }
+}
+
+impl Page {
+    /// The numbers of the rows that match, ascending. See [`Page::is_exact`] for rows with fields that were too long.
+    pub fn scan<'a>(&'a self, predicates: &'a CompiledPredicates) -> impl Iterator<Item = usize> + 'a {
+        (0..self.num_rows()).filter(move |&row| predicates.tests.iter().all(|test| self.row_matches(row, test)))
+    }
+
+    fn row_matches(&self, row: usize, test: &Test) -> bool {
+        let Some(field) = self.field(row, test.column) else {
+            return true;
+        };
+        if field.is_empty() {
+            return test.condition.matches_empty();
+        }
+        match test.time {
+            None => field.split(SEPARATOR).any(|value| test.condition.matches_value(value)),
+            Some(time) => {
+                let Some(times) = self.field(row, time) else {
+                    return true;
+                };
+                let mut times = times.split(SEPARATOR).filter(|time| !time.is_empty());
+                field
+                    .split(SEPARATOR)
+                    .any(|date| test.condition.matches_date_and_time(date, times.next()))
+            }
+        }
+    }
+}

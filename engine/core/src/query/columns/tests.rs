@@ -1,0 +1,138 @@
+//! Pages against the attributes that their rows were made from.
+
+use proptest::prelude::*;
+use serde_json::{Map, json};
+
+use super::super::tests::{attributes, parse, query_text, study};
+use super::*;
+use crate::query::Level;
+
+fn row(key: u8, attributes: &Map<String, Json>) -> Row {
+    Row::from_attributes([key; 16], attributes)
+}
+
+#[test]
+fn page_bytes_are_golden() {
+    let mut page = Page::new();
+    page.upsert(&row(7, &study())).expect("room");
+    let fields: [&str; 12] = [
+        "müller^jürgen=山田^太郎",
+        "MRN17",
+        "A-1",
+        "Thorax nativ",
+        "20200115",
+        "103015.5",
+        "CT\u{1E}SR",
+        "",
+        "",
+        "1.2.3",
+        "1950.01.02",
+        "",
+    ];
+    let mut expected = vec![1, 1, 0];
+    expected.extend([7; 16]);
+    for field in fields {
+        expected.extend((field.len() as u16).to_le_bytes());
+        expected.extend(field.as_bytes());
+    }
+    assert_eq!(page.encode(), expected);
+    assert_eq!(Page::decode(&expected), Ok(page));
+    expected[0] = 9;
+    assert_eq!(Page::decode(&expected), Err(PageError::Version(9)));
+}
+
+#[test]
+fn rows_come_and_go() {
+    let mut page = Page::new();
+    for key in 0..ROWS_MAX {
+        let mut bytes = [0; 16];
+        bytes[..2].copy_from_slice(&(key as u16).to_le_bytes());
+        page.upsert(&Row::from_attributes(bytes, &study())).expect("room");
+    }
+    assert_eq!(page.upsert(&row(0xEE, &study())), Err(PageError::Full));
+    page.upsert(&Row::from_attributes([0; 16], &Map::new()))
+        .expect("replaces");
+    assert_eq!(
+        (page.num_rows(), page.field(0, Column::PatientId)),
+        (ROWS_MAX, Some(""))
+    );
+    assert!(page.remove(&[0; 16]) && !page.remove(&[0; 16]));
+    assert_eq!(
+        (page.num_rows(), page.field(0, Column::PatientId)),
+        (ROWS_MAX - 1, Some("MRN17"))
+    );
+    assert!(page.byte_size() > page.encode().len() / 2);
+}
+
+#[test]
+fn long_fields_leave_the_decision_to_the_study() {
+    let mut attributes = study();
+    attributes["00100020"] = json!({"vr": "LO", "Value": ["x".repeat(FIELD_BYTES_MAX + 1)]});
+    let mut page = Page::new();
+    page.upsert(&row(1, &attributes)).expect("room");
+    page.upsert(&row(2, &study())).expect("room");
+    let page = Page::decode(&page.encode()).expect("sound");
+    let query = parse(Level::Study, "PatientID=y").expect("fine");
+    let (compiled, others) = CompiledPredicates::new(&query.predicates);
+    assert!(others.is_empty());
+    assert_eq!(page.scan(&compiled).collect::<Vec<_>>(), [0]);
+    assert_eq!((page.is_exact(0), page.is_exact(1)), (false, true));
+}
+
+proptest! {
+    #[test]
+    fn pages_answer_like_queries(studies in prop::collection::vec(attributes(), 0..20), query in query_text()) {
+        let mut page = Page::new();
+        for (number, study) in studies.iter().enumerate() {
+            page.upsert(&row(number as u8, study)).expect("room");
+        }
+        let page = Page::decode(&page.encode()).expect("sound");
+        let query = parse(Level::Study, &query).expect("a sound query");
+        let (compiled, others) = CompiledPredicates::new(&query.predicates);
+        prop_assert!(others.is_empty());
+        let expected: Vec<_> = (0..studies.len()).filter(|&number| query.matches(&studies[number])).collect();
+        prop_assert_eq!(page.scan(&compiled).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn pages_follow_their_rows(changes in prop::collection::vec((0..6_u8, prop::option::of(attributes())), 0..20)) {
+        let mut page = Page::new();
+        let mut model = std::collections::BTreeMap::new();
+        for (key, change) in changes {
+            match change {
+                Some(attributes) => {
+                    page.upsert(&row(key, &attributes)).expect("room");
+                    model.insert(key, attributes);
+                }
+                None => prop_assert_eq!(page.remove(&[key; 16]), model.remove(&key).is_some()),
+            }
+        }
+        prop_assert_eq!(page.num_rows(), model.len());
+        let decoded = Page::decode(&page.encode());
+        prop_assert_eq!(decoded.as_ref(), Ok(&page));
+        for (key, attributes) in model {
+            let mut alone = Page::new();
+            alone.upsert(&row(key, &attributes)).expect("room");
+            let place = page.find(&[key; 16]).expect("there");
+            for column in Column::ALL {
+                prop_assert_eq!(page.field(place, column), alone.field(0, column));
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_pages_are_refused(mut bytes in Just({
+        let mut page = Page::new();
+        page.upsert(&row(1, &study())).expect("room");
+        page.upsert(&row(2, &study())).expect("room");
+        page.encode()
+    }), at in any::<prop::sample::Index>(), value: u8, cut in any::<prop::sample::Index>()) {
+        let cut = cut.index(bytes.len());
+        prop_assert!(Page::decode(&bytes[..cut]).is_err());
+        let at = at.index(bytes.len());
+        bytes[at] = value;
+        if let Ok(page) = Page::decode(&bytes) {
+            prop_assert_eq!(page.encode(), bytes);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What must hold for the values of one attribute.
+//!
+//! Conditions look at values in *comparable form*: text trimmed, names as [`super::name::comparable`] makes them,
+//! numbers as JSON writes them. Both the JSON model and the column pages hand out that form, so both give the same
+//! answer.
+
+use dicom_core::VR;
+
+use super::name::NamePattern;
+use super::temporal::{self, Range};
+use super::wildcard::Pattern;
+
+#[derive(Clone, PartialEq)]
+pub(super) enum Condition {
+    /// Everything, absent attributes included.
+    Universal,
+    /// No value, or only empty ones.
+    Empty,
+    /// One of these patterns.
+    Text(Vec<Pattern>),
+    /// One of these UIDs.
+    Uid(Vec<String>),
+    Name(NamePattern),
+    Number {
+        number: f64,
+        text: String,
+    },
+    Date(Range<u32>),
+    Time(Range<u64>),
+    Moment(Range<i64>),
+    /// A range of moments over the date attribute and its time attribute in the same dataset.
+    DateAndTime {
+        dates: Range<u32>,
+        times: Range<u64>,
+        time_tag: u32,
+    },
+}
+
+impl Condition {
+    /// Reads a query's value. `Err` says what the value should have been.
+    pub(super) fn parse(vr: VR, value: &str, options: Options) -> Result<Self, &'static str> {
+        let value = value.trim();
+        if value.bytes().all(|byte| byte == b'*') {
+            return Ok(Self::Universal);
+        }
+        if options.empty_value && value == "\"\"" {
+            return Ok(Self::Empty);
+        }
+        match vr {
+            VR::CS => Ok(Self::text(value.split(['\\', ',']))),
+            VR::AE | VR::LO | VR::SH | VR::UC if options.multiple_value => Ok(Self::text(value.split('\\'))),
+            VR::AE | VR::LO | VR::SH | VR::UC | VR::LT | VR::ST | VR::UT | VR::UR => {
+                Ok(Self::Text(vec![Pattern::new(value)]))
+            }
+            VR::AS => Ok(Self::Text(vec![Pattern::Exact(value.to_owned())])),
+            VR::AT => match u32::from_str_radix(value, 16) {
+                Ok(_) if value.len() == 8 => Ok(Self::Text(vec![Pattern::Exact(value.to_uppercase())])),
+                _ => Err("eight hexadecimal digits"),
+            },
+            VR::PN => Ok(Self::Name(NamePattern::new(value, options.fuzzy))),
+            VR::UI => {
+                let uids = value.split(['\\', ',']).map(|uid| crate::ids::Uid::parse(uid.trim()));
+                let uids = uids
+                    .map(|uid| uid.map(|uid| uid.as_str().to_owned()))
+                    .collect::<Result<Vec<_>, _>>();
+                uids.map(Self::Uid).map_err(|_| "a UID or a list of UIDs")
+            }
+            VR::DA => temporal::date_range(value)
+                .map(Self::Date)
+                .ok_or("a date or a range of dates (YYYYMMDD)"),
+            VR::TM => temporal::time_range(value)
+                .map(Self::Time)
+                .ok_or("a time or a range of times (HHMMSS)"),
+            VR::DT => temporal::moment_range(value)
+                .map(Self::Moment)
+                .ok_or("a date and time or a range of them"),
+            VR::IS | VR::DS | VR::US | VR::SS | VR::UL | VR::SL | VR::UV | VR::SV | VR::FL | VR::FD => {
+                match value.parse::<f64>() {
+                    Ok(number) if number.is_finite() => Ok(Self::Number {
+                        number,
+                        text: value.to_owned(),
+                    }),
+                    _ => Err("a number"),
+                }
+            }
+            VR::SQ => Err("the path of an attribute inside the sequence"),
+            _ => Err("an attribute that can be matched"),
+        }
+    }
+
+    fn text<'a>(values: impl Iterator<Item = &'a str>) -> Self {
+        let values: Vec<_> = values.map(str::trim).filter(|value| !value.is_empty()).collect();
+        // A list with a member that matches everything, or with none, restricts nothing.
+        if values.is_empty() || values.iter().any(|value| value.bytes().all(|byte| byte == b'*')) {
+            return Self::Universal;
+        }
+        Self::Text(values.into_iter().map(Pattern::new).collect())
+    }
+
+    /// Whether an attribute without any value matches.
+    pub(super) fn matches_empty(&self) -> bool {
+        matches!(self, Self::Universal | Self::Empty)
+    }
+
+    /// Whether one value, not empty and in comparable form, matches. A date that pairs with a time is asked through
+    /// [`Self::matches_date_and_time`].
+    pub(super) fn matches_value(&self, value: &str) -> bool {
+        match self {
+            Self::Universal => true,
+            Self::Empty => false,
+            Self::Text(patterns) => patterns.iter().any(|pattern| pattern.matches(value)),
+            Self::Uid(uids) => uids.iter().any(|uid| uid == value),
+            Self::Name(pattern) => pattern.matches(value),
+            Self::Number { number, text } => value == text || value.parse().is_ok_and(|value: f64| value == *number),
+            Self::Date(range) => temporal::date(value).is_some_and(|date| range.contains(&date)),
+            Self::Time(range) => temporal::time(value).is_some_and(|(first, _)| range.contains(&first)),
+            Self::Moment(range) => temporal::moment(value).is_some_and(|(first, _)| range.contains(&first)),
+            Self::DateAndTime { dates, .. } => temporal::date(value).is_some_and(|date| dates.contains(&date)),
+        }
+    }
+
+    /// Whether a date and the time that goes with it lie in the range of moments. Without a readable time the whole
+    /// day counts.
+    pub(super) fn matches_date_and_time(&self, date: &str, time: Option<&str>) -> bool {
+        let Self::DateAndTime { dates, times, .. } = self else {
+            return self.matches_value(date);
+        };
+        let Some(date) = temporal::date(date).filter(|date| dates.contains(date)) else {
+            return false;
+        };
+        let Some((time, _)) = time.and_then(temporal::time) else {
+            return true;
+        };
+        (date, time) >= (dates.from, times.from) && (date, time) <= (dates.to, times.to)
+    }
+
+    pub(super) fn exact_values(&self) -> Option<Vec<&str>> {
+        match self {
+            Self::Uid(uids) => Some(uids.iter().map(String::as_str).collect()),
+            Self::Text(patterns) => patterns
+                .iter()
+                .map(|pattern| match pattern {
+                    Pattern::Exact(text) => Some(text.as_str()),
+                    _ => None,
+                })
+                .collect(),
+            _ => None,
+        }
+    }
+}
+
+/// Query parameters that change how values are read.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Options {
+    pub(super) fuzzy: bool,
+    pub(super) empty_value: bool,
+    pub(super) multiple_value: bool,
+}

@@ -1,0 +1,66 @@
+//! What can be wrong with a search: always the client's fault, answered with 400.
+
+/// Why a query is refused. Names the parameter, never its value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    /// Neither a query option nor a known attribute.
+    #[error("unknown query parameter {0}")]
+    UnknownParameter(Name),
+    /// `includefield` names no known attribute.
+    #[error("includefield names an unknown attribute")]
+    UnknownIncludeField,
+    /// The same parameter twice. Only `includefield` and UIDs may repeat.
+    #[error("query parameter {0} is given more than once")]
+    Duplicate(Name),
+    /// The value does not fit the parameter.
+    #[error("query parameter {parameter} is not {expected}")]
+    Value {
+        /// The parameter.
+        parameter: Name,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// The attribute belongs to a level below the one searched.
+    #[error("query parameter {0} does not describe what is searched for")]
+    BelowLevel(Name),
+    /// The value is longer than [`super::VALUE_BYTES_MAX`].
+    #[error("query parameter {0} has a value longer than 1024 bytes")]
+    TooLong(Name),
+    /// More than [`super::PREDICATES_MAX`] attributes.
+    #[error("more than 64 attributes to match")]
+    TooManyPredicates,
+    /// More than [`super::INCLUDE_MAX`] attributes.
+    #[error("more than 256 attributes in includefield")]
+    TooManyIncludeFields,
+}
+
+/// A parameter's name, fit to be shown: names with anything but letters, digits, dots, dashes and underscores, or
+/// longer than 100 bytes, may be misplaced values and are not repeated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name(String);
+
+impl Name {
+    pub(super) fn new(name: &str) -> Self {
+        let is_plain = name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+        Self(if is_plain && name.len() <= 100 {
+            name.to_owned()
+        } else {
+            "(unprintable)".to_owned()
+        })
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+impl Name {
+    pub(super) fn for_test(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+}

@@ -1,0 +1,187 @@
+//! Accounts, namespaces and users: the rows of the catalogue that everything else hangs on.
+//!
+//! The catalogue is one small ledger in the PHI root. Names of namespaces and users are sealed under the record key.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+use septum_core::ids::{AccountId, NamespaceId, ObjectId, UserId};
+use septum_core::seal::{ObjectContext, Part, open_record, seal_record};
+use septum_storage::RowKind;
+use septum_storage::{CommitBatch, Row, Store};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{EngineError, Result};
+use crate::keyring::Keyring;
+use crate::records::{decode, encode};
+
+/// A tenant.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Account {
+    /// Its id.
+    pub id: AccountId,
+    /// Its name.
+    pub name: String,
+}
+
+/// A space in which a study UID is unique; owned by one account.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Namespace {
+    /// Its id, as in URLs.
+    pub id: NamespaceId,
+    /// The account that owns it.
+    pub account: AccountId,
+    /// Its name.
+    pub name: String,
+    /// Issuer of Patient ID assumed where a dataset names none.
+    pub default_issuer: String,
+}
+
+/// A person or script that signs in.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct User {
+    /// Its id.
+    pub id: UserId,
+    /// The name it signs in with.
+    pub name: String,
+    /// Argon2id in PHC string form.
+    pub password_hash: String,
+    /// May do everything.
+    pub administrator: bool,
+}
+
+/// The catalogue in memory: small, read at every request, written through.
+pub struct Accounts {
+    store: Arc<Store>,
+    keyring: Arc<Keyring>,
+    state: RwLock<State>,
+}
+
+#[derive(Default)]
+struct State {
+    accounts: HashMap<AccountId, Arc<Account>>,
+    namespaces: HashMap<NamespaceId, Arc<Namespace>>,
+    users: HashMap<String, Arc<User>>,
+}
+
+fn record_context(id: &[u8; 16]) -> ObjectContext {
+    ObjectContext::without_pixels(Part::Record, *id, ObjectId::from_bytes(*id))
+}
+
+impl Accounts {
+    /// Reads the catalogue; makes the first account, namespace and nothing else when it is empty.
+    pub async fn open(store: Arc<Store>, keyring: Arc<Keyring>) -> Result<Arc<Self>> {
+        let accounts = Self { store, keyring, state: RwLock::default() };
+        let mut state = State::default();
+        for account in accounts.load::<Account>(RowKind::Account)? {
+            state.accounts.insert(account.id, Arc::new(account));
+        }
+        for namespace in accounts.load::<Namespace>(RowKind::Namespace)? {
+            state.namespaces.insert(namespace.id, Arc::new(namespace));
+        }
+        for user in accounts.load::<User>(RowKind::User)? {
+            state.users.insert(user.name.clone(), Arc::new(user));
+        }
+        let first = state.accounts.is_empty();
+        *accounts.write()? = state;
+        if first {
+            let account = accounts.create_account("Default").await?;
+            accounts.create_namespace(account.id, "Default", "").await?;
+        }
+        Ok(Arc::new(accounts))
+    }
+
+    fn read(&self) -> Result<std::sync::RwLockReadGuard<'_, State>> {
+        self.state.read().map_err(|_| EngineError::Panicked)
+    }
+
+    fn write(&self) -> Result<std::sync::RwLockWriteGuard<'_, State>> {
+        self.state.write().map_err(|_| EngineError::Panicked)
+    }
+
+    fn load<T: DeserializeOwned>(&self, kind: RowKind) -> Result<Vec<T>> {
+        let prefix = kind.key(&[]);
+        crate::scan::rows(self.store.catalog(), prefix.clone())
+            .map(|row| {
+                let (key, sealed) = row?;
+                let id: [u8; 16] =
+                    key[prefix.len()..].try_into().map_err(|_| EngineError::Corrupt("catalogue key"))?;
+                let record = open_record(self.keyring.record_key(), &record_context(&id), &sealed)?;
+                decode(&record, "catalogue record")
+            })
+            .collect()
+    }
+
+    async fn save<T: Serialize>(&self, kind: RowKind, id: &[u8; 16], record: &T) -> Result<()> {
+        let sealed =
+            seal_record(self.keyring.suite(), self.keyring.record_key(), &record_context(id), &encode(record))?;
+        let mut batch = CommitBatch::default();
+        batch.rows.push(Row::put(kind.key(&[id]), sealed));
+        let _proof = self.store.catalog().commit(batch).await?;
+        Ok(())
+    }
+
+    /// Makes an account with its keys.
+    pub async fn create_account(&self, name: &str) -> Result<Arc<Account>> {
+        let account = Arc::new(Account { id: AccountId::random(), name: name.to_owned() });
+        self.keyring.create_account(account.id).await?;
+        self.save(RowKind::Account, account.id.as_bytes(), &*account).await?;
+        self.write()?.accounts.insert(account.id, Arc::clone(&account));
+        Ok(account)
+    }
+
+    /// Makes a namespace in an account.
+    pub async fn create_namespace(&self, account: AccountId, name: &str, default_issuer: &str) -> Result<Arc<Namespace>> {
+        if !self.read()?.accounts.contains_key(&account) {
+            return Err(EngineError::NotFound);
+        }
+        let namespace = Arc::new(Namespace {
+            id: NamespaceId::random(),
+            account,
+            name: name.to_owned(),
+            default_issuer: default_issuer.to_owned(),
+        });
+        self.save(RowKind::Namespace, namespace.id.as_bytes(), &*namespace).await?;
+        self.write()?.namespaces.insert(namespace.id, Arc::clone(&namespace));
+        Ok(namespace)
+    }
+
+    /// Makes a user, or replaces the one of that name.
+    pub async fn put_user(&self, name: &str, password_hash: String, administrator: bool) -> Result<Arc<User>> {
+        let id = self.user(name)?.map_or_else(UserId::random, |user| user.id);
+        let user = Arc::new(User { id, name: name.to_owned(), password_hash, administrator });
+        self.save(RowKind::User, id.as_bytes(), &*user).await?;
+        self.write()?.users.insert(user.name.clone(), Arc::clone(&user));
+        Ok(user)
+    }
+
+    /// The user of that name.
+    pub fn user(&self, name: &str) -> Result<Option<Arc<User>>> {
+        Ok(self.read()?.users.get(name).cloned())
+    }
+
+    /// Whether nobody can sign in yet.
+    pub fn has_no_user(&self) -> Result<bool> {
+        Ok(self.read()?.users.is_empty())
+    }
+
+    /// The namespace of that id.
+    pub fn namespace(&self, id: NamespaceId) -> Result<Arc<Namespace>> {
+        self.read()?.namespaces.get(&id).cloned().ok_or(EngineError::NotFound)
+    }
+
+    /// All namespaces, by id, so that the order never changes.
+    pub fn namespaces(&self) -> Result<Vec<Arc<Namespace>>> {
+        let mut namespaces: Vec<_> = self.read()?.namespaces.values().cloned().collect();
+        namespaces.sort_by_key(|namespace| namespace.id);
+        Ok(namespaces)
+    }
+
+    /// All accounts, by id.
+    pub fn accounts(&self) -> Result<Vec<Arc<Account>>> {
+        let mut accounts: Vec<_> = self.read()?.accounts.values().cloned().collect();
+        accounts.sort_by_key(|account| account.id);
+        Ok(accounts)
+    }
+}

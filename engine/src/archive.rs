@@ -1,0 +1,210 @@
+//! The engine as a whole: everything opened, wired and kept running.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use septum_core::codec::Tier;
+use septum_core::dicom::SplitLimits;
+use septum_core::seal::Suite;
+use septum_decoder::{DecoderPool, PoolLimits};
+use septum_storage::vfs::RealVfs;
+use septum_storage::{Health, PoisonHook, Store, StoreConfig};
+use tokio::task::JoinHandle;
+
+use crate::accounts::Accounts;
+use crate::audit_log::{self, AuditLog};
+use crate::compute::Compute;
+use crate::densify::{self, DensifyQueue};
+use crate::erase;
+use crate::error::Result;
+use crate::keyring::{Keyring, root_key};
+use crate::ledger::Ledger;
+use crate::observe::StorageObserver;
+use crate::pipeline::{Pipeline, PipelineLimits};
+use crate::retrieve::pixels::PixelCaches;
+use crate::services::{Services, Settings};
+use crate::stability::Stability;
+use crate::studies::Studies;
+use crate::summaries::Summaries;
+use crate::telemetry::Telemetry;
+use crate::templates::Templates;
+
+/// How often stable studies are looked for and space is reclaimed.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Bytes that one sweep may rewrite to reclaim space.
+const COMPACT_BYTES_PER_SWEEP: u64 = 32 * 1024 * 1024;
+
+/// The process's exit code after a failed sync (EX_IOERR): a restart reads what is true.
+const EXIT_POISONED: i32 = 74;
+
+/// Everything the engine is told.
+#[derive(Debug, Clone)]
+pub struct ArchiveConfig {
+    /// The PHI side.
+    pub phi_root: PathBuf,
+    /// The pixel side.
+    pub pixel_root: PathBuf,
+    /// Wrapped keys.
+    pub key_root: PathBuf,
+    /// The root key.
+    pub root_key_file: PathBuf,
+    /// Shards, fixed when the store is made.
+    pub shards: u16,
+    /// The suite new objects are sealed with.
+    pub suite: Suite,
+    /// The codec tier of ingest.
+    pub tier: Tier,
+    /// Limits of one instance.
+    pub split: SplitLimits,
+    /// Memory permits of the pipeline, in bytes.
+    pub memory_bytes: usize,
+    /// Instances on their way at the same time.
+    pub concurrent_instances: usize,
+    /// How long an instance waits for its turn.
+    pub admission_timeout: Duration,
+    /// Pipeline restarts within a minute before the server goes unready.
+    pub restarts_per_minute_max: usize,
+    /// Threads of the CPU pool, 0 for one a core.
+    pub compute_threads: usize,
+    /// A study without news for this long is stable.
+    pub stable_after: Duration,
+    /// Whether the dense tier is made.
+    pub densify: bool,
+    /// The command that runs a decoder child.
+    pub decoder_command: Vec<OsString>,
+    /// Decoder children.
+    pub decoder_children: usize,
+    /// Make what is missing: the first start.
+    pub create: bool,
+    /// End the process when a sync failed (the disk may have lost what it took): only a restart reads what is true.
+    pub exit_on_poison: bool,
+}
+
+/// The running engine.
+pub struct Archive {
+    /// The parts.
+    pub services: Arc<Services>,
+    /// The way in.
+    pub pipeline: Arc<Pipeline>,
+    /// Reads and denials.
+    pub audit: AuditLog,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Archive {
+    /// Opens the store, finishes what a crash interrupted and starts the pipeline.
+    pub async fn open(config: ArchiveConfig) -> Result<Arc<Self>> {
+        let telemetry = Telemetry::new().map_err(|error| crate::error::EngineError::File {
+            what: "metrics registry",
+            source: std::io::Error::other(error),
+        })?;
+        telemetry.build.with_label_values(&[env!("CARGO_PKG_VERSION"), config.suite.name()]).set(1.0);
+        let store_config = store_config(&config, &telemetry);
+        let store = tokio::task::spawn_blocking(move || Store::open(store_config, Arc::new(RealVfs)))
+            .await
+            .map_err(|_| crate::error::EngineError::Panicked)??;
+        let root = root_key(&config.root_key_file, config.create)?;
+        let keyring = Keyring::open(Arc::clone(&store), root, config.suite).await?;
+        let accounts = Accounts::open(Arc::clone(&store), Arc::clone(&keyring)).await?;
+        let ledgers = store
+            .shards()
+            .iter()
+            .map(|shard| Ledger::open(Arc::clone(shard), Arc::clone(&telemetry)))
+            .collect::<Result<Vec<_>>>()?;
+        let decoder = DecoderPool::new(
+            config.decoder_command.clone(),
+            config.decoder_children,
+            PoolLimits::default(),
+        );
+        let services = Arc::new(Services {
+            compute: Compute::new(config.compute_threads, Arc::clone(&telemetry))?,
+            studies: Studies::new(Arc::clone(&store), Arc::clone(&keyring)),
+            templates: Templates::new(Arc::clone(&store)),
+            summaries: Summaries::new(Arc::clone(&keyring)),
+            catalog_ledger: Ledger::open(Arc::clone(store.catalog()), Arc::clone(&telemetry))?,
+            pixel_caches: PixelCaches::default(),
+            decoder: Arc::new(decoder),
+            densify: DensifyQueue::new(Arc::clone(&telemetry)),
+            stability: Stability::new(config.stable_after),
+            settings: Settings { tier: config.tier },
+            ledgers,
+            store,
+            keyring,
+            accounts,
+            telemetry,
+        });
+        erase::resume(&services).await?;
+        services.stability.reload(&services)?;
+        let pipeline = Arc::new(Pipeline::start(
+            Arc::clone(&services),
+            PipelineLimits {
+                split: config.split,
+                concurrent_instances: config.concurrent_instances,
+                memory_bytes: config.memory_bytes,
+                admission_timeout: config.admission_timeout,
+                restarts_per_minute_max: config.restarts_per_minute_max,
+            },
+        )?);
+        let mut tasks = vec![
+            tokio::spawn(audit_log::keep_signing(Arc::clone(&services))),
+            tokio::spawn(sweep(Arc::clone(&services))),
+        ];
+        if config.densify {
+            services.densify.reload(&services)?;
+            let busy = Arc::clone(&pipeline);
+            tasks.push(tokio::spawn(densify::run(Arc::clone(&services), move || busy.num_credits_out() > 0)));
+        }
+        services.telemetry.ready.set(1.0);
+        Ok(Arc::new(Self { audit: AuditLog::start(Arc::clone(&services)), services, pipeline, tasks }))
+    }
+
+    /// Whether requests can be taken.
+    pub fn is_ready(&self) -> bool {
+        self.pipeline.is_ready() && self.services.store.shards().iter().all(|shard| matches!(shard.health(), Health::Healthy))
+    }
+
+    /// Takes nothing new, finishes what is inside within `deadline`, closes the store.
+    pub async fn shutdown(&self, deadline: Duration) {
+        self.services.telemetry.ready.set(0.0);
+        self.pipeline.stop(deadline).await;
+        self.tasks.iter().for_each(JoinHandle::abort);
+        if let Err(error) = audit_log::sign_checkpoint(&self.services).await {
+            tracing::warn!(%error, "no last audit checkpoint");
+        }
+        let store = Arc::clone(&self.services.store);
+        if tokio::task::spawn_blocking(move || store.close()).await.is_err() {
+            tracing::error!("closing the store panicked");
+        }
+    }
+}
+
+fn store_config(config: &ArchiveConfig, telemetry: &Arc<Telemetry>) -> StoreConfig {
+    let exit_on_poison = config.exit_on_poison;
+    let hook = move |shard: u16| {
+        tracing::error!(shard, "a sync failed: what the disk holds is unknown");
+        if exit_on_poison {
+            std::process::exit(EXIT_POISONED);
+        }
+    };
+    StoreConfig {
+        shards: config.shards,
+        create: config.create,
+        metrics: Some(Arc::new(StorageObserver::new(Arc::clone(telemetry)))),
+        on_poison: Some(PoisonHook(Arc::new(hook))),
+        ..StoreConfig::new(&config.phi_root, &config.pixel_root, &config.key_root)
+    }
+}
+
+/// Declares studies stable, gives space back, shows sizes.
+async fn sweep(services: Arc<Services>) {
+    let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        interval.tick().await;
+        if let Err(error) = services.stability.sweep(&services).await {
+            tracing::error!(%error, "stable studies could not be declared");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Deleting is forever (invariant 9): the keys go first, then what they sealed gives its space back.
+//!
+//! A study is erased in three steps that a crash may part, held together by a saga row:
+//!
+//! 1. one commit takes the study's row away (it is gone for every reader) and notes the intent;
+//! 2. its wrapped keys are destroyed: what is left on disk is noise;
+//! 3. its rows go and its objects are freed, a page at a time; the last page takes the intent along.
+//!
+//! Deleting a series or an instance re-seals what remains under new study keys ([`crate::reseal`]) and then erases the
+//! old study.
+
+use std::sync::Arc;
+
+use septum_core::audit::{Action, Actor, ObjectKind, ObjectRef, Outcome};
+use septum_core::ids::{ObjectId, StudyId, StudyKeyId};
+use septum_storage::RowKind;
+use serde::{Deserialize, Serialize};
+
+use crate::accounts::Namespace;
+use crate::error::{EngineError, Result};
+use crate::ledger::{Change, ChangeKind, Event, Staging};
+use crate::pipeline::messages::Source;
+use crate::records::{PixelRow, SeriesRow, VersionRow, decode, encode, key};
+use crate::reseal::{self, Removal};
+use crate::retrieve::StudyRef;
+use crate::services::{Services, now_ms};
+
+const DELETE: Action = Action::new("study.delete");
+
+/// Rows taken away in one commit.
+const PAGE_ROWS: usize = 256;
+
+/// The intent to erase everything of one study id.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Intent {
+    /// Whose rows and objects.
+    pub study: StudyId,
+    /// Its keys.
+    pub keys: StudyKeyId,
+}
+
+fn saga_key(study: StudyId) -> Vec<u8> {
+    RowKind::Saga.key(&[study.as_bytes()])
+}
+
+/// Stages the intent to erase.
+pub fn stage_intent(staging: &mut Staging<'_>, intent: Intent) {
+    staging.put(saga_key(intent.study), encode(&intent));
+}
+
+/// Takes an intent back: what it named is in use now.
+pub fn withdraw_intent(staging: &mut Staging<'_>, study: StudyId) {
+    staging.delete(saga_key(study));
+}
+
+/// Erases a study.
+pub async fn study(services: &Arc<Services>, namespace: &Namespace, study_uid: &str, source: &Source) -> Result<()> {
+    let found = StudyRef::find(services, namespace, study_uid)?;
+    let study_uid = study_uid.to_owned();
+    erase(services, &found, source, Some(study_uid)).await
+}
+
+/// Erases a series; the study goes with its last series.
+pub async fn series(
+    services: &Arc<Services>,
+    namespace: &Namespace,
+    study_uid: &str,
+    series_uid: &str,
+    source: &Source,
+) -> Result<()> {
+    let found = StudyRef::find(services, namespace, study_uid)?;
+    let removal = Removal { series_uid: series_uid.to_owned(), instance_uid: None };
+    reseal::without(services, found, removal, source).await
+}
+
+/// Erases an instance with all its versions; series and study go with their last instance.
+pub async fn instance(
+    services: &Arc<Services>,
+    namespace: &Namespace,
+    study_uid: &str,
+    series_uid: &str,
+    instance_uid: &str,
+    source: &Source,
+) -> Result<()> {
+    let found = StudyRef::find(services, namespace, study_uid)?;
+    let removal = Removal { series_uid: series_uid.to_owned(), instance_uid: Some(instance_uid.to_owned()) };
+    reseal::without(services, found, removal, source).await
+}
+
+/// Erases whatever a study row names. `announced` is the UID that the change feed shows, none for held studies.
+pub async fn erase(
+    services: &Arc<Services>,
+    found: &StudyRef,
+    source: &Source,
+    announced: Option<String>,
+) -> Result<()> {
+    let intent = Intent { study: found.id(), keys: found.row.keys };
+    let ledger = &services.ledgers[found.shard];
+    ledger.commit(|staging| {
+        let row = staging.get(&found.row_key)?.ok_or(EngineError::NotFound)?;
+        let row: crate::records::StudyRow = decode(&row, "study row")?;
+        if row.study != intent.study {
+            return Err(EngineError::Conflict("the study changed meanwhile, try again"));
+        }
+        staging.use_reserve();
+        staging.delete(found.row_key.clone());
+        staging.delete(RowKind::Unstable.key(&[&found.row_key[1..]]));
+        stage_intent(staging, intent);
+        staging.audit(event(found, source));
+        if let Some(study_uid) = &announced {
+            let change = Change {
+                kind: ChangeKind::StudyDeleted,
+                time_ms: now_ms(),
+                study_uid: study_uid.clone(),
+                series_uid: None,
+                instance_uid: None,
+            };
+            let record_key = services.keyring.record_key().clone();
+            staging.change(found.namespace, None, services.keyring.suite(), record_key, &change);
+        }
+        Ok(())
+    }).await?;
+    services.summaries.forget(&found.row);
+    finish(services, found.shard, intent).await
+}
+
+/// Who deleted what, for the audit log.
+pub fn event(found: &StudyRef, source: &Source) -> Event {
+    Event {
+        actor: Actor::User(source.user),
+        action: DELETE,
+        object: ObjectRef::One(ObjectKind::Study, *found.id().as_bytes()),
+        outcome: Outcome::Success,
+        source: source.address,
+        account: Some(found.account.account),
+    }
+}
+
+/// Steps 2 and 3. Repeating them is harmless.
+pub async fn finish(services: &Arc<Services>, shard: usize, intent: Intent) -> Result<()> {
+    services.keyring.destroy_studies(&[intent.keys]).await?;
+    let ledger = &services.ledgers[shard];
+    for prefix in [
+        key::all_series(intent.study),
+        key::all_instances(intent.study),
+        key::versions(intent.study),
+        key::all_pixels(intent.study),
+        key::study_metadata(intent.study),
+        RowKind::Densify.key(&[intent.study.as_bytes()]),
+    ] {
+        loop {
+            let rows = ledger.shard().scan(&prefix, None, PAGE_ROWS)?;
+            if rows.is_empty() {
+                break;
+            }
+            let mut freed = Vec::new();
+            for (row_key, value) in &rows {
+                freed.extend(objects_of(row_key, value)?);
+            }
+            ledger.commit(|staging| {
+                staging.use_reserve();
+                rows.into_iter().for_each(|(row_key, _)| staging.delete(row_key));
+                staging.free(freed);
+                Ok(())
+            }).await?;
+        }
+    }
+    ledger.commit(|staging| {
+        withdraw_intent(staging, intent.study);
+        Ok(())
+    }).await?;
+    Ok(())
+}
+
+/// The objects that only this row refers to.
+fn objects_of(row_key: &[u8], value: &[u8]) -> Result<Vec<ObjectId>> {
+    Ok(match RowKind::of(row_key) {
+        Some(RowKind::Series) => vec![decode::<SeriesRow>(value, "series row")?.template],
+        Some(RowKind::Version) => vec![decode::<VersionRow>(value, "version row")?.header],
+        Some(RowKind::PixelRecord) => decode::<PixelRow>(value, "pixel row")?.objects,
+        _ => Vec::new(),
+    })
+}
+
+/// Finishes what a crash interrupted.
+pub async fn resume(services: &Arc<Services>) -> Result<()> {
+    for shard in 0..services.ledgers.len() {
+        let rows = crate::scan::rows(services.ledgers[shard].shard(), RowKind::Saga.key(&[]))
+            .collect::<Result<Vec<_>>>()?;
+        for (_, value) in rows {
+            finish(services, shard, decode(&value, "saga row")?).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! The change feed: every stored, replaced and deleted instance, and studies becoming stable, in commit order.
+//!
+//! Numbers are dense and stable within a shard; a cursor holds one number a shard. A change of an erased study shows no
+//! more what it was about, since its key is gone: it is left out.
+
+use std::sync::Arc;
+
+use septum_core::seal::open_record;
+use septum_storage::RowKind;
+
+use crate::accounts::Namespace;
+use crate::error::{EngineError, Result};
+use crate::ledger::{Change, ChangeRow, change_context, change_key};
+use crate::records::decode;
+use crate::services::Services;
+
+/// Most changes in one page.
+pub const PAGE_CHANGES_MAX: usize = 1_000;
+
+/// A page of changes.
+pub struct Page {
+    /// In commit order within each shard.
+    pub changes: Vec<Change>,
+    /// Where the next page starts; the same as asked for when there is nothing new.
+    pub next: String,
+}
+
+/// Changes of a namespace behind a cursor; from the start without one.
+pub fn changes(services: &Arc<Services>, namespace: &Namespace, since: Option<&str>, limit: usize) -> Result<Page> {
+    let mut cursor = match since {
+        Some(text) => parse(text, services.ledgers.len())?,
+        None => vec![0; services.ledgers.len()],
+    };
+    let limit = limit.clamp(1, PAGE_CHANGES_MAX);
+    let mut changes = Vec::new();
+    for (ledger, position) in services.ledgers.iter().zip(&mut cursor) {
+        let prefix = RowKind::Change.key(&[]);
+        while changes.len() < limit {
+            let rows = ledger.shard().scan(&prefix, Some(&change_key(*position)), limit - changes.len())?;
+            if rows.is_empty() {
+                break;
+            }
+            for (row_key, value) in rows {
+                let number = row_key[prefix.len()..].try_into().map_err(|_| EngineError::Corrupt("change row"))?;
+                let number = u64::from_be_bytes(number);
+                *position = number + 1;
+                let row: ChangeRow = decode(&value, "change row")?;
+                if row.namespace != namespace.id {
+                    continue;
+                }
+                if let Some(change) = open(services, &row, number)? {
+                    changes.push(change);
+                }
+            }
+        }
+    }
+    changes.sort_by_key(|change| change.time_ms);
+    let next = cursor.iter().map(u64::to_string).collect::<Vec<_>>().join(".");
+    Ok(Page { changes, next })
+}
+
+fn open(services: &Services, row: &ChangeRow, number: u64) -> Result<Option<Change>> {
+    let context = change_context(number);
+    let plain = match row.keys {
+        Some(keys) => match services.keyring.study(keys) {
+            Ok(keys) => open_record(&keys.phi, &context, &row.sealed)?,
+            Err(EngineError::NotFound) => return Ok(None),
+            Err(error) => return Err(error),
+        },
+        None => open_record(services.keyring.record_key(), &context, &row.sealed)?,
+    };
+    serde_json::from_slice(&plain).map(Some).map_err(|_| EngineError::Corrupt("change"))
+}
+
+fn parse(text: &str, num_shards: usize) -> Result<Vec<u64>> {
+    let numbers: Option<Vec<u64>> = text.split('.').map(|number| number.parse().ok()).collect();
+    numbers.filter(|numbers| numbers.len() == num_shards).ok_or(EngineError::Conflict("the cursor is not of this feed"))
+}

@@ -1,0 +1,205 @@
+//! Keys in use: the root key, account keys, study keys.
+//!
+//! Hierarchy: root key (a file outside the data roots, or inside the key root by default) → account keys by epoch, one
+//! for each half → one pair of data keys a study → per-object keys inside [`septum_core::seal`]. Wrapped keys live in
+//! the key store alone; erasing a study destroys its wrapped keys there.
+//!
+//! Invariants: a study's wrapped keys are durable before anything sealed with them is committed; unwrapped keys live in
+//! a bounded cache and are wiped when they leave it; a destroyed key is out of the cache before `destroy` returns.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+
+use quick_cache::sync::Cache;
+use septum_core::ids::{AccountId, NamespaceId, StudyKeyId};
+use septum_core::seal::{
+    AccountKeys, DataKey, StudyKeys, Suite, SystemKey, WrapBinding, WrappedAccountKeys, WrappedStudyKeys, partition,
+    unwrap, wrap,
+};
+use septum_storage::Store;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{EngineError, Result};
+use crate::records::{decode, encode};
+
+/// Unwrapped study keys held at most.
+const STUDY_KEYS_CACHED: usize = 16_384;
+
+/// The epoch of keys that were never rotated.
+const FIRST_EPOCH: u32 = 0;
+
+#[derive(Serialize, Deserialize)]
+struct StoredAccountKeys {
+    epoch: u32,
+    phi: Vec<u8>,
+    pixel: Vec<u8>,
+    index: Vec<u8>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredStudyKeys {
+    account: AccountId,
+    epoch: u32,
+    phi: Vec<u8>,
+    pixel: Vec<u8>,
+}
+
+/// All keys in use.
+pub struct Keyring {
+    store: Arc<Store>,
+    root: DataKey,
+    placement: DataKey,
+    record: DataKey,
+    audit_signing: DataKey,
+    suite: Suite,
+    accounts: RwLock<HashMap<AccountId, Arc<AccountKeys>>>,
+    studies: Cache<StudyKeyId, Arc<StudyKeys>>,
+}
+
+/// Reads the root key, or makes one when `create` says so: 64 hexadecimal digits, mode 0600.
+pub fn root_key(path: &Path, create: bool) -> Result<DataKey> {
+    let failed = |what| move |source| EngineError::File { what, source };
+    if create && !path.exists() {
+        let mut key = [0_u8; 32];
+        getrandom::fill(&mut key).map_err(|error| EngineError::File {
+            what: "randomness for the root key",
+            source: std::io::Error::other(error.to_string()),
+        })?;
+        let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(failed("root key file"))?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed("root key file"))?;
+        if let Some(folder) = path.parent() {
+            std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("root key folder"))?;
+        }
+    }
+    let text = std::fs::read_to_string(path).map_err(failed("root key file"))?;
+    let text = text.trim();
+    let mut key = [0_u8; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return Err(EngineError::Corrupt("root key file"));
+    }
+    for (index, byte) in key.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16)
+            .map_err(|_| EngineError::Corrupt("root key file"))?;
+    }
+    Ok(DataKey::from_bytes(key))
+}
+
+impl Keyring {
+    /// Opens the keyring over a store's key store; makes the installation's own keys at the first start.
+    pub async fn open(store: Arc<Store>, root: DataKey, suite: Suite) -> Result<Arc<Self>> {
+        let placement = system_key(&store, &root, suite, SystemKey::Placement).await?;
+        let record = system_key(&store, &root, suite, SystemKey::Record).await?;
+        let audit_signing = system_key(&store, &root, suite, SystemKey::AuditSigning).await?;
+        Ok(Arc::new(Self {
+            store,
+            root,
+            placement,
+            record,
+            audit_signing,
+            suite,
+            accounts: RwLock::default(),
+            studies: Cache::new(STUDY_KEYS_CACHED),
+        }))
+    }
+
+    /// The suite new objects are sealed with.
+    pub fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    /// The partition of a study, 0 to 4,095: fixed for all time.
+    pub fn partition(&self, namespace: NamespaceId, study_uid: &str) -> u16 {
+        partition(&self.placement, namespace, study_uid.as_bytes())
+    }
+
+    /// Seals the system's own records.
+    pub fn record_key(&self) -> &DataKey {
+        &self.record
+    }
+
+    /// Signs audit checkpoints.
+    pub fn audit_signing_key(&self) -> &DataKey {
+        &self.audit_signing
+    }
+
+    /// Makes the first keys of a new account; they are durable when this returns.
+    pub async fn create_account(&self, account: AccountId) -> Result<()> {
+        let keys = AccountKeys::generate(account);
+        let WrappedAccountKeys { phi, pixel, index } = keys.wrap(self.suite, &self.root)?;
+        let stored = StoredAccountKeys { epoch: keys.epoch, phi, pixel, index };
+        self.store.keys().put_named(account_name(account).as_bytes(), encode(&stored)).await?;
+        self.accounts.write().map_err(|_| EngineError::Panicked)?.insert(account, Arc::new(keys));
+        Ok(())
+    }
+
+    /// An account's current keys.
+    pub fn account(&self, account: AccountId) -> Result<Arc<AccountKeys>> {
+        if let Some(keys) = self.accounts.read().map_err(|_| EngineError::Panicked)?.get(&account) {
+            return Ok(Arc::clone(keys));
+        }
+        let stored =
+            self.store.keys().get_named(account_name(account).as_bytes())?.ok_or(EngineError::Corrupt("account keys"))?;
+        let StoredAccountKeys { epoch, phi, pixel, index } = decode(&stored, "account keys")?;
+        let wrapped = WrappedAccountKeys { phi, pixel, index };
+        let keys = Arc::new(AccountKeys::unwrap(&self.root, account, epoch, &wrapped)?);
+        self.accounts.write().map_err(|_| EngineError::Panicked)?.insert(account, Arc::clone(&keys));
+        Ok(keys)
+    }
+
+    /// Makes a new study's keys; they are durable when this returns.
+    pub async fn create_study(&self, account: &AccountKeys) -> Result<Arc<StudyKeys>> {
+        let keys = StudyKeys::generate();
+        let WrappedStudyKeys { phi, pixel } = keys.wrap(self.suite, account)?;
+        let stored = StoredStudyKeys { account: account.account, epoch: account.epoch, phi, pixel };
+        self.store.keys().put(vec![(keys.id, encode(&stored))]).await?;
+        let keys = Arc::new(keys);
+        self.studies.insert(keys.id, Arc::clone(&keys));
+        Ok(keys)
+    }
+
+    /// A study's keys. [`EngineError::NotFound`] once they were destroyed.
+    pub fn study(&self, id: StudyKeyId) -> Result<Arc<StudyKeys>> {
+        if let Some(keys) = self.studies.get(&id) {
+            return Ok(keys);
+        }
+        let stored = self.store.keys().get(&id)?.ok_or(EngineError::NotFound)?;
+        let StoredStudyKeys { account, phi, pixel, .. } = decode(&stored, "study keys")?;
+        let account = self.account(account)?;
+        let keys = Arc::new(StudyKeys::unwrap(&account, id, &WrappedStudyKeys { phi, pixel })?);
+        self.studies.insert(id, Arc::clone(&keys));
+        Ok(keys)
+    }
+
+    /// Destroys studies' keys: what they sealed is noise from now on (invariant 9).
+    pub async fn destroy_studies(&self, ids: &[StudyKeyId]) -> Result<()> {
+        let _proof = self.store.keys().destroy(ids).await?;
+        for id in ids {
+            self.studies.remove(id);
+        }
+        Ok(())
+    }
+}
+
+fn account_name(account: AccountId) -> String {
+    format!("account/{account}")
+}
+
+async fn system_key(store: &Store, root: &DataKey, suite: Suite, kind: SystemKey) -> Result<DataKey> {
+    let binding = WrapBinding::System { kind, epoch: FIRST_EPOCH };
+    let name = format!("system/{}", kind as u8);
+    if let Some(wrapped) = store.keys().get_named(name.as_bytes())? {
+        return Ok(unwrap(root, &wrapped, &binding)?);
+    }
+    let key = DataKey::random();
+    store.keys().put_named(name.as_bytes(), wrap(suite, root, &key, &binding)?).await?;
+    Ok(key)
+}

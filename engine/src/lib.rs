@@ -1,0 +1,57 @@
+//! # septum-engine: Septum without HTTP
+//!
+//! Everything that is true whatever door a request comes through.
+//!
+//! ```text
+//! pipeline::Intake ─► parser ─► compressor ─► sealer ─► committer[shard] ─► septum-storage
+//!                                                                              │
+//! retrieve, search, feed, exceptions ◄─────────────────────────────────────────┘
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`archive`] | opening, wiring, background work, shutdown |
+//! | [`pipeline`] | ingest: supervised actors with credits; alone names `actix` |
+//! | [`retrieve`] | the read path: locate, frames, streams, metadata |
+//! | [`search`] | QIDO searches over sealed summaries |
+//! | [`erase`], [`reseal`] | deleting for ever; re-sealing what remains |
+//! | [`exceptions`] | studies held because their patient differs |
+//! | [`densify`] | the dense tier in the background |
+//! | [`stability`], [`feed`] | when a study is stable; the change feed |
+//! | [`ledger`], [`audit_log`] | one writer a shard, audit leaves, signed checkpoints |
+//! | [`keyring`], [`accounts`], [`studies`] | keys in use; accounts, namespaces, users; from identity to study |
+//! | [`records`], [`scan`] | what rows look like; walking them |
+//! | [`summaries`], [`templates`], [`headers`] | opened summaries and templates; headers to metadata |
+//! | [`compute`] | the one route to the CPU pool |
+//! | [`telemetry`], [`observe`] | metric names; what storage reports |
+//!
+//! Deliberately absent: HTTP, URLs, status codes (septum-api), RocksDB and files (septum-storage), anything pure
+//! (septum-core).
+
+pub mod accounts;
+pub mod archive;
+pub mod audit_log;
+pub mod compute;
+pub mod densify;
+pub mod erase;
+pub mod error;
+pub mod exceptions;
+pub mod feed;
+pub mod headers;
+pub mod keyring;
+pub mod ledger;
+pub mod observe;
+pub mod pipeline;
+pub mod records;
+pub mod reseal;
+pub mod retrieve;
+pub mod scan;
+pub mod search;
+pub mod services;
+pub mod stability;
+pub mod studies;
+pub mod summaries;
+pub mod telemetry;
+pub mod templates;
+
+pub use error::{EngineError, ErrorKind, Result};

@@ -1,0 +1,101 @@
+//! Committer: one for each shard. Appends runs, decides about instances, answers once they are durable.
+//!
+//! The decision holds the ledger's lock for a moment; the fsyncs are the storage layer's group commit, so many instances
+//! wait here together, each holding one credit.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use septum_storage::Shard;
+
+use super::actor::Stage;
+use super::decision::decide;
+use super::handoff::Credit;
+use super::messages::{CommitWork, SealedInstance, SealedRun, StoreKind, StoreOutcome};
+use crate::densify::Candidate;
+use crate::records::Run;
+use crate::services::Services;
+
+/// The stage of one shard.
+pub struct Committer {
+    services: Arc<Services>,
+    shard: usize,
+}
+
+impl Committer {
+    /// Over what all stages share.
+    pub fn new(services: Arc<Services>, shard: usize) -> Self {
+        Self { services, shard }
+    }
+
+    fn shard(&self) -> &Arc<Shard> {
+        self.services.ledgers[self.shard].shard()
+    }
+
+    async fn run(&self, run: SealedRun) {
+        let SealedRun { object, bytes, first_unit, units, ticket, share } = run;
+        match self.shard().put_batch(vec![(object, bytes)]).await {
+            Ok(placed) => match placed.into_iter().next() {
+                Some(placed) => ticket.placed(Run { object, first_unit, units }, placed),
+                None => drop(ticket),
+            },
+            Err(error) => ticket.failed(error.into()),
+        }
+        drop(share);
+    }
+
+    async fn ended(&self, mut sealed: SealedInstance) {
+        let ledger = &self.services.ledgers[self.shard];
+        let decided = ledger.submit(|staging| decide(&self.services, staging, &mut sealed));
+        let SealedInstance { instance, record, receipt, payload_bytes, stored_bytes, pixels: _, .. } = sealed;
+        let (kind, ticket) = match decided {
+            Ok(decided) => decided,
+            Err(error) => return receipt.failed(error),
+        };
+        let proof = match ticket.await {
+            Ok(proof) => proof,
+            Err(error) => return receipt.failed(error.into()),
+        };
+        let study = &instance.study;
+        let telemetry = &self.services.telemetry;
+        telemetry.ingest_commit_duration_seconds.observe(instance.admitted.elapsed().as_secs_f64());
+        if kind != StoreKind::Duplicate {
+            if stored_bytes > 0 {
+                telemetry.compression_ratio.observe(payload_bytes as f64 / stored_bytes as f64);
+            }
+            if record.pixels.as_ref().is_some_and(|pixels| !pixels.encapsulated) {
+                self.services.densify.push(Candidate {
+                    shard: self.shard,
+                    study: study.study,
+                    keys: study.keys.id,
+                    pixel_set: instance.pixel_set,
+                });
+            }
+            if !study.held {
+                self.services.stability.touch(self.shard, &study.row_key);
+            }
+        }
+        let outcome = StoreOutcome {
+            kind,
+            version: instance.version,
+            namespace: study.namespace,
+            warnings: record.warnings,
+        };
+        receipt.committed(&proof, outcome);
+    }
+}
+
+impl Stage for Committer {
+    type Work = CommitWork;
+    const NAME: &'static str = "committer";
+
+    async fn work(self: Arc<Self>, work: CommitWork, credit: Credit) {
+        let start = Instant::now();
+        match work {
+            CommitWork::Run(run) => self.run(run).await,
+            CommitWork::Ended(sealed) => self.ended(*sealed).await,
+        }
+        self.services.telemetry.observe_stage(Self::NAME, start);
+        drop(credit);
+    }
+}

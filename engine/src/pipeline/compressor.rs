@@ -1,0 +1,176 @@
+//! Compressor: frames through the codec ladder, the header into metadata and against its series' template.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rayon::prelude::*;
+use septum_core::codec::{Codec, Encoded, compress_with_template, encode};
+use septum_core::dicom::SplitInstance;
+use serde_json::{Map, Value};
+
+use super::Handoffs;
+use super::actor::Stage;
+use super::handoff::Credit;
+use super::messages::{
+    CompressWork, CompressedInstance, EncodedRun, EncodedUnit, FrameRun, InstanceEnded, SealWork,
+};
+use super::ticket::Receipt;
+use crate::error::Result;
+use crate::headers::metadata_of;
+use crate::records::{self, Template, VersionRecord};
+use crate::services::{Services, now_ms};
+use crate::templates::LoadedTemplate;
+
+/// The stage.
+pub struct Compressor {
+    services: Arc<Services>,
+    handoffs: Arc<Handoffs>,
+}
+
+struct Headers {
+    header: Vec<u8>,
+    header_length: u64,
+    metadata: Vec<u8>,
+    attributes: Map<String, Value>,
+    new_template: Option<Vec<u8>>,
+    warnings: Vec<String>,
+}
+
+impl Compressor {
+    /// Over what all stages share.
+    pub fn new(services: Arc<Services>, handoffs: Arc<Handoffs>) -> Self {
+        Self { services, handoffs }
+    }
+
+    async fn run(&self, run: FrameRun) {
+        let FrameRun { instance, first_unit, units, shape, native, ticket, share } = run;
+        let tier = self.services.settings.tier;
+        let payload: u64 = units.iter().map(|unit| unit.len() as u64).sum();
+        self.services.telemetry.ingest_bytes.with_label_values(&["payload"]).inc_by(payload);
+        let encoded = if native {
+            let work = move || {
+                units
+                    .par_iter()
+                    .map(|unit| {
+                        let Encoded { codec, bytes } = encode(tier, shape.as_ref(), unit);
+                        let bytes = if codec == Codec::Raw { unit.clone() } else { bytes.into() };
+                        EncodedUnit { codec, bytes }
+                    })
+                    .collect()
+            };
+            self.services.compute.run(work).await
+        } else {
+            // What comes compressed is kept as it came.
+            Ok(units.into_iter().map(|bytes| EncodedUnit { codec: Codec::Raw, bytes }).collect())
+        };
+        match encoded {
+            Ok(units) => {
+                let run = EncodedRun { instance, first_unit, units, ticket, share };
+                // A stage that is gone drops the run, and its ticket tells.
+                let _ = self.handoffs.sealer.hand_over(SealWork::Run(run)).await;
+            }
+            Err(error) => ticket.failed(error),
+        }
+    }
+
+    async fn ended(&self, ended: InstanceEnded) {
+        let InstanceEnded { instance, split, placed, receipt } = ended;
+        let template = match self.services.templates.of_series(&instance).await {
+            Ok(template) => template,
+            Err(error) => return receipt.failed(error),
+        };
+        let (for_work, known) = (split.header.clone(), template.clone());
+        let start = Arc::clone(&instance.start);
+        let headers = self
+            .services
+            .compute
+            .run(move || headers(&start, &for_work, known.as_deref()))
+            .await
+            .and_then(|headers| headers);
+        match headers {
+            Ok(headers) => {
+                let record = record(&instance, &split, &headers);
+                let compressed = CompressedInstance {
+                    instance,
+                    record,
+                    split,
+                    header: headers.header,
+                    metadata: headers.metadata,
+                    attributes: headers.attributes,
+                    template,
+                    new_template: headers.new_template,
+                    placed,
+                    receipt,
+                };
+                let _ = self.handoffs.sealer.hand_over(SealWork::Ended(Box::new(compressed))).await;
+            }
+            Err(error) => Receipt::failed(receipt, error),
+        }
+    }
+}
+
+fn record(
+    instance: &super::messages::InstanceContext,
+    split: &SplitInstance,
+    headers: &Headers,
+) -> VersionRecord {
+    let identity = &instance.start.identity;
+    VersionRecord {
+        split: instance.split,
+        study_uid: identity.study.as_str().to_owned(),
+        series_uid: identity.series.as_str().to_owned(),
+        instance_uid: identity.instance.as_str().to_owned(),
+        sop_class_uid: identity.sop_class.as_str().to_owned(),
+        transfer_syntax_uid: instance.start.transfer_syntax.uid().to_owned(),
+        encoding: instance.start.encoding,
+        dataset_digest: split.dataset_digest,
+        dataset_length: split.dataset_length,
+        pixel_digest: split.pixel_digest,
+        header_length: headers.header_length,
+        pixels: instance.start.pixels.clone(),
+        received_ms: now_ms(),
+        warnings: split.warnings.iter().map(|warning| warning.name().to_owned()).chain(headers.warnings.iter().cloned()).collect(),
+    }
+}
+
+/// The header compressed, its metadata made and compressed alike.
+fn headers(
+    start: &septum_core::dicom::InstanceStart,
+    header: &septum_core::dicom::HeaderBytes,
+    template: Option<&LoadedTemplate>,
+) -> Result<Headers> {
+    let plain = header.encode();
+    let (attributes, warning) = metadata_of(start, header);
+    #[expect(clippy::expect_used, reason = "a map of JSON values always serialises")]
+    let text = serde_json::to_vec(&attributes).expect("JSON serialises");
+    let known = template.map(|template| &template.template);
+    let compressed = compress_with_template(known.map(|known| known.header.as_slice()), &plain);
+    let mut metadata = (text.len() as u64).to_be_bytes().to_vec();
+    metadata.extend(compress_with_template(known.map(|known| known.metadata.as_slice()), &text));
+    let header_length = plain.len() as u64;
+    let new_template =
+        template.is_none().then(|| records::encode(&Template { header: plain, metadata: text }));
+    Ok(Headers {
+        header: compressed,
+        header_length,
+        metadata,
+        attributes,
+        new_template,
+        warnings: warning.into_iter().collect(),
+    })
+}
+
+impl Stage for Compressor {
+    type Work = CompressWork;
+    const NAME: &'static str = "compressor";
+
+    async fn work(self: Arc<Self>, work: CompressWork, credit: Credit) {
+        let start = Instant::now();
+        match work {
+            CompressWork::Run(run) => self.run(run).await,
+            CompressWork::Ended(ended) => self.ended(ended).await,
+        }
+        self.services.telemetry.observe_stage(Self::NAME, start);
+        drop(credit);
+    }
+}

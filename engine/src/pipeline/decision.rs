@@ -1,0 +1,180 @@
+//! What a new instance means for what is stored: the rows of one commit.
+//!
+//! Runs under the shard's ledger lock, so what it reads is what it changes. The rules:
+//!
+//! - the same dataset bytes in the same transfer syntax as any stored version: a duplicate, acknowledged, stored once;
+//! - the same identity with other content: the newest version, older ones stay readable (invariant 5);
+//! - a study that was deleted while the instance was on its way: refused, the sender repeats.
+
+use septum_core::audit::{Action, Actor, ObjectRef, Outcome};
+use septum_core::dicom::json::{series_attributes, study_attributes};
+use septum_core::seal::{Token, TokenDomain, open_record, token};
+use serde_json::{Map, Value};
+
+use super::messages::{SealedInstance, StoreKind};
+use crate::error::{EngineError, Result};
+use crate::ledger::{Change, ChangeKind, Event, Staging};
+use crate::records::{
+    InstanceRow, PixelRow, SeriesRow, SeriesSummary, StudyRow, StudySummary, VersionRecord, VersionRow, decode, encode,
+    key, version_context,
+};
+use crate::services::{Services, now_ms};
+use crate::stability::Stability;
+
+const STORE: Action = Action::new("instance.store");
+
+/// Stages the commit of one instance and says what became of it.
+pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut SealedInstance) -> Result<StoreKind> {
+    let study = &sealed.instance.study;
+    let index = study.account.index_key();
+    let series: Token = token(index, TokenDomain::Series, study.namespace, sealed.record.series_uid.as_bytes());
+    let instance: Token = token(index, TokenDomain::Instance, study.namespace, sealed.record.instance_uid.as_bytes());
+    let mut row = match staging.get(&study.row_key)? {
+        Some(row) => decode::<StudyRow>(&row, "study row")?,
+        None if study.was_committed() => {
+            return Err(EngineError::Conflict("the study was deleted while the instance was on its way"));
+        }
+        None => StudyRow {
+            study: study.study,
+            keys: study.keys.id,
+            patient: study.patient,
+            revision: 0,
+            sealed: Vec::new(),
+        },
+    };
+    if row.study != study.study || row.keys != study.keys.id {
+        return Err(EngineError::Conflict("the study changed while the instance was on its way"));
+    }
+    let instance_key = key::instance(study.study, &series, &instance);
+    let mut versions = match staging.get(&instance_key)? {
+        Some(row) => decode::<InstanceRow>(&row, "instance row")?,
+        None => InstanceRow::default(),
+    };
+    let event = |outcome| Event {
+        actor: Actor::User(sealed.instance.source.user),
+        action: STORE,
+        object: ObjectRef::One(septum_core::audit::ObjectKind::Version, *sealed.instance.version.as_bytes()),
+        outcome,
+        source: sealed.instance.source.address,
+        account: Some(study.account.account),
+    };
+    staging.audit(event(Outcome::Success));
+    if let Some(version) = stored_alike(staging, sealed, &versions)? {
+        sealed.instance.version = version;
+        return Ok(StoreKind::Duplicate);
+    }
+    let is_new = versions.versions.is_empty();
+    versions.versions.push(sealed.instance.version);
+    staging.put(instance_key, encode(&versions));
+
+    let mut summary = if row.sealed.is_empty() {
+        StudySummary { study_uid: sealed.record.study_uid.clone(), ..StudySummary::default() }
+    } else {
+        services.summaries.open(&row)?.summary.clone()
+    };
+    update_summary(&mut summary, sealed, is_new);
+    services.summaries.seal(&mut row, services.keyring.suite(), &study.keys.phi, summary)?;
+    staging.put(study.row_key.clone(), encode(&row));
+    study.note_committed();
+
+    let series_key = key::series(study.study, &series);
+    if staging.get(&series_key)?.is_none()
+        && let Some((object, bytes)) = sealed.new_template.take()
+    {
+        staging.put(series_key, encode(&SeriesRow { template: object }));
+        staging.object(object, bytes);
+    }
+
+    let version = VersionRow {
+        header: sealed.header.0,
+        template: sealed.template,
+        pixel_set: sealed.pixels.as_ref().map(|_| sealed.instance.pixel_set),
+        sealed: std::mem::take(&mut sealed.sealed_record),
+    };
+    staging.put(key::version(study.study, sealed.instance.version), encode(&version));
+    staging.object(sealed.header.0, sealed.header.1.clone());
+    staging.put(key::metadata(study.study, &series, &instance), std::mem::take(&mut sealed.metadata));
+    if let Some((objects, record)) = sealed.pixels.take() {
+        let pixel_row = PixelRow { objects, sealed: record };
+        staging.put(key::pixels(study.study, sealed.instance.pixel_set), encode(&pixel_row));
+        if sealed.record.pixels.as_ref().is_some_and(|pixels| !pixels.encapsulated) {
+            crate::densify::stage(staging, study.study, study.keys.id, sealed.instance.pixel_set);
+        }
+    }
+    staging.place(std::mem::take(&mut sealed.placed));
+    if !study.held {
+        Stability::stage(staging, &study.row_key, now_ms());
+        let change = Change {
+            kind: if is_new { ChangeKind::InstanceStored } else { ChangeKind::InstanceReplaced },
+            time_ms: now_ms(),
+            study_uid: sealed.record.study_uid.clone(),
+            series_uid: Some(sealed.record.series_uid.clone()),
+            instance_uid: Some(sealed.record.instance_uid.clone()),
+        };
+        let suite = services.keyring.suite();
+        staging.change(study.namespace, Some(study.keys.id), suite, study.keys.phi.clone(), &change);
+    }
+    Ok(match (study.held, is_new) {
+        (true, _) => StoreKind::Held,
+        (false, true) => StoreKind::Stored,
+        (false, false) => StoreKind::Version,
+    })
+}
+
+/// The stored version with the same bytes, if there is one.
+fn stored_alike(
+    staging: &Staging<'_>,
+    sealed: &SealedInstance,
+    versions: &InstanceRow,
+) -> Result<Option<septum_core::ids::VersionId>> {
+    let study = &sealed.instance.study;
+    for version in &versions.versions {
+        let row = staging.get(&key::version(study.study, *version))?.ok_or(EngineError::Corrupt("version row"))?;
+        let row: VersionRow = decode(&row, "version row")?;
+        let record = open_record(&study.keys.phi, &version_context(*version), &row.sealed)?;
+        let record: VersionRecord = decode(&record, "version record")?;
+        if record.dataset_digest == sealed.record.dataset_digest
+            && record.dataset_length == sealed.record.dataset_length
+            && record.transfer_syntax_uid == sealed.record.transfer_syntax_uid
+        {
+            return Ok(Some(*version));
+        }
+    }
+    Ok(None)
+}
+
+/// What is known stays, what is new is added: the first instance to say something is right about it.
+fn update_summary(summary: &mut StudySummary, sealed: &SealedInstance, is_new: bool) {
+    merge(&mut summary.attributes, study_attributes(&sealed.attributes));
+    summary.last_commit_ms = now_ms();
+    let series_uid = &sealed.record.series_uid;
+    let series = match summary.series.iter_mut().position(|series| series.series_uid == *series_uid) {
+        Some(index) => &mut summary.series[index],
+        None => {
+            summary.series.push(SeriesSummary {
+                series_uid: series_uid.clone(),
+                attributes: Map::new(),
+                num_instances: 0,
+                sop_classes: Vec::new(),
+            });
+            let last = summary.series.len() - 1;
+            &mut summary.series[last]
+        }
+    };
+    merge(&mut series.attributes, series_attributes(&sealed.attributes));
+    if is_new {
+        series.num_instances += 1;
+    }
+    if !series.sop_classes.contains(&sealed.record.sop_class_uid) {
+        series.sop_classes.push(sealed.record.sop_class_uid.clone());
+    }
+}
+
+fn merge(known: &mut Map<String, Value>, new: Map<String, Value>) {
+    for (tag, value) in new {
+        let is_empty = known.get(&tag).is_none_or(|old| old.get("Value").is_none());
+        if is_empty {
+            known.insert(tag, value);
+        }
+    }
+}

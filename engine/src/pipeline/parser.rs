@@ -1,0 +1,196 @@
+//! Parser: feeds the splitter, finds the study, closes runs.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use septum_core::dicom::{SplitEvent, SplitInstance};
+
+use super::Handoffs;
+use super::actor::Stage;
+use super::handoff::Credit;
+use super::intake::Progress;
+use super::messages::{CompressWork, FrameRun, Input, InstanceContext, InstanceEnded, Parse, RUN_BYTES_MAX};
+use crate::error::{EngineError, Result};
+use crate::records::unit_shape;
+use crate::services::Services;
+
+/// The stage.
+pub struct Parser {
+    services: Arc<Services>,
+    handoffs: Arc<Handoffs>,
+}
+
+impl Parser {
+    /// Over what all stages share.
+    pub fn new(services: Arc<Services>, handoffs: Arc<Handoffs>) -> Self {
+        Self { services, handoffs }
+    }
+
+    async fn advance(&self, mut progress: Box<Progress>, input: Input) -> Result<Option<Box<Progress>>> {
+        if let Some(failure) = progress.flow.failure() {
+            return Err(failure);
+        }
+        match input {
+            Input::Bytes(bytes) => {
+                progress.budget.draw(bytes.len()).await?;
+                let start = Instant::now();
+                let received = bytes.len() as u64;
+                let mut progress = pure(progress, |progress| progress.splitter.push(bytes, &mut progress.events))?;
+                self.services.telemetry.observe_stage(Self::NAME, start);
+                self.services.telemetry.ingest_bytes.with_label_values(&["received"]).inc_by(received);
+                self.drain(&mut progress).await?;
+                Ok(Some(progress))
+            }
+            Input::End => {
+                let mut progress = *progress;
+                let splitter = progress.splitter;
+                let mut events = std::mem::take(&mut progress.events);
+                let split = catch_unwind(AssertUnwindSafe(|| splitter.finish(&mut events)));
+                let split = split.map_err(|_| EngineError::Panicked)??;
+                let mut rest = Rest { instance: progress.instance, units: progress.units };
+                for event in events {
+                    match event {
+                        SplitEvent::Started(start) => {
+                            let study =
+                                self.services.studies.resolve(&progress.namespace, &start.identity).await?;
+                            rest.instance = Some(InstanceContext {
+                                study,
+                                version: progress.version,
+                                pixel_set: progress.pixel_set,
+                                split: progress.split,
+                                start: Arc::from(start),
+                                source: progress.source.clone(),
+                                admitted: progress.admitted,
+                            });
+                        }
+                        SplitEvent::Unit(unit) => {
+                            progress.units_bytes += unit.bytes.len();
+                            rest.units.push(unit.bytes);
+                        }
+                    }
+                }
+                let instance = rest.instance.ok_or(EngineError::Corrupt("splitter's events"))?;
+                if !rest.units.is_empty() {
+                    let run = close_run(
+                        &instance,
+                        progress.first_unit,
+                        rest.units,
+                        progress.flow.ticket(),
+                        progress.budget.share(progress.units_bytes),
+                    );
+                    self.handoffs.compressor.hand_over(CompressWork::Run(run)).await?;
+                }
+                let placed = progress.flow.all_placed().await?;
+                check_complete(&split, &placed)?;
+                let ended =
+                    InstanceEnded { instance, split: Box::new(split), placed, receipt: progress.receipt };
+                self.handoffs.compressor.hand_over(CompressWork::Ended(ended)).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Looks at what the splitter found: the study once, then units into runs.
+    async fn drain(&self, progress: &mut Progress) -> Result<()> {
+        for event in std::mem::take(&mut progress.events) {
+            match event {
+                SplitEvent::Started(start) => {
+                    let study = self.services.studies.resolve(&progress.namespace, &start.identity).await?;
+                    progress.instance = Some(InstanceContext {
+                        study,
+                        version: progress.version,
+                        pixel_set: progress.pixel_set,
+                        split: progress.split,
+                        start: Arc::from(start),
+                        source: progress.source.clone(),
+                        admitted: progress.admitted,
+                    });
+                }
+                SplitEvent::Unit(unit) => {
+                    progress.units_bytes += unit.bytes.len();
+                    progress.units.push(unit.bytes);
+                    if progress.units_bytes >= RUN_BYTES_MAX {
+                        self.emit(progress).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn emit(&self, progress: &mut Progress) -> Result<()> {
+        let instance = progress.instance.as_ref().ok_or(EngineError::Corrupt("splitter's events"))?;
+        let units = std::mem::take(&mut progress.units);
+        let num_units = u32::try_from(units.len()).map_err(|_| EngineError::Corrupt("number of units"))?;
+        let share = progress.budget.share(std::mem::take(&mut progress.units_bytes));
+        let run = close_run(instance, progress.first_unit, units, progress.flow.ticket(), share);
+        progress.first_unit += num_units;
+        self.handoffs.compressor.hand_over(CompressWork::Run(run)).await
+    }
+}
+
+struct Rest {
+    instance: Option<InstanceContext>,
+    units: Vec<bytes::Bytes>,
+}
+
+fn close_run(
+    instance: &InstanceContext,
+    first_unit: u32,
+    units: Vec<bytes::Bytes>,
+    ticket: super::ticket::RunTicket,
+    share: super::budget::Share,
+) -> FrameRun {
+    let pixels = instance.start.pixels.as_ref();
+    FrameRun {
+        instance: instance.clone(),
+        first_unit,
+        units,
+        shape: pixels.and_then(unit_shape),
+        native: pixels.is_some_and(|pixels| !pixels.encapsulated),
+        ticket,
+        share,
+    }
+}
+
+/// Every unit of the layout is in a run, or the merge would not be exact.
+fn check_complete(
+    split: &SplitInstance,
+    placed: &[(crate::records::Run, septum_storage::Placed)],
+) -> Result<()> {
+    let expected = split.layout.as_ref().map_or(0, |layout| layout.num_units() as usize);
+    let mut next = 0;
+    for (run, _) in placed {
+        if run.first_unit as usize != next {
+            return Err(EngineError::Corrupt("order of runs"));
+        }
+        next += run.units.len();
+    }
+    if next == expected { Ok(()) } else { Err(EngineError::Corrupt("number of units")) }
+}
+
+/// Runs a pure step on the state; a panic fails this instance alone.
+fn pure<E: Into<EngineError>>(
+    mut progress: Box<Progress>,
+    step: impl FnOnce(&mut Progress) -> std::result::Result<(), E>,
+) -> Result<Box<Progress>> {
+    match catch_unwind(AssertUnwindSafe(|| step(&mut progress))) {
+        Ok(Ok(())) => Ok(progress),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(EngineError::Panicked),
+    }
+}
+
+impl Stage for Parser {
+    type Work = Parse;
+    const NAME: &'static str = "parser";
+
+    async fn work(self: Arc<Self>, work: Parse, credit: Credit) {
+        let Parse { progress, input, reply } = work;
+        let outcome = self.advance(progress, input).await;
+        drop(credit);
+        // An intake that was dropped meanwhile has already given up on the instance.
+        let _ = reply.send(outcome);
+    }
+}

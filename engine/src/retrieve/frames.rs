@@ -1,0 +1,228 @@
+//! Frames as clients ask for them: as stored, or decoded to native samples.
+//!
+//! A frame that the client takes as it was received is never decoded. Foreign streams are decoded in the sandboxed
+//! children only; the first frame is decoded up front, so that a syntax nothing here decodes is refused before the first
+//! byte leaves.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use septum_core::codec::Codec;
+use septum_core::dicom::{Encoding, PixelDescription};
+use septum_core::frame_shape::FrameShape;
+use septum_decoder::{DecodeError, DecodeRequest, Decoded, FrameLayout};
+
+use super::PixelReader;
+use super::stream::little_endian;
+use crate::error::{EngineError, Result};
+use crate::records::VersionRecord;
+use crate::services::Services;
+
+/// Explicit VR Little Endian.
+pub const EXPLICIT_LITTLE: &str = "1.2.840.10008.1.2.1";
+
+/// High-Throughput JPEG 2000, lossless.
+pub const HTJ2K_LOSSLESS: &str = "1.2.840.10008.1.2.4.201";
+
+/// Frames of one instance in native form.
+pub struct Frames {
+    services: Arc<Services>,
+    pixels: PixelReader,
+    transfer_syntax_uid: String,
+    big_endian: bool,
+    first: Option<Decoded>,
+}
+
+impl Frames {
+    /// Native frames of a pixel set as its version's record tells.
+    ///
+    /// # Errors
+    /// [`EngineError::NotAcceptable`] when its frames cannot be told apart or decoded.
+    pub async fn native(services: &Arc<Services>, pixels: PixelReader, record: &VersionRecord) -> Result<Self> {
+        let mut frames = Self {
+            services: Arc::clone(services),
+            transfer_syntax_uid: record.transfer_syntax_uid.clone(),
+            big_endian: record.encoding == Encoding::ExplicitBig,
+            pixels,
+            first: None,
+        };
+        if frames.description().encapsulated && frames.num_frames() > 0 {
+            frames.first = Some(frames.decode(0).await?);
+        } else if frames.description().encapsulated {
+            return Err(EngineError::NotAcceptable("the frames of this instance cannot be told apart".to_owned()));
+        }
+        Ok(frames)
+    }
+
+    /// How the stored pixels are described.
+    pub fn description(&self) -> &PixelDescription {
+        &self.pixels.record().description
+    }
+
+    /// The first decoded frame, where decoding was needed.
+    pub fn decoded(&self) -> Option<&Decoded> {
+        self.first.as_ref()
+    }
+
+    /// Bits Allocated of the native form.
+    pub fn bits_allocated(&self) -> u16 {
+        match (&self.first, self.description().shape) {
+            (Some(decoded), _) => decoded.bits_allocated,
+            (None, Some(shape)) => shape.bits_allocated,
+            (None, None) => 8,
+        }
+    }
+
+    /// Frames that can be served one by one.
+    pub fn num_frames(&self) -> u32 {
+        self.pixels.record().layout.num_frames()
+    }
+
+    /// Bytes of all native frames together.
+    pub fn native_length(&self) -> Result<u64> {
+        match &self.first {
+            Some(decoded) => (decoded.samples.len() as u64)
+                .checked_mul(u64::from(self.num_frames()))
+                .ok_or(EngineError::Corrupt("number of frames")),
+            None => Ok(self.pixels.record().layout.payload_length()),
+        }
+    }
+
+    /// The native pixel payload in pieces, 0, 1, …; `None` at the end.
+    pub async fn native_piece(&self, step: u32) -> Result<Option<Bytes>> {
+        if self.first.is_some() {
+            if step >= self.num_frames() {
+                return Ok(None);
+            }
+            return self.native_frame(step).await.map(Some);
+        }
+        if step >= self.pixels.record().layout.num_units() {
+            return Ok(None);
+        }
+        let unit = self.pixels.unit(step).await?;
+        Ok(Some(self.turned(unit)))
+    }
+
+    /// One native frame, by index from 0.
+    pub async fn native_frame(&self, index: u32) -> Result<Bytes> {
+        if let Some(first) = &self.first {
+            if index == 0 {
+                return Ok(Bytes::copy_from_slice(&first.samples));
+            }
+            let decoded = self.decode(index).await?;
+            if decoded.samples.len() != first.samples.len() || decoded.photometric != first.photometric {
+                return Err(EngineError::Decode("frames differ in form".to_owned()));
+            }
+            return Ok(decoded.samples.into());
+        }
+        let range = self.pixels.record().layout.frame_range(index).ok_or(EngineError::NotFound)?;
+        let bytes = self.pixels.payload(range.bytes.clone()).await?;
+        if range.bit_offset > 0 || range.num_bits.is_some_and(|bits| bits % 8 != 0) {
+            return Ok(aligned(&bytes, range.bit_offset, range.num_bits.unwrap_or(0)));
+        }
+        Ok(self.turned(bytes))
+    }
+
+    fn turned(&self, bytes: Bytes) -> Bytes {
+        if self.big_endian { little_endian(bytes.to_vec(), self.bits_allocated()).into() } else { bytes }
+    }
+
+    async fn decode(&self, index: u32) -> Result<Decoded> {
+        let frame = stored_frame(&self.pixels, index).await?;
+        let shape = self.description().shape.ok_or_else(|| {
+            EngineError::NotAcceptable("the instance does not describe its pixels".to_owned())
+        })?;
+        let request = DecodeRequest {
+            transfer_syntax: self.transfer_syntax_uid.clone(),
+            layout: layout_of(&shape),
+            photometric: self.description().photometric.clone(),
+            frame: frame.to_vec(),
+        };
+        let decoder = Arc::clone(&self.services.decoder);
+        // A decode may wait for a child for seconds: not on the CPU pool, not on an async thread.
+        let decoded = tokio::task::spawn_blocking(move || decoder.decode(&request))
+            .await
+            .map_err(|_| EngineError::Panicked)?;
+        decoded.map_err(|error| match error {
+            DecodeError::NotStarted(kind) => {
+                EngineError::File { what: "decoder process", source: std::io::Error::from(kind) }
+            }
+            // Nothing here decodes it: the client may still have the original.
+            error => EngineError::NotAcceptable(error.to_string()),
+        })
+    }
+}
+
+fn layout_of(shape: &FrameShape) -> FrameLayout {
+    FrameLayout {
+        rows: shape.rows,
+        columns: shape.columns,
+        samples_per_pixel: shape.samples_per_pixel,
+        bits_allocated: shape.bits_allocated,
+        bits_stored: shape.bits_stored,
+        high_bit: shape.high_bit,
+        signed: shape.signed,
+        planar: shape.planar,
+    }
+}
+
+/// One frame as it was received, by index from 0: native bytes or its fragments concatenated.
+pub async fn stored_frame(pixels: &PixelReader, index: u32) -> Result<Bytes> {
+    let range = pixels.record().layout.frame_range(index).ok_or(EngineError::NotFound)?;
+    let bytes = pixels.payload(range.bytes.clone()).await?;
+    match range.num_bits {
+        Some(num_bits) if num_bits % 8 != 0 => Ok(aligned(&bytes, range.bit_offset, num_bits)),
+        _ => Ok(bytes),
+    }
+}
+
+/// One frame as an HTJ2K codestream, if it already lies on disk as one; else it jumps the densify queue.
+pub async fn dense_frame(services: &Arc<Services>, pixels: &PixelReader, index: u32) -> Result<Option<Bytes>> {
+    let layout = &pixels.record().layout;
+    let range = layout.frame_range(index).ok_or(EngineError::NotFound)?;
+    let units = layout.units_of(range.bytes.clone());
+    if units.len() == 1 && layout.unit_range(units.start) == Some(range.bytes) {
+        let (codec, bytes) = pixels.unit_encoded(units.start).await?;
+        if codec == Codec::Htj2k {
+            return Ok(Some(bytes));
+        }
+    }
+    services.densify.hasten(pixels.pixel_set());
+    Ok(None)
+}
+
+/// Bits out of a packed payload, moved to start at a byte (1-bit samples, lowest bit first).
+fn aligned(bytes: &[u8], bit_offset: u8, num_bits: u64) -> Bytes {
+    let length = usize::try_from(num_bits.div_ceil(8)).unwrap_or(0);
+    let mut frame = Vec::with_capacity(length);
+    for index in 0..length {
+        let low = bytes.get(index).copied().unwrap_or(0) >> bit_offset;
+        let high = match bit_offset {
+            0 => 0,
+            offset => bytes.get(index + 1).copied().unwrap_or(0) << (8 - offset),
+        };
+        frame.push(low | high);
+    }
+    let surplus = (length as u64 * 8 - num_bits) as u32;
+    if let Some(last) = frame.last_mut() {
+        *last &= 0xFF_u8.checked_shr(surplus).unwrap_or(0);
+    }
+    frame.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packed_frames_are_moved_to_a_byte() {
+        for (bytes, offset, bits, expected) in [
+            (vec![0b1010_1010], 0, 8, vec![0b1010_1010]),
+            (vec![0b1111_0000, 0b0000_1111], 4, 8, vec![0xFF]),
+            (vec![0b1111_0000, 0b0000_0001], 4, 5, vec![0b1_1111]),
+            (vec![0xFF], 0, 3, vec![0b111]),
+        ] {
+            assert_eq!(aligned(&bytes, offset, bits), expected);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The read path: no actor hop, permits of its own, bounded caches, so that ingest cannot starve viewing.
+//!
+//! - [`locate`]: from UIDs to rows and keys;
+//! - [`pixels`]: units and frames of one pixel set;
+//! - [`frames`]: frames as stored or decoded;
+//! - [`stream`]: a whole instance, in its original or another transfer syntax;
+//! - [`metadata`]: the pre-built DICOM JSON of instances.
+
+pub mod frames;
+pub mod locate;
+pub mod metadata;
+pub mod pixels;
+pub mod stream;
+
+pub use locate::{InstanceRef, StudyRef};
+pub use pixels::PixelReader;

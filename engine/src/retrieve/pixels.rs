@@ -1,0 +1,205 @@
+//! Units and frames of one pixel set.
+//!
+//! One ranged read a unit: the pixel record (cached) says where it lies in its run's object. Every unit passes its tags
+//! before a byte of it is used. A record that was swapped under the reader (densified, re-sealed) shows as a missing
+//! object; the record is then read anew, once.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use septum_core::codec::{Codec, decode as decode_frame};
+use septum_core::ids::{ObjectId, PixelSetId, StudyId};
+use septum_core::seal::{OBJECT_HEADER_BYTES, ObjectOpener, ObjectSealer, StudyKeys, open_record};
+use septum_storage::StorageError;
+
+use crate::error::{EngineError, Result};
+use crate::records::{PixelRecord, PixelRow, Run, decode, key, pixel_record_context, run_context, unit_shape};
+use crate::services::Services;
+
+/// Bytes of opened pixel records kept.
+const RECORDS_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Derived object keys kept.
+const OPENERS: usize = 8_192;
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<PixelSetId, Arc<PixelRecord>> for ByBytes {
+    fn weight(&self, _: &PixelSetId, record: &Arc<PixelRecord>) -> u64 {
+        record.runs.iter().map(|run| 64 + 8 * run.units.len() as u64).sum::<u64>() + 512
+    }
+}
+
+/// Opened records and derived keys, shared by all readers.
+pub struct PixelCaches {
+    records: Cache<PixelSetId, Arc<PixelRecord>, ByBytes>,
+    openers: Cache<ObjectId, Arc<ObjectOpener>>,
+}
+
+impl Default for PixelCaches {
+    fn default() -> Self {
+        Self { records: Cache::with_weighter(4_096, RECORDS_BYTES, ByBytes), openers: Cache::new(OPENERS) }
+    }
+}
+
+/// Reads one pixel set.
+#[derive(Clone)]
+pub struct PixelReader {
+    services: Arc<Services>,
+    shard: usize,
+    study: StudyId,
+    keys: Arc<StudyKeys>,
+    pixel_set: PixelSetId,
+    record: Arc<PixelRecord>,
+}
+
+impl PixelReader {
+    /// A reader over a pixel set as it is now.
+    pub fn open(
+        services: &Arc<Services>,
+        shard: usize,
+        study: StudyId,
+        keys: Arc<StudyKeys>,
+        pixel_set: PixelSetId,
+    ) -> Result<Self> {
+        let record = match services.pixel_caches.records.get(&pixel_set) {
+            Some(record) => record,
+            None => load(services, shard, study, &keys, pixel_set)?,
+        };
+        Ok(Self { services: Arc::clone(services), shard, study, keys, pixel_set, record })
+    }
+
+    /// The pixel record.
+    pub fn record(&self) -> &PixelRecord {
+        &self.record
+    }
+
+    /// The keys it opens with.
+    pub fn keys(&self) -> &Arc<StudyKeys> {
+        &self.keys
+    }
+
+    /// The pixel set.
+    pub fn pixel_set(&self) -> PixelSetId {
+        self.pixel_set
+    }
+
+    /// Index of its shard.
+    pub fn shard(&self) -> usize {
+        self.shard
+    }
+
+    /// Drops what is cached of it.
+    pub fn forget(&self) {
+        self.services.pixel_caches.records.remove(&self.pixel_set);
+    }
+
+    /// A unit in the form it is stored in.
+    pub async fn unit_encoded(&self, index: u32) -> Result<(Codec, Bytes)> {
+        match read_unit(&self.services, self.shard, &self.keys, self.pixel_set, &self.record, index).await {
+            Err(EngineError::Storage(StorageError::NotFound)) => {
+                self.forget();
+                let record = load(&self.services, self.shard, self.study, &self.keys, self.pixel_set)?;
+                read_unit(&self.services, self.shard, &self.keys, self.pixel_set, &record, index).await
+            }
+            read => read,
+        }
+    }
+
+    /// A unit as it was received.
+    pub async fn unit(&self, index: u32) -> Result<Bytes> {
+        let (codec, bytes) = self.unit_encoded(index).await?;
+        let length = self.record.layout.unit_length(index);
+        let length = usize::try_from(length).map_err(|_| EngineError::Corrupt("unit length"))?;
+        if codec == Codec::Raw {
+            return if bytes.len() == length { Ok(bytes) } else { Err(EngineError::Corrupt("unit length")) };
+        }
+        let shape = unit_shape(&self.record.description);
+        let decoded = self.services.compute.run(move || decode_frame(codec, shape.as_ref(), &bytes, length)).await?;
+        decoded.map(Bytes::from).map_err(|_| EngineError::Corrupt("frame"))
+    }
+
+    /// Payload bytes of a range, out of as many units as it crosses.
+    pub async fn payload(&self, range: std::ops::Range<u64>) -> Result<Bytes> {
+        let layout = &self.record.layout;
+        let units = layout.units_of(range.clone());
+        let mut gathered = Vec::new();
+        for index in units.clone() {
+            let at = layout.unit_range(index).ok_or(EngineError::Corrupt("pixel record"))?;
+            let unit = self.unit(index).await?;
+            let cut = |position: u64| -> Result<usize> {
+                usize::try_from(position.saturating_sub(at.start))
+                    .map(|position| position.min(unit.len()))
+                    .map_err(|_| EngineError::Corrupt("pixel record"))
+            };
+            let part = unit.slice(cut(range.start)?..cut(range.end)?);
+            if units.len() == 1 {
+                return Ok(part);
+            }
+            gathered.extend_from_slice(&part);
+        }
+        Ok(gathered.into())
+    }
+}
+
+fn load(
+    services: &Services,
+    shard: usize,
+    study: StudyId,
+    keys: &StudyKeys,
+    pixel_set: PixelSetId,
+) -> Result<Arc<PixelRecord>> {
+    let row = services.store.shards()[shard].get(&key::pixels(study, pixel_set))?.ok_or(EngineError::NotFound)?;
+    let row: PixelRow = decode(&row, "pixel row")?;
+    let record = open_record(&keys.pixel, &pixel_record_context(pixel_set), &row.sealed)?;
+    let record: Arc<PixelRecord> = Arc::new(decode(&record, "pixel record")?);
+    services.pixel_caches.records.insert(pixel_set, Arc::clone(&record));
+    Ok(record)
+}
+
+fn find_run(record: &PixelRecord, index: u32) -> Result<(&Run, usize)> {
+    let corrupt = || EngineError::Corrupt("pixel record");
+    let at = record.runs.partition_point(|run| run.first_unit <= index).checked_sub(1).ok_or_else(corrupt)?;
+    let run = &record.runs[at];
+    let within = (index - run.first_unit) as usize;
+    if within < run.units.len() { Ok((run, within)) } else { Err(corrupt()) }
+}
+
+async fn read_unit(
+    services: &Services,
+    shard: usize,
+    keys: &StudyKeys,
+    pixel_set: PixelSetId,
+    record: &PixelRecord,
+    index: u32,
+) -> Result<(Codec, Bytes)> {
+    let (run, within) = find_run(record, index)?;
+    let unit = run.units[within];
+    let codec = unit.codec()?;
+    let sealed_length = |unit: &crate::records::RunUnit| ObjectSealer::sealed_length(unit.encoded_length as usize) as u64;
+    let start = OBJECT_HEADER_BYTES as u64 + run.units[..within].iter().map(sealed_length).sum::<u64>();
+    let end = start + sealed_length(&unit);
+    let stored_in = &services.store.shards()[shard];
+    let context = run_context(run.object, record.version, pixel_set);
+    let cached = services.pixel_caches.openers.get(&run.object);
+    let (opener, sealed) = match cached {
+        Some(opener) => (opener, stored_in.read_object(run.object, Some(start..end)).await?),
+        None if within == 0 => {
+            let bytes = stored_in.read_object(run.object, Some(0..end)).await?;
+            let opener = Arc::new(ObjectOpener::new(&keys.pixel, &bytes[..OBJECT_HEADER_BYTES], &context)?);
+            (opener, bytes.slice(OBJECT_HEADER_BYTES..))
+        }
+        None => {
+            let header = stored_in.read_object(run.object, Some(0..OBJECT_HEADER_BYTES as u64)).await?;
+            let opener = Arc::new(ObjectOpener::new(&keys.pixel, &header, &context)?);
+            (opener, stored_in.read_object(run.object, Some(start..end)).await?)
+        }
+    };
+    services.pixel_caches.openers.insert(run.object, Arc::clone(&opener));
+    let frame = u32::try_from(within).map_err(|_| EngineError::Corrupt("pixel record"))?;
+    let plain = services.compute.run(move || opener.open_frame(frame, &sealed)).await??;
+    Ok((codec, plain.into()))
+}

@@ -1,0 +1,120 @@
+//! When a study is *stable*: nothing was stored into it for the quiet time.
+//!
+//! Every commit leaves an `unstable` row beside the study; when the quiet time is over the row goes and a change event
+//! says so, in one commit. A late instance brings the row back: the study is reopened. After a restart the rows tell
+//! which studies still wait.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use septum_core::audit::{Action, Actor, ObjectKind, ObjectRef, Outcome};
+use septum_core::ids::NamespaceId;
+use septum_storage::RowKind;
+
+use crate::error::{EngineError, Result};
+use crate::ledger::{Change, ChangeKind, Event, Staging};
+use crate::records::{StudyRow, decode, encode};
+use crate::services::{Services, now_ms};
+
+const STABLE: Action = Action::new("study.stable");
+
+/// The studies that are not stable yet.
+pub struct Stability {
+    quiet: Duration,
+    waiting: Mutex<HashMap<(usize, Vec<u8>), Instant>>,
+}
+
+/// The `unstable` row that goes with a study row.
+fn unstable_key(study_row_key: &[u8]) -> Vec<u8> {
+    RowKind::Unstable.key(&[&study_row_key[1..]])
+}
+
+impl Stability {
+    /// Studies are stable after `quiet`.
+    pub fn new(quiet: Duration) -> Self {
+        Self { quiet, waiting: Mutex::default() }
+    }
+
+    /// The quiet time.
+    pub fn quiet(&self) -> Duration {
+        self.quiet
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<(usize, Vec<u8>), Instant>> {
+        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Stages that a study is open.
+    pub fn stage(staging: &mut Staging<'_>, study_row_key: &[u8], time_ms: i64) {
+        staging.put(unstable_key(study_row_key), encode(&time_ms));
+    }
+
+    /// Starts the quiet time anew.
+    pub fn touch(&self, shard: usize, study_row_key: &[u8]) {
+        self.waiting().insert((shard, study_row_key.to_vec()), Instant::now());
+    }
+
+    /// Finds the studies that were open when the server stopped.
+    pub fn reload(&self, services: &Services) -> Result<()> {
+        let prefix = RowKind::Unstable.key(&[]);
+        for (shard, ledger) in services.ledgers.iter().enumerate() {
+            for row in crate::scan::rows(ledger.shard(), prefix.clone()) {
+                let (key, _) = row?;
+                self.touch(shard, &RowKind::Study.key(&[&key[prefix.len()..]]));
+            }
+        }
+        Ok(())
+    }
+
+    /// Declares every study stable whose quiet time is over.
+    pub async fn sweep(&self, services: &Arc<Services>) -> Result<()> {
+        let due: Vec<(usize, Vec<u8>)> = self
+            .waiting()
+            .iter()
+            .filter(|(_, touched)| touched.elapsed() >= self.quiet)
+            .map(|(place, _)| place.clone())
+            .collect();
+        for place in due {
+            let (shard, row_key) = &place;
+            match services.ledgers[*shard].commit(|staging| declare(services, staging, row_key)).await {
+                // Deleted meanwhile: nothing to declare.
+                Ok(()) | Err(EngineError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+            let mut waiting = self.waiting();
+            if waiting.get(&place).is_some_and(|touched| touched.elapsed() >= self.quiet) {
+                waiting.remove(&place);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn declare(services: &Services, staging: &mut Staging<'_>, study_row_key: &[u8]) -> Result<()> {
+    staging.delete(unstable_key(study_row_key));
+    let Some(row) = staging.get(study_row_key)? else { return Err(EngineError::NotFound) };
+    let row: StudyRow = decode(&row, "study row")?;
+    let keys = services.keyring.study(row.keys)?;
+    let open = services.summaries.open(&row)?;
+    let namespace: [u8; 16] =
+        study_row_key[1..17].try_into().map_err(|_| EngineError::Corrupt("study row key"))?;
+    let change = Change {
+        kind: ChangeKind::StudyStable,
+        time_ms: now_ms(),
+        study_uid: open.summary.study_uid.clone(),
+        series_uid: None,
+        instance_uid: None,
+    };
+    let namespace = NamespaceId::from_bytes(namespace);
+    staging.change(namespace, Some(row.keys), services.keyring.suite(), keys.phi.clone(), &change);
+    staging.audit(Event {
+        actor: Actor::System,
+        action: STABLE,
+        object: ObjectRef::One(ObjectKind::Study, *row.study.as_bytes()),
+        outcome: Outcome::Success,
+        source: None,
+        account: None,
+    });
+    Ok(())
+}

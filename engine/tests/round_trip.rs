@@ -1,0 +1,192 @@
+//! Store and read back: invariants 1, 4, 5 and 10 through the whole engine.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod common;
+
+use common::{Bench, dataset_of};
+use septum_engine::EngineError;
+use septum_engine::pipeline::messages::StoreKind;
+use septum_engine::retrieve::StudyRef;
+use septum_engine::retrieve::stream::Form;
+use septum_testkit::{StudySpec, TinyInstance, TransferSyntax};
+
+fn tiny(seed: u64) -> TinyInstance {
+    TinyInstance::new(seed).pixels(16, 16, 3, 16)
+}
+
+#[tokio::test]
+async fn invariant_4_what_goes_in_comes_out() {
+    let bench = Bench::new().await;
+    let mut files: Vec<Vec<u8>> = StudySpec::ct(3, 1).instances().map(|instance| instance.bytes).collect();
+    for syntax in [
+        TransferSyntax::ImplicitLittleEndian,
+        TransferSyntax::ExplicitBigEndian,
+        TransferSyntax::DeflatedExplicitLittleEndian,
+        septum_testkit::part10::RLE_LOSSLESS,
+    ] {
+        let mut spec = StudySpec::ultrasound_cine(3, 7 + files.len() as u64);
+        spec.transfer_syntax = syntax;
+        files.extend(spec.instances().map(|instance| instance.bytes));
+    }
+    files.push(tiny(50).pixels(3, 5, 7, 1).build().bytes);
+    for file in &files {
+        let outcome = bench.store(file).await.unwrap();
+        assert_eq!(outcome.kind, StoreKind::Stored);
+        assert_eq!(bench.dataset(file).await.unwrap(), dataset_of(file));
+    }
+    let bench = bench.reopen().await;
+    for file in &files {
+        assert_eq!(bench.dataset(file).await.unwrap(), dataset_of(file), "also after a restart");
+    }
+}
+
+#[tokio::test]
+async fn invariant_5_repeats_are_stored_once_and_corrections_become_versions() {
+    let bench = Bench::new().await;
+    let first = tiny(1).build().bytes;
+    let corrected = tiny(1).with_text((0x0008, 0x103E), b"LO", "corrected").build().bytes;
+    assert_eq!(bench.store(&first).await.unwrap().kind, StoreKind::Stored);
+    let stored = bench.archive.services.store.shards().iter().map(|shard| shard.stats().last_batch).sum::<u64>();
+    assert_eq!(bench.store(&first).await.unwrap().kind, StoreKind::Duplicate);
+    assert!(stored > 0);
+    assert_eq!(bench.store(&corrected).await.unwrap().kind, StoreKind::Version);
+    assert_eq!(bench.dataset(&first).await.unwrap(), dataset_of(&corrected), "the newest is current");
+    let services = &bench.archive.services;
+    let current = bench.find(&first).unwrap();
+    let versions = current.study.versions(services, &current.series, &current.instance).unwrap();
+    assert_eq!(versions.len(), 2);
+    let older = current.study.version(services, current.series, current.instance, versions[0]).unwrap();
+    assert_eq!(dataset_of(&bench.read(&older, Form::Original).await.unwrap()), dataset_of(&first));
+    assert_eq!(bench.store(&first).await.unwrap().kind, StoreKind::Duplicate, "a late repeat changes nothing");
+}
+
+#[tokio::test]
+async fn invariant_5_accounts_neither_collide_nor_learn() {
+    let bench = Bench::new().await;
+    let accounts = &bench.archive.services.accounts;
+    let other = accounts.create_account("other").await.unwrap();
+    let other = accounts.create_namespace(other.id, "other", "").await.unwrap();
+    let ours = tiny(1).build().bytes;
+    let theirs = tiny(1).with_text((0x0008, 0x103E), b"LO", "theirs").build().bytes;
+    assert_eq!(bench.store(&ours).await.unwrap().kind, StoreKind::Stored);
+    assert_eq!(bench.store_into(&other, &theirs).await.unwrap().kind, StoreKind::Stored);
+    let uid = common::identity(&ours);
+    let source = common::source();
+    septum_engine::erase::study(&bench.archive.services, &bench.namespace, uid.study.as_str(), &source).await.unwrap();
+    assert!(matches!(bench.find(&ours), Err(EngineError::NotFound)));
+    let kept = bench.find_in(&other, &theirs).unwrap();
+    assert_eq!(dataset_of(&bench.read(&kept, Form::Original).await.unwrap()), dataset_of(&theirs));
+}
+
+#[tokio::test]
+async fn invariant_10_another_patient_is_held_apart() {
+    let bench = Bench::new().await;
+    let right = tiny(1).build().bytes;
+    let wrong = tiny(1).with_text((0x0010, 0x0020), b"LO", "SOMEBODY-ELSE").build().bytes;
+    assert_eq!(bench.store(&right).await.unwrap().kind, StoreKind::Stored);
+    assert_eq!(bench.store(&wrong).await.unwrap().kind, StoreKind::Held);
+    assert_eq!(bench.dataset(&right).await.unwrap(), dataset_of(&right));
+    let services = &bench.archive.services;
+    let held = septum_engine::exceptions::list(services, &bench.namespace).unwrap();
+    assert_eq!(held.len(), 1);
+    let study = septum_engine::exceptions::find(services, &bench.namespace, &held[0].id).unwrap();
+    let instances: Vec<_> = study.instances(services, None).collect::<Result<_, _>>().unwrap();
+    assert_eq!(dataset_of(&bench.read(&instances[0], Form::Original).await.unwrap()), dataset_of(&wrong));
+    septum_engine::exceptions::reject(services, &bench.namespace, &held[0].id, &common::source()).await.unwrap();
+    assert!(septum_engine::exceptions::list(services, &bench.namespace).unwrap().is_empty());
+    assert_eq!(bench.dataset(&right).await.unwrap(), dataset_of(&right));
+}
+
+#[tokio::test]
+async fn invariant_9_deleting_a_part_re_seals_the_rest() {
+    let bench = Bench::new().await;
+    let files: Vec<Vec<u8>> = StudySpec::ct(4, 9).instances().map(|instance| instance.bytes).collect();
+    for file in &files {
+        bench.store(file).await.unwrap();
+    }
+    let before = bench.find(&files[0]).unwrap().study.row.keys;
+    let uid = common::identity(&files[1]);
+    let services = &bench.archive.services;
+    septum_engine::erase::instance(
+        services,
+        &bench.namespace,
+        uid.study.as_str(),
+        uid.series.as_str(),
+        uid.instance.as_str(),
+        &common::source(),
+    )
+    .await
+    .unwrap();
+    assert!(matches!(bench.find(&files[1]), Err(EngineError::NotFound)));
+    for file in [&files[0], &files[2], &files[3]] {
+        assert_eq!(bench.dataset(file).await.unwrap(), dataset_of(file));
+    }
+    assert!(matches!(services.keyring.study(before), Err(EngineError::NotFound)), "the old keys are gone");
+    let bench = bench.reopen().await;
+    assert_eq!(bench.dataset(&files[3]).await.unwrap(), dataset_of(&files[3]));
+    assert_eq!(bench.store(&files[1]).await.unwrap().kind, StoreKind::Stored, "it may come again");
+}
+
+#[tokio::test]
+async fn densified_frames_still_merge_exactly() {
+    let bench = Bench::new().await;
+    let files: Vec<Vec<u8>> = StudySpec::mr(2, 3).instances().map(|instance| instance.bytes).collect();
+    for file in &files {
+        bench.store(file).await.unwrap();
+        let found = bench.find(file).unwrap();
+        let candidate = septum_engine::densify::Candidate {
+            shard: found.study.shard,
+            study: found.study.id(),
+            keys: found.study.row.keys,
+            pixel_set: found.row.pixel_set.unwrap(),
+        };
+        let services = &bench.archive.services;
+        septum_engine::densify::densify(services, &candidate).await.unwrap();
+        let pixels = septum_engine::retrieve::stream::pixels_of(services, &found).unwrap().unwrap();
+        assert!(pixels.record().dense);
+        assert_eq!(bench.dataset(file).await.unwrap(), dataset_of(file));
+    }
+}
+
+#[tokio::test]
+async fn a_study_becomes_stable_once_it_is_quiet() {
+    let bench = Bench::new().await;
+    let file = tiny(1).build().bytes;
+    bench.store(&file).await.unwrap();
+    let kinds = || {
+        let page = septum_engine::feed::changes(&bench.archive.services, &bench.namespace, None, 100).unwrap();
+        page.changes.iter().map(|change| change.kind).collect::<Vec<_>>()
+    };
+    use septum_engine::ledger::ChangeKind::{InstanceStored, StudyStable};
+    assert_eq!(kinds(), [InstanceStored]);
+    tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+    assert_eq!(kinds(), [InstanceStored, StudyStable]);
+}
+
+#[tokio::test]
+async fn searches_find_at_every_level() {
+    use septum_core::query::{Level, Query};
+    let bench = Bench::new().await;
+    for file in StudySpec::ct(3, 1).instances() {
+        bench.store(&file.bytes).await.unwrap();
+    }
+    bench.store(&tiny(5).build().bytes).await.unwrap();
+    let services = &bench.archive.services;
+    let namespaces = [std::sync::Arc::clone(&bench.namespace)];
+    for (level, pairs, expected) in [
+        (Level::Study, vec![], 2),
+        (Level::Study, vec![("ModalitiesInStudy", "CT")], 1),
+        (Level::Study, vec![("PatientName", "*ct*")], 1),
+        (Level::Series, vec![("Modality", "CT")], 1),
+        (Level::Instance, vec![("Modality", "CT")], 3),
+        (Level::Instance, vec![("Modality", "CT"), ("limit", "2")], 2),
+    ] {
+        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let query = Query::parse(level, pairs).unwrap();
+        let found = septum_engine::search::search(services, &namespaces, Default::default(), &query).await.unwrap();
+        assert_eq!(found.items.len(), expected, "{level:?} {query:?}");
+    }
+    let found = StudyRef::find(services, &bench.namespace, "1.2.3");
+    assert!(matches!(found, Err(EngineError::NotFound)));
+}

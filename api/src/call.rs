@@ -191,6 +191,13 @@ impl Call {
         Ok(())
     }
 
+    /// Audits what became of something, where the answer does not depend on it.
+    pub async fn audit_outcome(&self, object: ObjectRef, account: Option<AccountId>, outcome: Outcome) {
+        if self.app.archive.audit.note(self.event(object, account, outcome)).await.is_err() {
+            tracing::warn!("a refusal could not be audited");
+        }
+    }
+
     fn event(&self, object: ObjectRef, account: Option<AccountId>, outcome: Outcome) -> Event {
         Event {
             actor: Actor::User(self.principal.user),

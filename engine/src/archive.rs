@@ -23,6 +23,7 @@ use crate::keyring::{Keyring, root_key};
 use crate::ledger::Ledger;
 use crate::observe::StorageObserver;
 use crate::pipeline::{Pipeline, PipelineLimits};
+use crate::quarantine::Quarantine;
 use crate::retrieve::pixels::PixelCaches;
 use crate::services::{Services, Settings};
 use crate::stability::Stability;
@@ -119,12 +120,14 @@ impl Archive {
             config.decoder_children,
             PoolLimits::default(),
         );
+        let catalog_ledger = Ledger::open(Arc::clone(store.catalog()), Arc::clone(&telemetry))?;
         let services = Arc::new(Services {
+            quarantine: Quarantine::open(&catalog_ledger, Arc::clone(&keyring))?,
+            catalog_ledger,
             compute: Compute::new(config.compute_threads, Arc::clone(&telemetry))?,
             studies: Studies::new(Arc::clone(&store), Arc::clone(&keyring)),
             templates: Templates::new(Arc::clone(&store)),
             summaries: Summaries::new(Arc::clone(&keyring)),
-            catalog_ledger: Ledger::open(Arc::clone(store.catalog()), Arc::clone(&telemetry))?,
             pixel_caches: PixelCaches::default(),
             decoder: Arc::new(decoder),
             densify: DensifyQueue::new(Arc::clone(&telemetry)),

@@ -52,6 +52,9 @@ pub enum EngineError {
     /// The pipeline generation that held the work ended.
     #[error("the pipeline restarted while it held this instance")]
     PipelineRestarted,
+    /// The input is in quarantine: it made processing panic twice.
+    #[error("this input is quarantined: processing failed on it twice")]
+    Quarantined,
     /// A pure function panicked; the input is noted as poison.
     #[error("processing failed inside the server")]
     Panicked,
@@ -87,7 +90,7 @@ impl EngineError {
             Self::NotFound => ErrorKind::NotFound,
             Self::Conflict(_) => ErrorKind::Conflict,
             Self::NotAcceptable(_) => ErrorKind::NotAcceptable,
-            Self::Rejected(_) => ErrorKind::Rejected,
+            Self::Rejected(_) | Self::Quarantined => ErrorKind::Rejected,
             Self::Overloaded { .. } => ErrorKind::Overloaded,
             Self::Corrupt(_) | Self::Seal(_) | Self::Decode(_) => ErrorKind::Corrupt,
             Self::Storage(StorageError::NoSpace) => ErrorKind::DiskFull,

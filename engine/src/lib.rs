@@ -16,6 +16,7 @@
 //! | [`search`] | QIDO searches over sealed summaries |
 //! | [`erase`], [`reseal`] | deleting for ever; re-sealing what remains |
 //! | [`exceptions`] | studies held because their patient differs |
+//! | [`quarantine`] | inputs on which processing panicked twice |
 //! | [`densify`] | the dense tier in the background |
 //! | [`stability`], [`feed`] | when a study is stable; the change feed |
 //! | [`ledger`], [`audit_log`] | one writer a shard, audit leaves, signed checkpoints |
@@ -42,6 +43,7 @@ pub mod keyring;
 pub mod ledger;
 pub mod observe;
 pub mod pipeline;
+pub mod quarantine;
 pub mod records;
 pub mod reseal;
 pub mod retrieve;

@@ -12,6 +12,7 @@ use crate::compute::Compute;
 use crate::densify::DensifyQueue;
 use crate::keyring::Keyring;
 use crate::ledger::Ledger;
+use crate::quarantine::Quarantine;
 use crate::retrieve::pixels::PixelCaches;
 use crate::stability::Stability;
 use crate::studies::Studies;
@@ -56,6 +57,8 @@ pub struct Services {
     pub densify: DensifyQueue,
     /// Studies that are not stable yet.
     pub stability: Stability,
+    /// Inputs that are poison.
+    pub quarantine: Quarantine,
     /// Choices.
     pub settings: Settings,
 }

@@ -137,11 +137,6 @@ impl Location {
         .filter(|location| location.total_bytes >= RECORD_HEADER_BYTES)
     }
 
-    /// End of the record, in bytes; `None` if that overflows.
-    pub(crate) fn end(&self) -> Option<u64> {
-        self.offset.checked_add(self.total_bytes)
-    }
-
     /// Length of the object itself, in bytes.
     pub const fn body_bytes(&self) -> u64 {
         self.total_bytes - RECORD_HEADER_BYTES

@@ -10,7 +10,7 @@
 //! there: a missing part is an error or, for the index, rebuilt from the journal.
 
 use crate::error::{Result, StorageError};
-use crate::identity::{self, CATALOG_SHARD, Identity, ROOT_SHARD, Root};
+use crate::identity::{CATALOG_SHARD, Identity, ROOT_SHARD, Root};
 use crate::index::{IndexKind, IndexMode, IndexOpener};
 use crate::keystore::{self, KeyStore, KeyStoreConfig};
 use crate::layout::{self, Layout, NUM_SHARDS_MAX};
@@ -84,6 +84,42 @@ impl StoreConfig {
 
     pub(crate) fn pixel_directory(&self, shard: u16) -> PathBuf {
         self.pixel_root.join(shard_name(shard))
+    }
+
+    pub(crate) fn shard_config(
+        &self,
+        shard: u16,
+        identity: &Identity,
+        vfs: &Arc<dyn Vfs>,
+        opener: &IndexOpener,
+    ) -> ShardConfig {
+        ShardConfig {
+            shard,
+            store: identity.store,
+            vfs: Arc::clone(vfs),
+            directory: self.shard_directory(shard),
+            pixels: (shard != CATALOG_SHARD).then(|| self.pixel_directory(shard).join("pixels")),
+            opener: opener.clone(),
+            observer: Observer(self.metrics.clone()),
+            on_poison: self.on_poison.clone(),
+            pixel_segment_bytes: self.pixel_segment_bytes,
+            journal_segment_bytes: self.journal_segment_bytes,
+            reserve_bytes: self.reserve_bytes,
+            read_only: self.read_only,
+            rebuild: self.rebuild_index,
+        }
+    }
+
+    pub(crate) fn key_config(&self, identity: &Identity, vfs: &Arc<dyn Vfs>) -> KeyStoreConfig {
+        KeyStoreConfig {
+            vfs: Arc::clone(vfs),
+            store: identity.store,
+            root: self.key_root.clone(),
+            observer: Observer(self.metrics.clone()),
+            on_poison: self.on_poison.clone(),
+            read_only: self.read_only,
+            reserve_bytes: self.reserve_bytes.min(2 << 20),
+        }
     }
 
     fn check(&self) -> Result<()> {
@@ -165,33 +201,8 @@ impl Store {
         if layout.num_shards() != identity.num_shards {
             return Err(StorageError::Identity("partition map: another number of shards".into()));
         }
-        let observer = Observer(config.metrics.clone());
-        let open = |shard: u16| {
-            Shard::open(ShardConfig {
-                shard,
-                store: identity.store,
-                vfs: Arc::clone(&vfs),
-                directory: config.shard_directory(shard),
-                pixels: (shard != CATALOG_SHARD).then(|| config.pixel_directory(shard).join("pixels")),
-                opener: opener.clone(),
-                observer: observer.clone(),
-                on_poison: config.on_poison.clone(),
-                pixel_segment_bytes: config.pixel_segment_bytes,
-                journal_segment_bytes: config.journal_segment_bytes,
-                reserve_bytes: config.reserve_bytes,
-                read_only: config.read_only,
-                rebuild: config.rebuild_index,
-            })
-        };
-        let keys = KeyStore::open(KeyStoreConfig {
-            vfs: Arc::clone(&vfs),
-            store: identity.store,
-            root: config.key_root.clone(),
-            observer: observer.clone(),
-            on_poison: config.on_poison.clone(),
-            read_only: config.read_only,
-            reserve_bytes: config.reserve_bytes.min(2 << 20),
-        })?;
+        let open = |shard: u16| Shard::open(config.shard_config(shard, &identity, &vfs, &opener));
+        let keys = KeyStore::open(config.key_config(&identity, &vfs))?;
         let shards = (0..identity.num_shards).map(open).collect::<Result<Vec<_>>>()?;
         let catalog = open(CATALOG_SHARD)?;
         Ok(Arc::new(Self { config, vfs, identity, layout, shards, catalog, keys, _lock: lock }))
@@ -265,10 +276,11 @@ pub(crate) fn initialise(config: &StoreConfig, vfs: &dyn Vfs, opener: &IndexOpen
         created_ms: segment::now_ms(),
     };
     initialise_as(config, vfs, opener, identity)?;
+    identity.write(vfs, &config.phi_root)?;
     Ok(identity)
 }
 
-/// Makes an empty store with this identity.
+/// Makes an empty store with this identity, but for the PHI root's identity file, which finishes it.
 pub(crate) fn initialise_as(
     config: &StoreConfig,
     vfs: &dyn Vfs,
@@ -318,8 +330,7 @@ pub(crate) fn initialise_as(
     of(Root::Key, ROOT_SHARD).write(vfs, &config.key_root)?;
     let layout = Layout::new(config.shards).encode(&identity.store);
     write_atomic(vfs, &config.phi_root.join(layout::FILE_NAME), &layout)
-        .map_err(StorageError::io("write the partition map"))?;
-    of(Root::Phi, ROOT_SHARD).write(vfs, &config.phi_root)
+        .map_err(StorageError::io("write the partition map"))
 }
 
 /// Checks that all roots and shards belong together.
@@ -340,6 +351,3 @@ pub(crate) fn verify_roots(config: &StoreConfig, vfs: &dyn Vfs, identity: &Ident
     }
     Ok(())
 }
-
-/// Where identity files lie, for backup.
-pub(crate) const IDENTITY_FILE: &str = identity::FILE_NAME;

@@ -96,6 +96,8 @@ pub struct Multipart {
     num_parts: usize,
     /// At the very start of a part's data a boundary needs no line break of its own.
     at_data_start: bool,
+    /// Some of the preamble is dropped already, so `buffer` does not start where the body does.
+    is_cut: bool,
     finished: bool,
 }
 
@@ -123,6 +125,7 @@ impl Multipart {
             searched: 0,
             num_parts: 0,
             at_data_start: false,
+            is_cut: false,
             finished: false,
         })
     }
@@ -137,6 +140,11 @@ impl Multipart {
     /// The body is complete: what is left in the buffer comes out with the next events.
     pub fn finish(&mut self) {
         self.finished = true;
+    }
+
+    /// Whether [`Self::finish`] was called.
+    pub fn is_finished(&self) -> bool {
+        self.finished
     }
 
     /// The next event; `None` when more bytes are needed, or after the end.
@@ -179,7 +187,7 @@ impl Multipart {
     /// True once the first boundary was found.
     fn skip_preamble(&mut self) -> Result<bool, MultipartError> {
         let found = memchr::memmem::find_iter(&self.buffer, &self.dashed)
-            .find(|&at| at == 0 || self.buffer.get(at - 1) == Some(&b'\n'));
+            .find(|&at| if at == 0 { !self.is_cut } else { self.buffer.get(at - 1) == Some(&b'\n') });
         if let Some(at) = found {
             let _ = self.buffer.split_to(at + self.dashed.len());
             self.state = State::BoundaryLine;
@@ -191,6 +199,7 @@ impl Multipart {
         // One byte more than the boundary, so that a line break before it is still seen.
         let keep = self.dashed.len() + 1;
         let surplus = self.buffer.len().saturating_sub(keep);
+        self.is_cut |= surplus > 0;
         let _ = self.buffer.split_to(surplus);
         Ok(false)
     }
@@ -224,6 +233,7 @@ impl Multipart {
             }
             LineEnd::NoBoundary if self.num_parts == 0 => {
                 self.state = State::Preamble;
+                self.is_cut = true;
                 Ok(Some(None))
             }
             LineEnd::NoBoundary => Err(MultipartError::Truncated),

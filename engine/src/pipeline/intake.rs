@@ -17,6 +17,14 @@ use super::messages::{InstanceContext, Input, Parse, Source, StoreOutcome};
 use super::ticket::{Flow, Pending, Receipt, receipt};
 use crate::accounts::Namespace;
 use crate::error::{EngineError, Result};
+use crate::quarantine::Head;
+use crate::services::Services;
+
+async fn note_panic(services: &Services, head: &Head) {
+    if let Err(error) = services.quarantine.note_panic(&services.catalog_ledger, head).await {
+        tracing::error!(%error, "a poisonous input could not be quarantined");
+    }
+}
 
 /// Where the parsing of one instance stands.
 pub struct Progress {
@@ -54,6 +62,8 @@ pub struct Progress {
 
 /// One instance on its way in.
 pub struct Intake {
+    services: Arc<Services>,
+    head: Head,
     handoffs: Arc<Handoffs>,
     progress: Option<Box<Progress>>,
     pending: Pending,
@@ -63,6 +73,7 @@ pub struct Intake {
 
 impl Intake {
     pub(super) fn new(
+        services: Arc<Services>,
         handoffs: Arc<Handoffs>,
         namespace: Arc<Namespace>,
         source: Source,
@@ -88,20 +99,39 @@ impl Intake {
             budget,
             receipt,
         };
-        Self { handoffs, progress: Some(Box::new(progress)), pending, start: None, _turn: turn }
+        Self { services, head: Head::default(), handoffs, progress: Some(Box::new(progress)), pending, start: None, _turn: turn }
     }
 
     /// Feeds the next bytes. An error is final: the instance is refused or failed.
     pub async fn push(&mut self, bytes: Bytes) -> Result<()> {
+        if !self.head.is_full() {
+            self.head.push(&bytes);
+            if self.head.is_full() {
+                self.check_poison()?;
+            }
+        }
         self.step(Input::Bytes(bytes)).await
+    }
+
+    fn check_poison(&self) -> Result<()> {
+        if self.services.quarantine.holds(&self.head) { Err(EngineError::Quarantined) } else { Ok(()) }
     }
 
     /// The stream is complete: waits until the instance is durable, or learns why it is not.
     pub async fn finish(mut self) -> (Option<Arc<InstanceStart>>, Result<StoreOutcome>) {
-        match self.step(Input::End).await {
-            Ok(()) => (self.start, self.pending.outcome().await),
-            Err(error) => (self.start, Err(error)),
+        if !self.head.is_full()
+            && let Err(error) = self.check_poison()
+        {
+            return (self.start, Err(error));
         }
+        if let Err(error) = self.step(Input::End).await {
+            return (self.start, Err(error));
+        }
+        let outcome = self.pending.outcome().await;
+        if matches!(outcome, Err(EngineError::Panicked)) {
+            note_panic(&self.services, &self.head).await;
+        }
+        (self.start, outcome)
     }
 
     /// The instance's identity, once its header was read.
@@ -113,7 +143,13 @@ impl Intake {
         let progress = self.progress.take().ok_or(EngineError::PipelineRestarted)?;
         let (reply, replied) = oneshot::channel();
         self.handoffs.parser.hand_over(Parse { progress, input, reply }).await?;
-        let progress = replied.await.unwrap_or(Err(EngineError::PipelineRestarted))?;
+        let progress = match replied.await.unwrap_or(Err(EngineError::PipelineRestarted)) {
+            Err(EngineError::Panicked) => {
+                note_panic(&self.services, &self.head).await;
+                return Err(EngineError::Panicked);
+            }
+            progress => progress?,
+        };
         if let Some(instance) = progress.as_ref().and_then(|progress| progress.instance.as_ref()) {
             self.start.get_or_insert_with(|| Arc::clone(&instance.start));
         }

@@ -77,6 +77,7 @@ pub struct PipelineLimits {
 
 /// The pipeline's front.
 pub struct Pipeline {
+    services: Arc<Services>,
     handoffs: Arc<Handoffs>,
     limits: PipelineLimits,
     admission: Arc<Semaphore>,
@@ -100,8 +101,9 @@ impl Pipeline {
                 .collect(),
         });
         let budget = budget::Pool::new(limits.memory_bytes, limits.concurrent_instances, Arc::clone(telemetry));
-        let supervisor = Supervisor::start(services, Arc::clone(&handoffs), limits.restarts_per_minute_max)?;
+        let supervisor = Supervisor::start(Arc::clone(&services), Arc::clone(&handoffs), limits.restarts_per_minute_max)?;
         Ok(Self {
+            services,
             handoffs,
             admission: Arc::new(Semaphore::new(limits.concurrent_instances)),
             budget,
@@ -118,6 +120,7 @@ impl Pipeline {
         let turn = tokio::time::timeout(self.limits.admission_timeout, Arc::clone(&self.admission).acquire_owned());
         match turn.await {
             Ok(Ok(turn)) => Ok(Intake::new(
+                Arc::clone(&self.services),
                 Arc::clone(&self.handoffs),
                 namespace,
                 source,

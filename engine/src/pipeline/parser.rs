@@ -175,7 +175,13 @@ fn pure<E: Into<EngineError>>(
     mut progress: Box<Progress>,
     step: impl FnOnce(&mut Progress) -> std::result::Result<(), E>,
 ) -> Result<Box<Progress>> {
-    match catch_unwind(AssertUnwindSafe(|| step(&mut progress))) {
+    match catch_unwind(AssertUnwindSafe(|| {
+        #[cfg(feature = "failpoints")]
+        if let Some(Some(user)) = fail::eval("pipeline::split", |user| user) {
+            assert!(user != progress.source.user.to_string(), "planted");
+        }
+        step(&mut progress)
+    })) {
         Ok(Ok(())) => Ok(progress),
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(EngineError::Panicked),

@@ -362,6 +362,12 @@ impl KeyStore {
         self.request(|reply| Request::Destroy(Vec::new(), true, reply)).await
     }
 
+    /// Reads every record; yields its length in bytes, or what is wrong with it.
+    pub(crate) fn verify(&self) -> impl Iterator<Item = Result<u64>> {
+        let names: Vec<Name> = self.inner.read_places().current.keys().cloned().collect();
+        names.into_iter().map(|name| Ok(self.inner.read(&name)?.map_or(0, |value| value.len() as u64)))
+    }
+
     /// Figures for metrics.
     pub fn stats(&self) -> KeyStoreStats {
         let places = self.inner.read_places();
@@ -389,6 +395,8 @@ impl Drop for KeyStore {
         self.close();
     }
 }
+
+pub(crate) use manifest::write as write_manifest;
 
 /// The manifest of a store without keys.
 pub(crate) fn write_empty_manifest(vfs: &dyn Vfs, directory: &std::path::Path, store: &[u8; 16]) -> Result<()> {

@@ -29,7 +29,7 @@ pub(crate) fn named_id(name: &[u8]) -> [u8; 16] {
 }
 
 /// A disk that lost power keeps whole sectors: what was not written reads as zeros.
-fn is_torn(file: &SegmentFile, offset: u64) -> Result<bool> {
+pub(super) fn is_torn(file: &SegmentFile, offset: u64) -> Result<bool> {
     const SECTOR_BYTES: u64 = 512;
     let Some(rest) = file.end().checked_sub(offset).filter(|rest| *rest >= RECORD_HEADER_BYTES) else {
         return Ok(true);

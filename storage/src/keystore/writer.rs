@@ -1,6 +1,6 @@
 //! The thread that writes the key store.
 
-use super::open::{named_id, parse};
+use super::open::{is_torn, named_id, parse};
 use super::{DestroyProof, Inner, KEY_SEGMENT_BYTES, Name, Place, Records, Request, manifest};
 use crate::error::{Result, SegmentKind, StorageError};
 use crate::format::{FILE_HEADER_BYTES, FileHeader, RECORD_HEADER_BYTES, RecordHeader, RecordKind};
@@ -200,6 +200,10 @@ impl Writer {
                 Err(error) => return Err(error),
             };
             let Some(found) = found else {
+                if !is_torn(&old, at)? {
+                    // Somebody's key may be in there: dropping it would turn corrupt into not found.
+                    return Err(old.id.corrupt(at, "damage in a segment that must be rewritten"));
+                }
                 match old.find_header(at + 1, old.end())? {
                     Some(next) => at = next.offset,
                     None => break,

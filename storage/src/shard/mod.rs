@@ -7,7 +7,7 @@ mod compact;
 pub(crate) mod core;
 pub(crate) mod journal;
 mod pixels;
-mod recovery;
+pub(crate) mod recovery;
 mod writer;
 
 pub use self::core::{Health, PoisonHook};
@@ -15,13 +15,13 @@ pub use compact::CompactReport;
 pub use pixels::Pieces;
 pub use recovery::RecoveryReport;
 
-use self::core::{Applied, Core, Overlay};
+use self::core::{Applied, Core, Overlay, StatMap};
 use self::pixels::PixelAppender;
 use self::writer::{Message, QUEUE_COMMITS, Queued, Writer};
 use crate::batch::{COMMIT_BYTES_MAX, CommitBatch, CommitProof, KEY_BYTES_MAX, Placed, VALUE_BYTES_MAX};
 use crate::error::{Result, SegmentKind, StorageError};
 use crate::format::{RECORD_HEADER_BYTES, RecordKind};
-use crate::index::{IndexOpener, Pair};
+use crate::index::{Index, IndexOpener, Pair};
 use crate::keys::{FIRST_ROW_BYTE, prefix_end};
 use crate::metrics::{Observer, Stage};
 use crate::segment::FileCache;
@@ -56,6 +56,33 @@ pub(crate) struct ShardConfig {
     pub(crate) read_only: bool,
     /// Throw the index away and rebuild it.
     pub(crate) rebuild: bool,
+}
+
+impl ShardConfig {
+    /// The shared state over an index, not recovered yet.
+    pub(crate) fn core(&self, index: Arc<dyn Index>, stats: StatMap) -> Core {
+        let journal = self.directory.join("journal");
+        let files = FileCache::new(Arc::clone(&self.vfs), self.store, self.shard, self.pixels.clone(), journal);
+        let has_reserve = self.vfs.exists(&self.directory.join("reserve")).unwrap_or(false);
+        Core {
+            shard: self.shard,
+            store: self.store,
+            vfs: Arc::clone(&self.vfs),
+            directory: self.directory.clone(),
+            index,
+            files,
+            observer: self.observer.clone(),
+            on_poison: self.on_poison.clone(),
+            poisoned: AtomicBool::new(false),
+            health: Health::Healthy,
+            overlay: Mutex::new(Overlay::default()),
+            stats: Mutex::new(stats),
+            applied: Mutex::new(Applied::default()),
+            removal: Mutex::new(()),
+            reserve_bytes: if self.read_only { 0 } else { self.reserve_bytes },
+            has_reserve: AtomicBool::new(has_reserve),
+        }
+    }
 }
 
 /// One shard. All methods may be called from any thread.
@@ -149,7 +176,6 @@ pub(crate) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<
 
 impl Shard {
     pub(crate) fn open(config: ShardConfig) -> Result<Arc<Self>> {
-        let journal = config.directory.join("journal");
         let index_directory = config.directory.join("index");
         let (index, mut rebuild) = if config.rebuild && !config.read_only {
             (config.opener.recreate(&index_directory, config.shard)?, Some("asked for".to_owned()))
@@ -164,32 +190,7 @@ impl Shard {
                 Default::default()
             }
         };
-        let files = FileCache::new(
-            Arc::clone(&config.vfs),
-            config.store,
-            config.shard,
-            config.pixels.clone(),
-            journal.clone(),
-        );
-        let has_reserve = config.vfs.exists(&config.directory.join("reserve")).unwrap_or(false);
-        let mut core = Core {
-            shard: config.shard,
-            store: config.store,
-            vfs: config.vfs,
-            directory: config.directory,
-            index,
-            files,
-            observer: config.observer,
-            on_poison: config.on_poison,
-            poisoned: AtomicBool::new(false),
-            health: Health::Healthy,
-            overlay: Mutex::new(Overlay::default()),
-            stats: Mutex::new(stats),
-            applied: Mutex::new(Applied::default()),
-            removal: Mutex::new(()),
-            reserve_bytes: if config.read_only { 0 } else { config.reserve_bytes },
-            has_reserve: AtomicBool::new(has_reserve),
-        };
+        let mut core = config.core(index, stats);
         let recovered = recovery::recover(&core, rebuild, config.read_only)?;
         core.health = recovered.health;
         if config.read_only && matches!(core.health, Health::Healthy) {

@@ -281,7 +281,7 @@ impl Replay<'_> {
 }
 
 /// Loads the segment counters of an existing index.
-pub(super) fn load_stats(index: &dyn Index, shard: u16) -> Result<StatMap> {
+pub(crate) fn load_stats(index: &dyn Index, shard: u16) -> Result<StatMap> {
     let end = crate::keys::prefix_end(internal::STAT);
     let rows = index.scan(internal::STAT, end.as_deref(), usize::MAX)?;
     let broken = || StorageError::Index { shard, message: "segment counters".into() };

@@ -1,0 +1,316 @@
+//! WADO-RS `/frames/{list}` and `/bulkdata/{path}` (PS3.18 sections 10.4.1.1.5 and 10.4.1.1.6).
+//!
+//! | asked for | sent |
+//! |---|---|
+//! | `application/octet-stream` without a transfer syntax, `*/*` | native samples, little endian |
+//! | `transfer-syntax=*`, or the stored syntax | the frame as it was received, under its own media type |
+//! | the media type of the stored syntax, such as `image/jls` | the same |
+//! | `image/jphc`, High-Throughput JPEG 2000 lossless | as it lies in the dense tier, once it was made |
+//!
+//! One frame may be asked for alone, without `multipart/related`.
+
+use std::sync::Arc;
+
+use actix_web::HttpResponse;
+use actix_web::http::header;
+use bytes::Bytes;
+use septum_core::dicom::TransferSyntax;
+use septum_core::dicom::attributes::Header;
+use septum_core::dicom::json::bulk_value;
+use septum_engine::retrieve::frames::{EXPLICIT_LITTLE, Frames, HTJ2K_LOSSLESS, dense_frame, stored_frame};
+use septum_engine::retrieve::stream::{header_of, pixels_of};
+use septum_engine::retrieve::{InstanceRef, PixelReader};
+use septum_engine::services::Services;
+use septum_engine::{EngineError, Result};
+
+use super::instances::{self, is_form_error};
+use super::stream::{self, Break, Sink, send};
+use crate::call::{Call, header_value};
+use crate::http::accept::{self, Choice, Syntax};
+use crate::http::parts::{PartWriter, with_syntax};
+use crate::http::problem::{Answer, Problem};
+
+const OCTETS: &str = "application/octet-stream";
+
+/// In which form frames are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Native,
+    Stored,
+    Dense,
+}
+
+/// The media type of one frame in a transfer syntax (PS3.18 table 8.7.3-5).
+fn media_type_of(transfer_syntax_uid: &str) -> &'static str {
+    match transfer_syntax_uid {
+        "1.2.840.10008.1.2.4.50" | "1.2.840.10008.1.2.4.51" | "1.2.840.10008.1.2.4.57" | "1.2.840.10008.1.2.4.70" => {
+            "image/jpeg"
+        }
+        "1.2.840.10008.1.2.4.80" | "1.2.840.10008.1.2.4.81" => "image/jls",
+        "1.2.840.10008.1.2.4.90" | "1.2.840.10008.1.2.4.91" => "image/jp2",
+        "1.2.840.10008.1.2.4.92" | "1.2.840.10008.1.2.4.93" => "image/jpx",
+        "1.2.840.10008.1.2.4.110" | "1.2.840.10008.1.2.4.111" | "1.2.840.10008.1.2.4.112" => "image/jxl",
+        "1.2.840.10008.1.2.4.201" | "1.2.840.10008.1.2.4.202" | "1.2.840.10008.1.2.4.203" => "image/jphc",
+        "1.2.840.10008.1.2.5" => "image/dicom-rle",
+        _ => OCTETS,
+    }
+}
+
+/// The forms that one choice means, the most wanted first.
+fn forms_of(choice: &Choice, stored_uid: &str) -> Vec<Form> {
+    let stored_media = media_type_of(stored_uid);
+    let media = choice.media.as_str();
+    let covers = |media_type: &str| {
+        media == "*/*" || media == media_type || media.strip_suffix("/*").is_some_and(|kind| media_type.starts_with(kind))
+    };
+    // Viewers ask for octets in the stored syntax and look at the part's own media type.
+    let takes_stored = covers(stored_media) || media == OCTETS;
+    match &choice.syntax {
+        Syntax::Stored if takes_stored => vec![Form::Stored],
+        Syntax::Uid(uid) if uid == stored_uid && takes_stored => vec![Form::Stored],
+        Syntax::Uid(uid) if uid == EXPLICIT_LITTLE && covers(OCTETS) => vec![Form::Native],
+        Syntax::Uid(uid) if uid == HTJ2K_LOSSLESS && (covers("image/jphc") || media == OCTETS) => vec![Form::Dense],
+        Syntax::Default if media == "*/*" => vec![Form::Native, Form::Stored],
+        Syntax::Default if covers(OCTETS) => vec![Form::Native],
+        Syntax::Default if covers(stored_media) => vec![Form::Stored],
+        Syntax::Default if covers("image/jphc") => vec![Form::Dense],
+        _ => Vec::new(),
+    }
+}
+
+/// Frame numbers from 1, parted by commas.
+fn numbers(list: &str, most: usize) -> Answer<Vec<u32>> {
+    let bad = || Problem::bad_request("frames are whole numbers from 1, parted by commas");
+    if list.split(',').count() > most {
+        return Err(Problem::bad_request("more frames are asked for than allowed in one request"));
+    }
+    list.split(',').map(|number| number.parse().ok().filter(|number| *number > 0).ok_or_else(bad)).collect()
+}
+
+/// Where frames come from.
+enum Source {
+    Native(Frames),
+    Stored(PixelReader),
+    Dense(Arc<Services>, PixelReader),
+}
+
+impl Source {
+    async fn frame(&self, index: u32) -> Result<Bytes> {
+        match self {
+            Self::Native(frames) => frames.native_frame(index).await,
+            Self::Stored(pixels) => stored_frame(pixels, index).await,
+            Self::Dense(services, pixels) => {
+                dense_frame(services, pixels, index).await?.ok_or(EngineError::Corrupt("dense tier"))
+            }
+        }
+    }
+
+    fn content_type(&self, stored_uid: &str) -> (&'static str, String) {
+        let uid = match self {
+            Self::Native(_) => EXPLICIT_LITTLE,
+            Self::Stored(_) => stored_uid,
+            Self::Dense(..) => HTJ2K_LOSSLESS,
+        };
+        (media_type_of(uid), with_syntax(media_type_of(uid), uid))
+    }
+}
+
+/// Opens a source; `None` where the form cannot be had of these pixels.
+async fn source(services: &Arc<Services>, pixels: &PixelReader, stored_uid: &str, form: Form) -> Answer<Option<Source>> {
+    match form {
+        Form::Stored => Ok(Some(Source::Stored(pixels.clone()))),
+        Form::Native => match Frames::native(services, pixels.clone(), &TransferSyntax::of(stored_uid)).await {
+            Ok(frames) => Ok(Some(Source::Native(frames))),
+            Err(error) if is_form_error(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        },
+        // The dense tier is swapped in for all frames at once.
+        Form::Dense => Ok(dense_frame(services, pixels, 0)
+            .await?
+            .map(|_| Source::Dense(Arc::clone(services), pixels.clone()))),
+    }
+}
+
+/// `GET …/instances/{instance}/frames/{frames}`.
+pub(super) async fn retrieve(call: Call) -> Answer {
+    let numbers = numbers(call.path("frames"), call.app.frames_max)?;
+    let choices = accept::choices(&accept::ranges(&call.request)?)?;
+    let instance = instances::find(&call)?;
+    call.audit_study(&instance.study).await?;
+    let pixels = pixels_of(call.services(), &instance)?.ok_or_else(Problem::not_found)?;
+    let num_frames = pixels.record().layout.num_frames();
+    if numbers.iter().any(|number| *number > num_frames) {
+        return Err(Problem::new(actix_web::http::StatusCode::NOT_FOUND, "no-such-frame", "there are fewer frames")
+            .with_member("frames", num_frames.into()));
+    }
+    let stored_uid = instance.record.transfer_syntax_uid.clone();
+    for choice in &choices {
+        let multipart = choice.multipart || choice.media == "*/*";
+        if !multipart && numbers.len() > 1 {
+            continue;
+        }
+        for form in forms_of(choice, &stored_uid) {
+            let etag = instances::etag(&instance, &format!("{form:?}").to_lowercase());
+            let Some(source) = source(call.services(), &pixels, &stored_uid, form).await? else { continue };
+            if let Some(response) = call.not_modified(&etag) {
+                return Ok(response);
+            }
+            return respond(source, numbers, &stored_uid, multipart, &etag).await;
+        }
+    }
+    let mut offers = vec![OCTETS.to_owned(), format!("{OCTETS}; transfer-syntax=*")];
+    if media_type_of(&stored_uid) != OCTETS {
+        offers.push(with_syntax(media_type_of(&stored_uid), &stored_uid));
+    }
+    Err(Problem::not_acceptable("the frames cannot be had in a form that you accept", &offers))
+}
+
+async fn respond(source: Source, numbers: Vec<u32>, stored_uid: &str, multipart: bool, etag: &str) -> Answer {
+    let (media_type, part_type) = source.content_type(stored_uid);
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::ETAG, header_value(etag))).insert_header((header::VARY, "Accept"));
+    if !multipart {
+        let number = numbers.first().copied().unwrap_or(1);
+        let frame = source.frame(number - 1).await?;
+        return Ok(response.content_type(part_type).body(frame));
+    }
+    let mut writer = PartWriter::new();
+    response.content_type(writer.content_type(media_type));
+    Ok(response.body(stream::body(None, |sink: Sink| async move {
+        for number in numbers {
+            let frame = source.frame(number - 1).await?;
+            send(&sink, writer.open(&part_type, None)).await?;
+            send(&sink, frame).await?;
+        }
+        send(&sink, writer.close()).await?;
+        Ok::<(), Break>(())
+    })))
+}
+
+/// `GET …/instances/{instance}/bulkdata/{bulk}`: the value that a BulkDataURI in the metadata names.
+pub(super) async fn bulk_data(call: Call) -> Answer {
+    let choices = accept::choices(&accept::ranges(&call.request)?)?;
+    let instance = instances::find(&call)?;
+    call.audit_study(&instance.study).await?;
+    let path = call.path("bulk").to_ascii_uppercase();
+    if matches!(path.as_str(), "7FE00010" | "7FE00008" | "7FE00009") {
+        return pixel_data(&call, &instance, &choices).await;
+    }
+    let takes = |choice: &&Choice| matches!(choice.media.as_str(), "*/*" | OCTETS | "application/*");
+    let choice = choices
+        .iter()
+        .find(takes)
+        .ok_or_else(|| Problem::not_acceptable("only octets can be had here", &[OCTETS.to_owned()]))?;
+    let header = header_of(call.services(), &instance).await?;
+    let encoding = TransferSyntax::of(&instance.record.transfer_syntax_uid).encoding();
+    let header = Header::from_bytes(header.elements(), encoding.into()).map_err(|_| EngineError::Corrupt("header"))?;
+    let value = bulk_value(&header, &path).ok_or_else(Problem::not_found)?;
+    let mut response = HttpResponse::Ok();
+    if !choice.multipart {
+        return Ok(response.content_type(OCTETS).body(value.bytes));
+    }
+    let mut writer = PartWriter::new();
+    let open = writer.open(OCTETS, None);
+    response.content_type(writer.content_type(OCTETS));
+    Ok(response.body(Bytes::from([&open[..], &value.bytes[..], &writer.close()[..]].concat())))
+}
+
+/// The pixels as one value: native samples in one part, or each stored frame in a part of its own.
+async fn pixel_data(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> Answer {
+    let pixels = pixels_of(call.services(), instance)?.ok_or_else(Problem::not_found)?;
+    let stored_uid = instance.record.transfer_syntax_uid.clone();
+    let is_native = !pixels.record().description.encapsulated;
+    for choice in choices {
+        for form in forms_of(choice, &stored_uid) {
+            let etag = instances::etag(instance, &format!("bulk-{form:?}").to_lowercase());
+            let Some(source) = source(call.services(), &pixels, &stored_uid, form).await? else { continue };
+            if let Some(response) = call.not_modified(&etag) {
+                return Ok(response);
+            }
+            let frames = match source {
+                Source::Native(frames) => frames,
+                Source::Stored(pixels) if is_native => {
+                    Frames::native(call.services(), pixels, &TransferSyntax::of(&stored_uid)).await?
+                }
+                source => {
+                    let numbers = (1..=pixels.record().layout.num_frames()).collect();
+                    return respond(source, numbers, &stored_uid, true, &etag).await;
+                }
+            };
+            return Ok(whole(frames, choice.multipart, &etag));
+        }
+    }
+    Err(Problem::not_acceptable("the pixels cannot be had in a form that you accept", &[OCTETS.to_owned()]))
+}
+
+fn whole(frames: Frames, multipart: bool, etag: &str) -> HttpResponse {
+    let mut writer = PartWriter::new();
+    let part_type = with_syntax(OCTETS, EXPLICIT_LITTLE);
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::ETAG, header_value(etag))).insert_header((header::VARY, "Accept"));
+    let (open, close) = if multipart {
+        response.content_type(writer.content_type(OCTETS));
+        (writer.open(&part_type, None), writer.close())
+    } else {
+        response.content_type(part_type);
+        Default::default()
+    };
+    response.body(stream::body(None, |sink: Sink| async move {
+        send(&sink, open).await?;
+        let mut step = 0;
+        while let Some(piece) = frames.native_piece(step).await? {
+            send(&sink, piece).await?;
+            step += 1;
+        }
+        send(&sink, close).await?;
+        Ok::<(), Break>(())
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RLE: &str = "1.2.840.10008.1.2.5";
+
+    fn check(media: &str, syntax: Syntax, stored: &str, expected: &[Form]) {
+        let choice = Choice { multipart: true, media: media.to_owned(), syntax };
+        assert_eq!(forms_of(&choice, stored), expected, "{choice:?} {stored}");
+    }
+
+    #[test]
+    fn choices_become_forms() {
+        use Syntax::{Default, Stored};
+        let uid = |uid: &str| Syntax::Uid(uid.to_owned());
+        check("*/*", Default, RLE, &[Form::Native, Form::Stored]);
+        check(OCTETS, Default, RLE, &[Form::Native]);
+        check(OCTETS, Stored, RLE, &[Form::Stored]);
+        check("image/dicom-rle", Default, RLE, &[Form::Stored]);
+        check("image/*", Default, RLE, &[Form::Stored]);
+        check("image/jphc", Default, RLE, &[Form::Dense]);
+        check("image/jphc", uid(HTJ2K_LOSSLESS), EXPLICIT_LITTLE, &[Form::Dense]);
+        check("image/jls", Default, RLE, &[]);
+        check("image/jpeg", uid("1.2.840.10008.1.2.4.50"), RLE, &[]);
+        check(OCTETS, uid(EXPLICIT_LITTLE), RLE, &[Form::Native]);
+        check(OCTETS, uid(RLE), RLE, &[Form::Stored]);
+        check(OCTETS, Stored, EXPLICIT_LITTLE, &[Form::Stored]);
+        check("image/jphc", Default, HTJ2K_LOSSLESS, &[Form::Stored]);
+    }
+
+    #[test]
+    fn frame_lists_are_read() {
+        for (list, expected) in [
+            ("1", Some(vec![1])),
+            ("3,1,3", Some(vec![3, 1, 3])),
+            ("0", None),
+            ("", None),
+            ("1,", None),
+            ("-1", None),
+            ("1-3", None),
+            ("4294967296", None),
+            ("1,2,3,4,5", None),
+        ] {
+            assert_eq!(numbers(list, 4).ok(), expected, "{list}");
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! STOW-RS (PS3.18 section 10.5): a request's instances, streamed part by part into the pipeline.
+//!
+//! A part's bytes go on as they arrive; while one instance waits to be durable, the next is read. What is wrong with one
+//! instance never touches the others: where a body breaks off, what was complete before is stored and reported.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use actix_web::http::header;
+use bytes::{Bytes, BytesMut};
+use septum_core::audit::{ObjectKind, ObjectRef, Outcome};
+use septum_core::dicom::InstanceStart;
+use septum_engine::accounts::Namespace;
+use septum_engine::error::ErrorKind;
+use septum_engine::pipeline::Pipeline;
+use septum_engine::pipeline::intake::Intake;
+use septum_engine::pipeline::messages::Source;
+use tokio::task::JoinHandle;
+
+use super::accounts::body_problem;
+use super::metadata::json_type;
+use super::search::service_urls;
+use super::store_answer::{Failure, Instance, response};
+use crate::call::Call;
+use crate::http::body::BodyReader;
+use crate::http::media_type::MediaType;
+use crate::http::multipart::{DATA_BYTES, Event, Multipart, PartHeader};
+use crate::http::problem::{Answer, Problem};
+
+/// Instances of one request that may wait for their commit while the next ones are read.
+const COMMITS_AHEAD: usize = 16;
+
+/// The name of the namespace that every installation starts with.
+const DEFAULT_NAMESPACE: &str = "Default";
+
+/// `POST …/studies` and `…/studies/{study}`.
+pub(super) async fn store(mut call: Call) -> Answer {
+    let answer_type = json_type(&call)?;
+    let namespace = target(&call)?;
+    let study_uid = if call.path("study").is_empty() { None } else { Some(call.study_uid()?) };
+    let content = Content::of(&call)?;
+    let bytes_max = call.app.body.bytes_max;
+    if content_length(&call).is_some_and(|length| length > bytes_max) {
+        return Err(Problem::too_large(bytes_max));
+    }
+    let body = call.body()?;
+    let mut ingest = Ingest {
+        pipeline: Arc::clone(&call.app.archive.pipeline),
+        namespace: Arc::clone(&namespace),
+        source: call.source(),
+        study_uid,
+        open: None,
+        waiting: VecDeque::new(),
+        done: Vec::new(),
+        is_overloaded: false,
+    };
+    let read = match content {
+        Content::Single => ingest.single(body).await,
+        Content::Multipart(parser) => ingest.parts(*parser, body).await,
+    };
+    let broken = match read {
+        Ok(()) => None,
+        Err(Broken::Body(error)) => Some((body_problem(error, bytes_max), "the body ended before its end")),
+        Err(Broken::Multipart(error)) => Some((Problem::bad_request(error.to_string()), "the multipart body is broken")),
+    };
+    let why = broken.as_ref().map_or("the instance is incomplete", |(_, why)| why);
+    let instances = ingest.finish(why).await;
+    match broken {
+        Some((problem, _)) if instances.is_empty() => return Err(problem),
+        None if instances.is_empty() => return Err(Problem::bad_request("the body holds no instance")),
+        _ => {}
+    }
+    if instances.iter().any(|instance| instance.outcome.is_err()) {
+        let object = ObjectRef::One(ObjectKind::Namespace, *namespace.id.as_bytes());
+        call.audit_outcome(object, Some(namespace.account), Outcome::Rejected).await;
+    }
+    Ok(response(&instances, &call.service_url(&namespace), answer_type))
+}
+
+/// The namespace that is stored into: the path's, the only one, or the one every installation starts with.
+fn target(call: &Call) -> Answer<Arc<Namespace>> {
+    if let [one] = call.namespaces.as_slice() {
+        return Ok(Arc::clone(one));
+    }
+    let mut defaults = call.namespaces.iter().filter(|namespace| namespace.name == DEFAULT_NAMESPACE);
+    match (defaults.next(), defaults.next()) {
+        (Some(default), None) => Ok(Arc::clone(default)),
+        _ => Err(Problem::conflict("you may store into several namespaces; choose one of `choices`")
+            .with_member("choices", service_urls(call, &call.namespaces).into())),
+    }
+}
+
+enum Content {
+    Single,
+    Multipart(Box<Multipart>),
+}
+
+impl Content {
+    fn of(call: &Call) -> Answer<Self> {
+        let headers = call.request.headers();
+        if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+            return Err(Problem::unsupported_media_type("send the body without a content coding"));
+        }
+        let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let Some(media) = MediaType::parse(text) else {
+            return Err(Problem::unsupported_media_type("the Content-Type is missing or malformed"));
+        };
+        match media.essence.as_str() {
+            "application/dicom" => Ok(Self::Single),
+            "multipart/related" => {
+                if media.parameter("type").is_some_and(|inner| !is_dicom(inner)) {
+                    return Err(Problem::unsupported_media_type("parts must be application/dicom"));
+                }
+                let boundary = media.parameter("boundary").unwrap_or_default();
+                Multipart::new(boundary, call.app.multipart)
+                    .map(|parser| Self::Multipart(Box::new(parser)))
+                    .ok_or_else(|| Problem::bad_request("the boundary is missing or malformed"))
+            }
+            _ => Err(Problem::unsupported_media_type(
+                "send multipart/related; type=\"application/dicom\", or application/dicom",
+            )),
+        }
+    }
+}
+
+fn is_dicom(content_type: &str) -> bool {
+    MediaType::parse(content_type).is_some_and(|media| media.essence == "application/dicom")
+}
+
+fn content_length(call: &Call) -> Option<u64> {
+    call.request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+enum Broken {
+    Body(crate::http::body::BodyError),
+    Multipart(crate::http::multipart::MultipartError),
+}
+
+/// The instance whose bytes are being read.
+struct Open {
+    intake: Option<Intake>,
+    start: Option<Arc<InstanceStart>>,
+    failure: Option<Failure>,
+}
+
+struct Ingest {
+    pipeline: Arc<Pipeline>,
+    namespace: Arc<Namespace>,
+    source: Source,
+    study_uid: Option<String>,
+    open: Option<Open>,
+    waiting: VecDeque<JoinHandle<Instance>>,
+    done: Vec<Instance>,
+    is_overloaded: bool,
+}
+
+impl Ingest {
+    async fn single(&mut self, mut body: BodyReader) -> Result<(), Broken> {
+        let mut gathered = BytesMut::new();
+        while let Some(bytes) = body.next().await.map_err(Broken::Body)? {
+            if self.open.is_none() {
+                self.begin(None).await;
+            }
+            gathered.extend_from_slice(&bytes);
+            if gathered.len() >= DATA_BYTES {
+                self.data(gathered.split().freeze()).await;
+            }
+        }
+        if !gathered.is_empty() {
+            self.data(gathered.freeze()).await;
+        }
+        self.end().await;
+        Ok(())
+    }
+
+    async fn parts(&mut self, mut parser: Multipart, mut body: BodyReader) -> Result<(), Broken> {
+        loop {
+            match body.next().await.map_err(Broken::Body)? {
+                Some(bytes) => parser.push(&bytes),
+                None => parser.finish(),
+            }
+            let is_last = parser.is_finished();
+            while let Some(event) = parser.next_event().map_err(Broken::Multipart)? {
+                match event {
+                    Event::Part(header) => self.begin(Some(header)).await,
+                    Event::Data(bytes) => self.data(bytes).await,
+                    Event::PartEnd => self.end().await,
+                    Event::End => {}
+                }
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn begin(&mut self, header: Option<PartHeader>) {
+        let mut open = Open { intake: None, start: None, failure: None };
+        if header.and_then(|header| header.content_type).is_some_and(|content_type| !is_dicom(&content_type)) {
+            open.failure = Some(Failure::NotDicomPart);
+        } else if self.is_overloaded {
+            // The others of this request would each wait just as long.
+            let error = septum_engine::EngineError::Overloaded { retry_after_seconds: 5 };
+            open.failure = Some(Failure::Engine(error));
+        } else {
+            match self.pipeline.admit(Arc::clone(&self.namespace), self.source.clone()).await {
+                Ok(intake) => open.intake = Some(intake),
+                Err(error) => {
+                    self.is_overloaded = error.kind() == ErrorKind::Overloaded;
+                    open.failure = Some(Failure::Engine(error));
+                }
+            }
+        }
+        self.open = Some(open);
+    }
+
+    async fn data(&mut self, bytes: Bytes) {
+        let Some(open) = &mut self.open else { return };
+        let Some(intake) = &mut open.intake else { return };
+        let pushed = intake.push(bytes).await;
+        open.start = intake.start().cloned();
+        if let Err(error) = pushed {
+            open.failure = Some(Failure::Engine(error));
+        } else if let (Some(start), Some(wanted)) = (&open.start, &self.study_uid)
+            && start.identity.study.as_str() != wanted
+        {
+            open.failure = Some(Failure::OtherStudy);
+        }
+        if open.failure.is_some() {
+            open.intake = None;
+        }
+    }
+
+    async fn end(&mut self) {
+        let Some(Open { intake, start, failure }) = self.open.take() else { return };
+        let Some(intake) = intake else {
+            let failure = failure.unwrap_or(Failure::Incomplete("the instance is incomplete"));
+            // In the order of the request.
+            self.waiting.push_back(actix_web::rt::spawn(async move { Instance { start, outcome: Err(failure) } }));
+            return;
+        };
+        self.waiting.push_back(actix_web::rt::spawn(async move {
+            let (start, outcome) = intake.finish().await;
+            Instance { start, outcome: outcome.map_err(Failure::Engine) }
+        }));
+        while self.waiting.len() > COMMITS_AHEAD {
+            self.settle().await;
+        }
+    }
+
+    async fn settle(&mut self) {
+        if let Some(first) = self.waiting.pop_front() {
+            let lost = || Instance {
+                start: None,
+                outcome: Err(Failure::Engine(septum_engine::EngineError::PipelineRestarted)),
+            };
+            self.done.push(first.await.unwrap_or_else(|_| lost()));
+        }
+    }
+
+    /// Waits for everything; an instance that is still open is incomplete, for the given reason.
+    async fn finish(mut self, why: &'static str) -> Vec<Instance> {
+        if let Some(open) = self.open.take() {
+            let failure = open.failure.unwrap_or(Failure::Incomplete(why));
+            let start = open.start;
+            drop(open.intake);
+            self.waiting.push_back(actix_web::rt::spawn(async move { Instance { start, outcome: Err(failure) } }));
+        }
+        while !self.waiting.is_empty() {
+            self.settle().await;
+        }
+        self.done
+    }
+}

@@ -1,0 +1,229 @@
+//! The Store Instances Response (PS3.18 section 10.5.3) and its statuses.
+//!
+//! 200: all stored; 202: some stored, or stored with warnings; 409: none stored, and it is the sender's fault; 503 and
+//! 507: none stored, and it is ours. What is wrong with an instance stands in Error Comment (0000,0902), naming tag and
+//! offset, in values of at most 64 characters.
+
+use std::sync::Arc;
+
+use actix_web::HttpResponse;
+use actix_web::http::{StatusCode, header};
+use septum_core::dicom::{FailureReason, InstanceStart};
+use septum_engine::error::{EngineError, ErrorKind};
+use septum_engine::pipeline::messages::{StoreKind, StoreOutcome};
+use serde_json::{Map, Value, json};
+
+/// Warning Reason: the dataset does not match its SOP Class (PS3.18 table I.2-1); here: stored verbatim, with leniency.
+const WARNING_LENIENT: u16 = 0xB007;
+
+/// Longest value of LO (PS3.5 section 6.2), in characters.
+const COMMENT_CHARACTERS_MAX: usize = 64;
+
+/// Why an instance was not stored.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The engine says why.
+    Engine(EngineError),
+    /// The request's address names another study.
+    OtherStudy,
+    /// The part is not `application/dicom`.
+    NotDicomPart,
+    /// The body ends inside it.
+    Incomplete(&'static str),
+}
+
+/// One instance of the request.
+pub(super) struct Instance {
+    /// What its header says, where it could be read.
+    pub(super) start: Option<Arc<InstanceStart>>,
+    /// What became of it.
+    pub(super) outcome: Result<StoreOutcome, Failure>,
+}
+
+impl Failure {
+    fn reason(&self) -> u16 {
+        let reason = match self {
+            Self::Engine(EngineError::Rejected(rejection)) => rejection.reason,
+            Self::Engine(error) => match error.kind() {
+                ErrorKind::Overloaded | ErrorKind::DiskFull => FailureReason::OutOfResources,
+                ErrorKind::Conflict => FailureReason::DataSetDoesNotMatchSopClass,
+                _ => FailureReason::ProcessingFailure,
+            },
+            Self::OtherStudy => FailureReason::DataSetDoesNotMatchSopClass,
+            Self::NotDicomPart | Self::Incomplete(_) => FailureReason::CannotUnderstand,
+        };
+        reason.code()
+    }
+
+    fn comment(&self) -> String {
+        match self {
+            Self::Engine(EngineError::Rejected(rejection)) => rejection.to_string(),
+            Self::Engine(error) => match error.kind() {
+                ErrorKind::Overloaded | ErrorKind::Conflict => error.to_string(),
+                ErrorKind::DiskFull => "there is no space left".to_owned(),
+                _ => "processing failed inside the server".to_owned(),
+            },
+            Self::OtherStudy => "the instance belongs to another study than the address names".to_owned(),
+            Self::NotDicomPart => "the part is not application/dicom".to_owned(),
+            Self::Incomplete(why) => (*why).to_owned(),
+        }
+    }
+
+    /// The status when nothing was stored; the highest of several counts.
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Engine(error) => match error.kind() {
+                ErrorKind::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
+                ErrorKind::Overloaded | ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+                ErrorKind::Corrupt => StatusCode::INTERNAL_SERVER_ERROR,
+                _ => StatusCode::CONFLICT,
+            },
+            Self::OtherStudy | Self::NotDicomPart | Self::Incomplete(_) => StatusCode::CONFLICT,
+        }
+    }
+}
+
+/// The response. `service_url` is the DICOMweb address of the namespace.
+pub(super) fn response(instances: &[Instance], service_url: &str, media_type: &str) -> HttpResponse {
+    let (mut stored, mut failed, mut warned) = (Vec::new(), Vec::new(), false);
+    let mut studies = Vec::new();
+    let mut status = StatusCode::CONFLICT;
+    for instance in instances {
+        let mut item = references(instance.start.as_deref());
+        match &instance.outcome {
+            Ok(outcome) => {
+                if let Some(start) = &instance.start {
+                    let identity = &start.identity;
+                    studies.push(identity.study.as_str());
+                    if outcome.kind != StoreKind::Held {
+                        let url = format!(
+                            "{service_url}/studies/{}/series/{}/instances/{}",
+                            identity.study.as_str(),
+                            identity.series.as_str(),
+                            identity.instance.as_str()
+                        );
+                        put(&mut item, "00081190", "UR", json!([url]));
+                    }
+                }
+                let comment = warning(outcome);
+                if let Some(comment) = comment {
+                    warned = true;
+                    put(&mut item, "00081196", "US", json!([WARNING_LENIENT]));
+                    put(&mut item, "00000902", "LO", json!(wrapped(&comment)));
+                }
+                stored.push(Value::Object(item));
+            }
+            Err(failure) => {
+                status = status.max(failure.status());
+                put(&mut item, "00081197", "US", json!([failure.reason()]));
+                put(&mut item, "00000902", "LO", json!(wrapped(&failure.comment())));
+                failed.push(Value::Object(item));
+            }
+        }
+    }
+    let status = match (stored.is_empty(), failed.is_empty() && !warned) {
+        (true, _) => status,
+        (false, true) => StatusCode::OK,
+        (false, false) => StatusCode::ACCEPTED,
+    };
+    let mut dataset = Map::new();
+    studies.dedup();
+    if let [study] = studies.as_slice() {
+        put(&mut dataset, "00081190", "UR", json!([format!("{service_url}/studies/{study}")]));
+    }
+    if !failed.is_empty() {
+        put(&mut dataset, "00081198", "SQ", Value::Array(failed));
+    }
+    if !stored.is_empty() {
+        put(&mut dataset, "00081199", "SQ", Value::Array(stored));
+    }
+    let mut response = HttpResponse::build(status);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.insert_header((header::RETRY_AFTER, "5"));
+    }
+    response.content_type(media_type).body(Value::Object(dataset).to_string())
+}
+
+/// SOP class and instance of an item, as far as they are known.
+fn references(start: Option<&InstanceStart>) -> Map<String, Value> {
+    let mut item = Map::new();
+    if let Some(start) = start {
+        put(&mut item, "00081150", "UI", json!([start.identity.sop_class.as_str()]));
+        put(&mut item, "00081155", "UI", json!([start.identity.instance.as_str()]));
+    }
+    item
+}
+
+fn warning(outcome: &StoreOutcome) -> Option<String> {
+    if outcome.kind == StoreKind::Held {
+        return Some("stored, but held in the exception list: the study UID belongs to another patient".to_owned());
+    }
+    (!outcome.warnings.is_empty()).then(|| format!("stored as it is, although: {}", outcome.warnings.join(", ")))
+}
+
+fn put(item: &mut Map<String, Value>, tag: &str, vr: &str, value: Value) {
+    item.insert(tag.to_owned(), json!({ "vr": vr, "Value": value }));
+}
+
+/// Text as values of at most 64 characters, broken between words.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in text.split(' ') {
+        let mut word: String = word.chars().filter(|character| *character != '\\').collect();
+        word.truncate(word.char_indices().nth(COMMENT_CHARACTERS_MAX).map_or(word.len(), |(at, _)| at));
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(&word),
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= COMMENT_CHARACTERS_MAX => {
+                line.push(' ');
+                line.push_str(&word);
+            }
+            _ => lines.push(word),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use septum_core::ids::{NamespaceId, VersionId};
+
+    fn good(warnings: &[&str]) -> Instance {
+        let outcome = StoreOutcome {
+            kind: StoreKind::Stored,
+            version: VersionId::random(),
+            namespace: NamespaceId::random(),
+            warnings: warnings.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        Instance { start: None, outcome: Ok(outcome) }
+    }
+
+    fn bad(failure: Failure) -> Instance {
+        Instance { start: None, outcome: Err(failure) }
+    }
+
+    fn check(instances: Vec<Instance>, expected: u16) {
+        assert_eq!(response(&instances, "https://h", "application/dicom+json").status().as_u16(), expected);
+    }
+
+    #[test]
+    fn statuses_say_what_became_of_all() {
+        let overloaded = || Failure::Engine(EngineError::Overloaded { retry_after_seconds: 1 });
+        check(vec![good(&[]), good(&[])], 200);
+        check(vec![good(&["OddLength"])], 202);
+        check(vec![good(&[]), bad(Failure::OtherStudy)], 202);
+        check(vec![bad(Failure::OtherStudy)], 409);
+        check(vec![bad(Failure::OtherStudy), bad(overloaded())], 503);
+        check(vec![good(&[]), bad(overloaded())], 202);
+        check(vec![bad(Failure::Engine(EngineError::PipelineRestarted))], 503);
+    }
+
+    #[test]
+    fn comments_fit_their_value_representation() {
+        let text = "element (7FE0,0010) at offset 123456789 claims 4294967295 bytes, 12 remain and more";
+        let lines = wrapped(text);
+        assert!(lines.iter().all(|line| line.chars().count() <= 64));
+        assert_eq!(lines.join(" "), text);
+        assert_eq!(wrapped(&"x".repeat(100))[0].len(), 64);
+    }
+}

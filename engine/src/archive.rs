@@ -21,6 +21,7 @@ use crate::erase;
 use crate::error::Result;
 use crate::keyring::{Keyring, root_key};
 use crate::ledger::Ledger;
+use crate::maintenance;
 use crate::observe::StorageObserver;
 use crate::pipeline::{Pipeline, PipelineLimits};
 use crate::quarantine::Quarantine;
@@ -208,6 +209,11 @@ async fn sweep(services: Arc<Services>) {
         interval.tick().await;
         if let Err(error) = services.stability.sweep(&services).await {
             tracing::error!(%error, "stable studies could not be declared");
+        }
+        for shard in services.store.shards().iter().chain([services.store.catalog()]) {
+            if let Err(error) = maintenance::compact(shard, COMPACT_BYTES_PER_SWEEP).await {
+                tracing::error!(%error, "space could not be reclaimed");
+            }
         }
     }
 }

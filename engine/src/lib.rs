@@ -24,6 +24,7 @@
 //! | [`records`], [`scan`] | what rows look like; walking them |
 //! | [`summaries`], [`templates`], [`headers`] | opened summaries and templates; headers to metadata |
 //! | [`compute`] | the one route to the CPU pool |
+//! | [`maintenance`] | fsck, scrub, backup, restore |
 //! | [`telemetry`], [`observe`] | metric names; what storage reports |
 //!
 //! Deliberately absent: HTTP, URLs, status codes (septum-api), RocksDB and files (septum-storage), anything pure
@@ -41,6 +42,7 @@ pub mod feed;
 pub mod headers;
 pub mod keyring;
 pub mod ledger;
+pub mod maintenance;
 pub mod observe;
 pub mod pipeline;
 pub mod quarantine;

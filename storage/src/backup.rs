@@ -41,7 +41,11 @@ pub struct BackupRoots {
 impl BackupRoots {
     /// `phi`, `pixel` and `key` under one directory.
     pub fn under(directory: &Path) -> Self {
-        Self { phi: directory.join("phi"), pixel: directory.join("pixel"), key: directory.join("key") }
+        Self {
+            phi: directory.join("phi"),
+            pixel: directory.join("pixel"),
+            key: directory.join("key"),
+        }
     }
 }
 
@@ -135,8 +139,10 @@ impl Copier<'_> {
     /// Copies the first `len_bytes` of a segment, or of what is new in it.
     fn segment(&mut self, directory: &Path, shard: u16, kind: SegmentKind, number: u32, len_bytes: u64) -> Result<()> {
         let name = file_name(number);
-        let source =
-            self.vfs.open(&directory.join(&name), OpenMode::Read).map_err(StorageError::io("open a file to copy"))?;
+        let source = self
+            .vfs
+            .open(&directory.join(&name), OpenMode::Read)
+            .map_err(StorageError::io("open a file to copy"))?;
         let target_path = self.roots.directory(kind, shard).join(&name);
         let mut have = self.previous.get(&(shard, kind as u8, number)).copied();
         let existing = match have {
@@ -157,10 +163,18 @@ impl Copier<'_> {
             (Some(target), Some(entry)) if is_head(&entry, &*target) => target,
             _ => {
                 have = None;
-                if self.vfs.exists(&target_path).map_err(StorageError::io("look for a copy"))? {
-                    self.vfs.unlink(&target_path).map_err(StorageError::io("remove an old copy"))?;
+                if self
+                    .vfs
+                    .exists(&target_path)
+                    .map_err(StorageError::io("look for a copy"))?
+                {
+                    self.vfs
+                        .unlink(&target_path)
+                        .map_err(StorageError::io("remove an old copy"))?;
                 }
-                self.vfs.open(&target_path, OpenMode::CreateNew).map_err(StorageError::io("create a copy"))?
+                self.vfs
+                    .open(&target_path, OpenMode::CreateNew)
+                    .map_err(StorageError::io("create a copy"))?
             }
         };
         let (from, checksum) = have.map_or((0, 0), |entry| (entry.len_bytes, entry.checksum));
@@ -170,7 +184,13 @@ impl Copier<'_> {
             target.sync().map_err(StorageError::io("sync a copy"))?;
         }
         self.copied_bytes += len_bytes - from;
-        self.files.push(FileEntry { shard, kind: kind as u8, segment: number, len_bytes, checksum });
+        self.files.push(FileEntry {
+            shard,
+            kind: kind as u8,
+            segment: number,
+            len_bytes,
+            checksum,
+        });
         Ok(())
     }
 
@@ -183,7 +203,9 @@ impl Copier<'_> {
             (stats.clone(), *crate::lock(&core.applied))
         };
         for kind in [SegmentKind::Pixels, SegmentKind::Journal] {
-            let Ok(directory) = core.files.directory(kind) else { continue };
+            let Ok(directory) = core.files.directory(kind) else {
+                continue;
+            };
             let target = self.roots.directory(kind, core.shard);
             create_dir_synced(self.vfs, &target).map_err(StorageError::io("create a backup directory"))?;
             for number in segment::list(self.vfs, directory)? {
@@ -196,7 +218,9 @@ impl Copier<'_> {
                 };
                 self.segment(directory, core.shard, kind, number, len_bytes)?;
             }
-            self.vfs.sync_dir(&target).map_err(StorageError::io("sync a backup directory"))?;
+            self.vfs
+                .sync_dir(&target)
+                .map_err(StorageError::io("sync a backup directory"))?;
         }
         Ok((core.shard, applied.batch, applied.hash))
     }
@@ -209,18 +233,26 @@ impl Copier<'_> {
         let numbers: Vec<u32> = inner.read_places().segments.keys().copied().collect();
         for number in numbers {
             let path = inner.directory.join(file_name(number));
-            let file = self.vfs.open(&path, OpenMode::Read).map_err(StorageError::io("open a file to copy"))?;
+            let file = self
+                .vfs
+                .open(&path, OpenMode::Read)
+                .map_err(StorageError::io("open a file to copy"))?;
             let len_bytes = file.len().map_err(StorageError::io("measure a file to copy"))?;
             // A put may be under way: its torn end is skipped when the copy is opened.
             self.segment(&inner.directory, KEYS_SHARD, SegmentKind::Keys, number, len_bytes)?;
         }
-        self.vfs.sync_dir(&target).map_err(StorageError::io("sync a backup directory"))
+        self.vfs
+            .sync_dir(&target)
+            .map_err(StorageError::io("sync a backup directory"))
     }
 
     /// Removes copies that are no longer part of the backup, destroyed keys above all.
     fn drop_stale(&self) -> Result<()> {
-        let kept: std::collections::BTreeSet<_> =
-            self.files.iter().map(|entry| (entry.shard, entry.kind, entry.segment)).collect();
+        let kept: std::collections::BTreeSet<_> = self
+            .files
+            .iter()
+            .map(|entry| (entry.shard, entry.kind, entry.segment))
+            .collect();
         for entry in self.previous.values() {
             let kind = SegmentKind::from_byte(entry.kind).unwrap_or(SegmentKind::Keys);
             if !kept.contains(&(entry.shard, entry.kind, entry.segment)) {
@@ -228,7 +260,9 @@ impl Copier<'_> {
                 let path = directory.join(file_name(entry.segment));
                 if self.vfs.exists(&path).map_err(StorageError::io("look for a copy"))? {
                     self.vfs.unlink(&path).map_err(StorageError::io("remove an old copy"))?;
-                    self.vfs.sync_dir(&directory).map_err(StorageError::io("sync a backup directory"))?;
+                    self.vfs
+                        .sync_dir(&directory)
+                        .map_err(StorageError::io("sync a backup directory"))?;
                 }
             }
         }
@@ -248,12 +282,26 @@ pub fn backup(store: &Store, target: &BackupRoots) -> Result<BackupReport> {
         create_dir_synced(vfs, root).map_err(StorageError::io("create a backup directory"))?;
     }
     let previous = target.read_manifest(vfs)?;
-    if previous.as_ref().is_some_and(|previous| previous.store != *store.uuid()) {
-        return Err(StorageError::Identity("the target holds a backup of another store".into()));
+    if previous
+        .as_ref()
+        .is_some_and(|previous| previous.store != *store.uuid())
+    {
+        return Err(StorageError::Identity(
+            "the target holds a backup of another store".into(),
+        ));
     }
     let previous = previous.map(|manifest| manifest.files).unwrap_or_default();
-    let previous = previous.into_iter().map(|entry| ((entry.shard, entry.kind, entry.segment), entry)).collect();
-    let mut copier = Copier { vfs, roots: target, previous, files: Vec::new(), copied_bytes: 0 };
+    let previous = previous
+        .into_iter()
+        .map(|entry| ((entry.shard, entry.kind, entry.segment), entry))
+        .collect();
+    let mut copier = Copier {
+        vfs,
+        roots: target,
+        previous,
+        files: Vec::new(),
+        copied_bytes: 0,
+    };
     let mut shards = vec![copier.shard(store.catalog())?];
     for shard in store.shards() {
         shards.push(copier.shard(shard)?);
@@ -279,7 +327,11 @@ pub fn backup(store: &Store, target: &BackupRoots) -> Result<BackupReport> {
 
 fn summary(manifest: &BackupManifest, copied_bytes: u64) -> BackupReport {
     BackupReport {
-        batches: manifest.shards.iter().map(|(shard, batch, _)| (*shard, *batch)).collect(),
+        batches: manifest
+            .shards
+            .iter()
+            .map(|(shard, batch, _)| (*shard, *batch))
+            .collect(),
         num_files: manifest.files.len() as u64,
         total_bytes: manifest.files.iter().map(|entry| entry.len_bytes).sum(),
         copied_bytes,
@@ -295,8 +347,17 @@ pub fn restore(source: &BackupRoots, config: &StoreConfig, vfs: &Arc<dyn Vfs>) -
     let manifest = source
         .read_manifest(&**vfs)?
         .ok_or_else(|| StorageError::Identity("there is no backup in this place".into()))?;
-    let config = StoreConfig { shards: manifest.num_shards, create: false, read_only: false, ..config.clone() };
-    for (name, root) in [("PHI root", &config.phi_root), ("pixel root", &config.pixel_root), ("key root", &config.key_root)] {
+    let config = StoreConfig {
+        shards: manifest.num_shards,
+        create: false,
+        read_only: false,
+        ..config.clone()
+    };
+    for (name, root) in [
+        ("PHI root", &config.phi_root),
+        ("pixel root", &config.pixel_root),
+        ("key root", &config.key_root),
+    ] {
         create_dir_synced(&**vfs, root).map_err(StorageError::io("create a root"))?;
         let names = vfs.list(root).map_err(StorageError::io("list a root"))?;
         if names.iter().any(|name| name != "lost+found") {
@@ -330,7 +391,11 @@ pub fn restore(source: &BackupRoots, config: &StoreConfig, vfs: &Arc<dyn Vfs>) -
     identity.write(&**vfs, &config.phi_root)?;
     let store = Store::open(config, Arc::clone(vfs))?;
     for shard in store.shards().iter().chain([store.catalog()]) {
-        let expected = manifest.shards.iter().find(|(number, ..)| *number == shard.id()).map(|(_, batch, _)| *batch);
+        let expected = manifest
+            .shards
+            .iter()
+            .find(|(number, ..)| *number == shard.id())
+            .map(|(_, batch, _)| *batch);
         match shard.health() {
             Health::Healthy if expected == Some(shard.recovery().last_batch) => {}
             Health::Healthy => {
@@ -342,7 +407,10 @@ pub fn restore(source: &BackupRoots, config: &StoreConfig, vfs: &Arc<dyn Vfs>) -
         }
     }
     store.close();
-    Ok(summary(&manifest, manifest.files.iter().map(|entry| entry.len_bytes).sum()))
+    Ok(summary(
+        &manifest,
+        manifest.files.iter().map(|entry| entry.len_bytes).sum(),
+    ))
 }
 
 fn restore_file(
@@ -352,8 +420,10 @@ fn restore_file(
     entry: &FileEntry,
     keys: &mut BTreeMap<u32, Option<u64>>,
 ) -> Result<()> {
-    let kind = SegmentKind::from_byte(entry.kind)
-        .ok_or(StorageError::UnknownVersion { what: "segment kind in a backup", version: entry.kind.into() })?;
+    let kind = SegmentKind::from_byte(entry.kind).ok_or(StorageError::UnknownVersion {
+        what: "segment kind in a backup",
+        version: entry.kind.into(),
+    })?;
     let directory = match kind {
         SegmentKind::Journal => config.shard_directory(entry.shard).join("journal"),
         SegmentKind::Pixels => config.pixel_directory(entry.shard).join("pixels"),
@@ -373,11 +443,15 @@ fn restore_file(
         }))
     };
     let from = source.directory(kind, entry.shard).join(&name);
-    let from = vfs.open(&from, OpenMode::Read).map_err(|_| damaged("the copy is missing"))?;
+    let from = vfs
+        .open(&from, OpenMode::Read)
+        .map_err(|_| damaged("the copy is missing"))?;
     if from.len().map_err(StorageError::io("measure a copy"))? < entry.len_bytes {
         return Err(damaged("the copy is too short"));
     }
-    let to = vfs.open(&directory.join(&name), OpenMode::CreateNew).map_err(StorageError::io("create a segment"))?;
+    let to = vfs
+        .open(&directory.join(&name), OpenMode::CreateNew)
+        .map_err(StorageError::io("create a segment"))?;
     if copy_range(&*from, &*to, 0, entry.len_bytes, 0)? != entry.checksum {
         return Err(damaged("the copy's checksum"));
     }

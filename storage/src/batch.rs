@@ -47,7 +47,10 @@ pub enum Row {
 impl Row {
     /// A row that writes a value.
     pub fn put(key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Self {
-        Self::Put { key: key.into(), value: value.into() }
+        Self::Put {
+            key: key.into(),
+            value: value.into(),
+        }
     }
 
     /// A row that removes a value.
@@ -77,7 +80,12 @@ impl Row {
 
 impl fmt::Debug for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Row(kind {:02x?}, {} bytes)", self.key().first(), self.encoded_bytes())
+        write!(
+            f,
+            "Row(kind {:02x?}, {} bytes)",
+            self.key().first(),
+            self.encoded_bytes()
+        )
     }
 }
 
@@ -157,7 +165,12 @@ impl Placed {
     pub(crate) fn new(id: ObjectId, location: Location, segment: Arc<SegmentFile>) -> Self {
         segment.num_undecided.fetch_add(1, Ordering::AcqRel);
         let shard = segment.id.shard;
-        Self { id, location, segment, shard }
+        Self {
+            id,
+            location,
+            segment,
+            shard,
+        }
     }
 
     /// The object.
@@ -252,7 +265,10 @@ impl BatchBody {
         match bytes.first() {
             Some(&BODY_VERSION) => {}
             Some(&version) => {
-                return Err(StorageError::UnknownVersion { what: "journal batch", version: version.into() });
+                return Err(StorageError::UnknownVersion {
+                    what: "journal batch",
+                    version: version.into(),
+                });
             }
             None => return Err(segment.corrupt(offset, "empty batch")),
         }
@@ -271,7 +287,10 @@ impl BatchBody {
             rows.push(match operation {
                 1 => {
                     let value_bytes = input.count()?;
-                    Row::Put { key, value: input.take(value_bytes)?.to_vec() }
+                    Row::Put {
+                        key,
+                        value: input.take(value_bytes)?.to_vec(),
+                    }
                 }
                 2 => Row::Delete { key },
                 _ => return None,
@@ -283,7 +302,14 @@ impl BatchBody {
         for _ in 0..input.count()? {
             freed.push(ObjectId::from_bytes(input.array()?));
         }
-        input.0.is_empty().then_some(Self { previous_hash, time_ms, rows, placed, objects, freed })
+        input.0.is_empty().then_some(Self {
+            previous_hash,
+            time_ms,
+            rows,
+            placed,
+            objects,
+            freed,
+        })
     }
 }
 
@@ -330,21 +356,46 @@ mod tests {
     use proptest::prelude::*;
 
     fn segment() -> SegmentId {
-        SegmentId { store: [1; 16], shard: 0, kind: SegmentKind::Journal, segment: 1 }
+        SegmentId {
+            store: [1; 16],
+            shard: 0,
+            kind: SegmentKind::Journal,
+            segment: 1,
+        }
     }
 
     fn location() -> impl Strategy<Value = (ObjectId, Location)> {
-        (any::<[u8; 16]>(), any::<bool>(), any::<u32>(), any::<u64>(), RECORD_HEADER_BYTES..u64::MAX).prop_map(
-            |(id, pixels, segment, offset, total_bytes)| {
-                let kind = if pixels { SegmentKind::Pixels } else { SegmentKind::Journal };
-                (ObjectId::from_bytes(id), Location { kind, segment, offset, total_bytes })
-            },
+        (
+            any::<[u8; 16]>(),
+            any::<bool>(),
+            any::<u32>(),
+            any::<u64>(),
+            RECORD_HEADER_BYTES..u64::MAX,
         )
+            .prop_map(|(id, pixels, segment, offset, total_bytes)| {
+                let kind = if pixels {
+                    SegmentKind::Pixels
+                } else {
+                    SegmentKind::Journal
+                };
+                (
+                    ObjectId::from_bytes(id),
+                    Location {
+                        kind,
+                        segment,
+                        offset,
+                        total_bytes,
+                    },
+                )
+            })
     }
 
     fn row() -> impl Strategy<Value = Row> {
         let bytes = || proptest::collection::vec(any::<u8>(), 0..40);
-        prop_oneof![(bytes(), bytes()).prop_map(|(key, value)| Row::Put { key, value }), bytes().prop_map(Row::delete)]
+        prop_oneof![
+            (bytes(), bytes()).prop_map(|(key, value)| Row::Put { key, value }),
+            bytes().prop_map(Row::delete)
+        ]
     }
 
     proptest! {

@@ -57,7 +57,11 @@ pub struct Damage {
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} of shard {}, offset {}: {}", self.kind, self.segment, self.shard, self.offset, self.what)
+        write!(
+            f,
+            "{} {} of shard {}, offset {}: {}",
+            self.kind, self.segment, self.shard, self.offset, self.what
+        )
     }
 }
 
@@ -164,7 +168,10 @@ impl StorageError {
     pub(crate) fn io(operation: &'static str) -> impl Fn(io::Error) -> Self {
         move |source| match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Self::NoSpace,
-            _ => Self::Io { operation, source: Arc::new(source) },
+            _ => Self::Io {
+                operation,
+                source: Arc::new(source),
+            },
         }
     }
 

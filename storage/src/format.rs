@@ -114,7 +114,10 @@ impl FileHeader {
         }
         let version = u16_at(bytes, 8);
         if version != FORMAT_VERSION {
-            return Err(StorageError::UnknownVersion { what: "segment file", version });
+            return Err(StorageError::UnknownVersion {
+                what: "segment file",
+                version,
+            });
         }
         if SegmentKind::from_byte(bytes[10]) != Some(expected.kind)
             || u16_at(bytes, 12) != expected.shard
@@ -180,18 +183,29 @@ impl RecordHeader {
             return Err(segment.corrupt(offset, "record header checksum"));
         }
         if u16::from(bytes[4]) != FORMAT_VERSION {
-            return Err(StorageError::UnknownVersion { what: "segment record", version: bytes[4].into() });
+            return Err(StorageError::UnknownVersion {
+                what: "segment record",
+                version: bytes[4].into(),
+            });
         }
         let kind = match bytes[5] {
             1 => RecordKind::Object,
             2 => RecordKind::Batch,
             3 => RecordKind::Key,
             4 => RecordKind::Named,
-            other => return Err(StorageError::UnknownVersion { what: "record kind", version: other.into() }),
+            other => {
+                return Err(StorageError::UnknownVersion {
+                    what: "record kind",
+                    version: other.into(),
+                });
+            }
         };
         let flags = u16_at(bytes, 6);
         if flags != 0 {
-            return Err(StorageError::UnknownVersion { what: "record flags", version: flags });
+            return Err(StorageError::UnknownVersion {
+                what: "record flags",
+                version: flags,
+            });
         }
         let header = Self {
             kind,
@@ -240,11 +254,22 @@ mod tests {
     use super::*;
 
     fn segment() -> SegmentId {
-        SegmentId { store: *b"0123456789abcdef", shard: 3, kind: SegmentKind::Pixels, segment: 7 }
+        SegmentId {
+            store: *b"0123456789abcdef",
+            shard: 3,
+            kind: SegmentKind::Pixels,
+            segment: 7,
+        }
     }
 
     fn file_header() -> FileHeader {
-        FileHeader { id: segment(), replaces: 2, created_ms: 1, first_batch: 9, previous_hash: [5; 32] }
+        FileHeader {
+            id: segment(),
+            replaces: 2,
+            created_ms: 1,
+            first_batch: 9,
+            previous_hash: [5; 32],
+        }
     }
 
     fn record_header() -> RecordHeader {
@@ -263,15 +288,28 @@ mod tests {
         let bytes = file_header().encode();
         assert_eq!(FileHeader::decode(&bytes, &segment()).expect("valid"), file_header());
         assert_eq!(&bytes[..24], b"SEPTUMSG\x01\0\x01\0\x03\0\0\0\x07\0\0\0\x02\0\0\0");
-        assert_eq!(u32_at(&bytes, 124), 0x9de0_0043, "golden checksum: {:#x}", u32_at(&bytes, 124));
+        assert_eq!(
+            u32_at(&bytes, 124),
+            0x9de0_0043,
+            "golden checksum: {:#x}",
+            u32_at(&bytes, 124)
+        );
     }
 
     #[test]
     fn record_header_round_trips_and_is_stable() {
         let bytes = record_header().encode(&segment());
-        assert_eq!(RecordHeader::decode(&bytes, &segment(), 128).expect("valid"), record_header());
+        assert_eq!(
+            RecordHeader::decode(&bytes, &segment(), 128).expect("valid"),
+            record_header()
+        );
         assert_eq!(&bytes[..16], b"SPRC\x01\x01\0\0\x0a\0\0\0\0\0\0\0");
-        assert_eq!(u32_at(&bytes, 60), 0x8931_1be6, "golden checksum: {:#x}", u32_at(&bytes, 60));
+        assert_eq!(
+            u32_at(&bytes, 60),
+            0x8931_1be6,
+            "golden checksum: {:#x}",
+            u32_at(&bytes, 60)
+        );
     }
 
     #[test]
@@ -280,13 +318,19 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes;
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(FileHeader::decode(&flipped, &segment()).is_err(), "file header bit {bit}");
+            assert!(
+                FileHeader::decode(&flipped, &segment()).is_err(),
+                "file header bit {bit}"
+            );
         }
         let bytes = record_header().encode(&segment());
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes;
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(RecordHeader::decode(&flipped, &segment(), 128).is_err(), "record header bit {bit}");
+            assert!(
+                RecordHeader::decode(&flipped, &segment(), 128).is_err(),
+                "record header bit {bit}"
+            );
         }
     }
 
@@ -294,9 +338,34 @@ mod tests {
     fn misplaced_headers_are_refused() {
         let bytes = record_header().encode(&segment());
         assert!(RecordHeader::decode(&bytes, &segment(), 256).is_err(), "other offset");
-        assert!(RecordHeader::decode(&bytes, &SegmentId { segment: 8, ..segment() }, 128).is_err(), "other segment");
-        assert!(RecordHeader::decode(&bytes, &SegmentId { shard: 1, ..segment() }, 128).is_err(), "other shard");
-        assert!(RecordHeader::decode(&bytes, &SegmentId { store: [0; 16], ..segment() }, 128).is_err(), "other store");
+        assert!(
+            RecordHeader::decode(
+                &bytes,
+                &SegmentId {
+                    segment: 8,
+                    ..segment()
+                },
+                128
+            )
+            .is_err(),
+            "other segment"
+        );
+        assert!(
+            RecordHeader::decode(&bytes, &SegmentId { shard: 1, ..segment() }, 128).is_err(),
+            "other shard"
+        );
+        assert!(
+            RecordHeader::decode(
+                &bytes,
+                &SegmentId {
+                    store: [0; 16],
+                    ..segment()
+                },
+                128
+            )
+            .is_err(),
+            "other store"
+        );
     }
 
     #[test]
@@ -306,6 +375,9 @@ mod tests {
         let checksum = segment().header_checksum(&bytes[..124]);
         bytes[124..].copy_from_slice(&checksum.to_le_bytes());
         let error = FileHeader::decode(&bytes, &segment()).expect_err("refused");
-        assert!(matches!(error, StorageError::UnknownVersion { version: 2, .. }), "{error}");
+        assert!(
+            matches!(error, StorageError::UnknownVersion { version: 2, .. }),
+            "{error}"
+        );
     }
 }

@@ -61,7 +61,10 @@ impl FsckReport {
 
     fn find(&mut self, shard: u16, what: impl Into<String>) {
         if self.findings.iter().filter(|finding| finding.shard == shard).count() < FINDINGS_MAX {
-            self.findings.push(Finding { shard, what: what.into() });
+            self.findings.push(Finding {
+                shard,
+                what: what.into(),
+            });
         } else {
             self.num_more_findings += 1;
         }
@@ -86,11 +89,17 @@ impl FsckReport {
 /// [`StorageError::Locked`] if the store is open, [`StorageError::Identity`] if the roots do not belong together, and
 /// what keeps the check from being done; damage is not an error but a finding.
 pub fn fsck(config: &StoreConfig, vfs: &Arc<dyn Vfs>) -> Result<FsckReport> {
-    let _lock = vfs.lock(&config.phi_root.join("LOCK")).map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock => StorageError::Locked,
-        _ => StorageError::io("lock the store")(error),
-    })?;
-    let config = &StoreConfig { read_only: true, create: false, ..config.clone() };
+    let _lock = vfs
+        .lock(&config.phi_root.join("LOCK"))
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => StorageError::Locked,
+            _ => StorageError::io("lock the store")(error),
+        })?;
+    let config = &StoreConfig {
+        read_only: true,
+        create: false,
+        ..config.clone()
+    };
     let missing = || StorageError::Identity("PHI root: the identity file is missing".into());
     let identity = Identity::read(&**vfs, &config.phi_root, Root::Phi)?.ok_or_else(missing)?;
     verify_roots(config, &**vfs, &identity)?;
@@ -154,7 +163,9 @@ fn replay(core: &Core, report: &mut FsckReport) -> Result<()> {
     for number in &numbers {
         let id = core.files.id(SegmentKind::Journal, *number);
         let file = SegmentFile::open(&*core.vfs, directory, id, OpenMode::Read);
-        let Some(file) = report.note(shard, file)? else { continue };
+        let Some(file) = report.note(shard, file)? else {
+            continue;
+        };
         let file = Arc::new(file);
         let before = (file.header.first_batch, file.header.previous_hash);
         let mut reader = JournalReader::from_head(Arc::clone(&file));
@@ -199,9 +210,15 @@ fn replay(core: &Core, report: &mut FsckReport) -> Result<()> {
     let mut previous = (0, (1, [0; 32]));
     for (number, before, after) in links {
         if number != previous.0 + 1 {
-            report.find(shard, format!("journal segments {} to {} are missing", previous.0 + 1, number - 1));
+            report.find(
+                shard,
+                format!("journal segments {} to {} are missing", previous.0 + 1, number - 1),
+            );
         } else if before != previous.1 {
-            report.find(shard, format!("journal segment {number} does not continue the one before"));
+            report.find(
+                shard,
+                format!("journal segment {number} does not continue the one before"),
+            );
         }
         previous = (number, after);
     }
@@ -218,19 +235,30 @@ fn compare(expected: &Core, real: &Core, report: &mut FsckReport) -> Result<()> 
         return Ok(());
     };
     if applied.batch < last.batch {
-        let what = format!("the index is {} batches behind; the next start replays them", last.batch - applied.batch);
+        let what = format!(
+            "the index is {} batches behind; the next start replays them",
+            last.batch - applied.batch
+        );
         report.notes.push(Finding { shard, what });
         return Ok(());
     }
     if applied != last {
-        report.find(shard, format!("the index has batch {}, the journal ends with {}", applied.batch, last.batch));
+        report.find(
+            shard,
+            format!(
+                "the index has batch {}, the journal ends with {}",
+                applied.batch, last.batch
+            ),
+        );
     }
     let is_counter = |key: &[u8]| key == internal::APPLIED || key.starts_with(internal::STAT);
     let mut from = Vec::new();
     loop {
         const PAGE_ROWS: usize = 4096;
         let ours = real.index.scan(&from, None, PAGE_ROWS);
-        let Some(ours) = report.note(shard, ours)? else { return Ok(()) };
+        let Some(ours) = report.note(shard, ours)? else {
+            return Ok(());
+        };
         // The same range of the other side: up to our last key, or to the end.
         let mut end = (ours.len() == PAGE_ROWS).then(|| ours[PAGE_ROWS - 1].0.clone());
         if let Some(end) = &mut end {
@@ -242,7 +270,11 @@ fn compare(expected: &Core, real: &Core, report: &mut FsckReport) -> Result<()> 
         let (num_ours, num_theirs) = (count(&ours), count(&theirs));
         let mut ours_iter = ours.iter().filter(|(key, _)| !is_counter(key));
         let mut theirs_iter = theirs.iter().filter(|(key, _)| !is_counter(key));
-        let num_same = ours_iter.by_ref().zip(theirs_iter.by_ref()).take_while(|(one, other)| one == other).count();
+        let num_same = ours_iter
+            .by_ref()
+            .zip(theirs_iter.by_ref())
+            .take_while(|(one, other)| one == other)
+            .count();
         if num_ours != num_theirs || num_same != num_ours {
             let what = format!("index and journal differ: {num_ours} rows against {num_theirs} in one range");
             report.find(shard, what);
@@ -253,8 +285,11 @@ fn compare(expected: &Core, real: &Core, report: &mut FsckReport) -> Result<()> 
         }
     }
     let live = |stats: &StatMap| -> Vec<_> {
-        let live = stats.iter().filter(|(_, stat)| stat.live_objects > 0 || stat.live_bytes > 0);
-        live.map(|(key, stat)| (*key, stat.live_bytes, stat.live_objects)).collect()
+        let live = stats
+            .iter()
+            .filter(|(_, stat)| stat.live_objects > 0 || stat.live_bytes > 0);
+        live.map(|(key, stat)| (*key, stat.live_bytes, stat.live_objects))
+            .collect()
     };
     if live(&crate::lock(&expected.stats)) != live(&crate::lock(&real.stats)) {
         report.find(shard, "the counters of live bytes differ");
@@ -309,16 +344,16 @@ fn check_objects(core: &Core, report: &mut FsckReport) -> Result<()> {
     Ok(())
 }
 
-fn check_keys(
-    config: &StoreConfig,
-    identity: &Identity,
-    vfs: &Arc<dyn Vfs>,
-    report: &mut FsckReport,
-) -> Result<()> {
-    let Some(keys) = report.note(KEYS_SHARD, KeyStore::open(config.key_config(identity, vfs)))? else { return Ok(()) };
+fn check_keys(config: &StoreConfig, identity: &Identity, vfs: &Arc<dyn Vfs>, report: &mut FsckReport) -> Result<()> {
+    let Some(keys) = report.note(KEYS_SHARD, KeyStore::open(config.key_config(identity, vfs)))? else {
+        return Ok(());
+    };
     let num_damaged = keys.stats().num_damaged;
     if num_damaged > 0 {
-        report.find(KEYS_SHARD, format!("{num_damaged} damaged or missing parts of the key store"));
+        report.find(
+            KEYS_SHARD,
+            format!("{num_damaged} damaged or missing parts of the key store"),
+        );
     }
     for result in keys.verify() {
         report.note(KEYS_SHARD, result)?;

@@ -80,7 +80,10 @@ impl Identity {
         }
         let version = u16_at(bytes, 8);
         if version != VERSION {
-            return Err(StorageError::UnknownVersion { what: "identity file", version });
+            return Err(StorageError::UnknownVersion {
+                what: "identity file",
+                version,
+            });
         }
         if bytes[10] != root as u8 {
             return Err(refuse("the identity file belongs to another kind of root"));
@@ -98,7 +101,10 @@ impl Identity {
     /// Reads a directory's identity; `None` if there is none.
     pub(crate) fn read(vfs: &dyn Vfs, directory: &Path, root: Root) -> Result<Option<Self>> {
         let path = directory.join(FILE_NAME);
-        if !vfs.exists(&path).map_err(StorageError::io("look for an identity file"))? {
+        if !vfs
+            .exists(&path)
+            .map_err(StorageError::io("look for an identity file"))?
+        {
             return Ok(None);
         }
         let bytes = read_small(vfs, &path, 4096).map_err(StorageError::io("read an identity file"))?;
@@ -107,7 +113,8 @@ impl Identity {
 
     /// Writes the directory's identity durably.
     pub(crate) fn write(&self, vfs: &dyn Vfs, directory: &Path) -> Result<()> {
-        write_atomic(vfs, &directory.join(FILE_NAME), &self.encode()).map_err(StorageError::io("write an identity file"))
+        write_atomic(vfs, &directory.join(FILE_NAME), &self.encode())
+            .map_err(StorageError::io("write an identity file"))
     }
 
     /// Checks that `directory` belongs to the same store and epoch as `self` does, under `root`, as `shard`.
@@ -133,8 +140,14 @@ mod tests {
 
     #[test]
     fn round_trips_and_is_stable() {
-        let identity =
-            Identity { root: Root::Phi, shard: 1, num_shards: 4, store: [6; 16], epoch: 2, created_ms: 3 };
+        let identity = Identity {
+            root: Root::Phi,
+            shard: 1,
+            num_shards: 4,
+            store: [6; 16],
+            epoch: 2,
+            created_ms: 3,
+        };
         let bytes = identity.encode();
         assert_eq!(&bytes[..16], b"SEPTUMID\x01\0\x01\0\x01\0\x04\0");
         assert_eq!(Identity::decode(&bytes, Root::Phi).expect("valid"), identity);

@@ -110,7 +110,10 @@ fn failure(shard: u16, error: &rocksdb::Error) -> StorageError {
     if message.contains("No space left on device") || message.contains("NoSpace") {
         return StorageError::NoSpace;
     }
-    StorageError::Index { shard, message: message.into() }
+    StorageError::Index {
+        shard,
+        message: message.into(),
+    }
 }
 
 impl Index for RocksIndex {
@@ -126,7 +129,11 @@ impl Index for RocksIndex {
         read.set_verify_checksums(true);
         let mut rows = Vec::new();
         // The iterator yields an error where the database would end early without a word.
-        for row in self.db.iterator_opt(IteratorMode::From(from, Direction::Forward), read).take(limit) {
+        for row in self
+            .db
+            .iterator_opt(IteratorMode::From(from, Direction::Forward), read)
+            .take(limit)
+        {
             let (key, value) = row.map_err(|error| failure(self.shard, &error))?;
             rows.push((key.into_vec(), value.into_vec()));
         }
@@ -168,7 +175,12 @@ impl fmt::Debug for MemoryIndex {
 
 impl Index for MemoryIndex {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        Ok(self.0.read().unwrap_or_else(|error| error.into_inner()).get(key).cloned())
+        Ok(self
+            .0
+            .read()
+            .unwrap_or_else(|error| error.into_inner())
+            .get(key)
+            .cloned())
     }
 
     fn scan(&self, from: &[u8], end: Option<&[u8]>, limit: usize) -> Result<Vec<Pair>> {
@@ -177,7 +189,11 @@ impl Index for MemoryIndex {
             return Ok(Vec::new());
         }
         let bounds = (Bound::Included(from), end.map_or(Bound::Unbounded, Bound::Excluded));
-        Ok(rows.range::<[u8], _>(bounds).take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
+        Ok(rows
+            .range::<[u8], _>(bounds)
+            .take(limit)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect())
     }
 
     fn write(&self, batch: &IndexBatch) -> Result<()> {
@@ -213,7 +229,10 @@ impl fmt::Debug for IndexOpener {
 
 impl IndexOpener {
     pub(crate) fn new(kind: IndexKind) -> Self {
-        Self { kind, cache: Cache::new_lru_cache(BLOCK_CACHE_BYTES) }
+        Self {
+            kind,
+            cache: Cache::new_lru_cache(BLOCK_CACHE_BYTES),
+        }
     }
 
     /// Opens the index in `directory`.

@@ -130,7 +130,10 @@ pub(crate) mod internal {
 
     pub(crate) fn parse_stat(key: &[u8]) -> Option<(SegmentKind, u32)> {
         let rest: &[u8; 5] = key.strip_prefix(STAT)?.try_into().ok()?;
-        Some((SegmentKind::from_byte(rest[0])?, u32::from_be_bytes([rest[1], rest[2], rest[3], rest[4]])))
+        Some((
+            SegmentKind::from_byte(rest[0])?,
+            u32::from_be_bytes([rest[1], rest[2], rest[3], rest[4]]),
+        ))
     }
 
     pub(crate) fn retired(segment: u32) -> Vec<u8> {
@@ -180,7 +183,11 @@ impl<T: Record> Versioned<T> {
     /// # Errors
     /// [`StorageError::TooLarge`] if the type refuses to serialise (unsized sequences).
     pub fn encode(value: &T) -> Result<Vec<u8>> {
-        let refused = |_| StorageError::TooLarge { what: T::NAME, size: 0, limit: 0 };
+        let refused = |_| StorageError::TooLarge {
+            what: T::NAME,
+            size: 0,
+            limit: 0,
+        };
         postcard::to_extend(value, vec![T::VERSION]).map_err(refused)
     }
 
@@ -190,17 +197,28 @@ impl<T: Record> Versioned<T> {
     /// [`StorageError::UnknownVersion`], also (with version 0) for bytes that do not parse.
     pub fn decode(bytes: &[u8]) -> Result<T> {
         let Some((&version, body)) = bytes.split_first() else {
-            return Err(StorageError::UnknownVersion { what: T::NAME, version: 0 });
+            return Err(StorageError::UnknownVersion {
+                what: T::NAME,
+                version: 0,
+            });
         };
         let value = if version == T::VERSION {
             match postcard::take_from_bytes::<T>(body) {
                 Ok((value, [])) => Some(value),
-                _ => return Err(StorageError::UnknownVersion { what: T::NAME, version: 0 }),
+                _ => {
+                    return Err(StorageError::UnknownVersion {
+                        what: T::NAME,
+                        version: 0,
+                    });
+                }
             }
         } else {
             T::upgrade(version, body)
         };
-        value.ok_or(StorageError::UnknownVersion { what: T::NAME, version: version.into() })
+        value.ok_or(StorageError::UnknownVersion {
+            what: T::NAME,
+            version: version.into(),
+        })
     }
 }
 
@@ -236,9 +254,12 @@ mod tests {
 
     #[test]
     fn prefix_ends() {
-        for (prefix, expected) in
-            [(&[0x10][..], Some(vec![0x11])), (&[0x10, 0xff], Some(vec![0x11])), (&[0xff], None), (&[], None)]
-        {
+        for (prefix, expected) in [
+            (&[0x10][..], Some(vec![0x11])),
+            (&[0x10, 0xff], Some(vec![0x11])),
+            (&[0xff], None),
+            (&[], None),
+        ] {
             assert_eq!(prefix_end(prefix), expected);
         }
     }
@@ -254,20 +275,29 @@ mod tests {
         const VERSION: u8 = 3;
 
         fn upgrade(version: u8, body: &[u8]) -> Option<Self> {
-            (version == 2).then(|| Self { number: u32::from(body[0]), text: String::new() })
+            (version == 2).then(|| Self {
+                number: u32::from(body[0]),
+                text: String::new(),
+            })
         }
     }
 
     #[test]
     fn values_carry_their_version() {
-        let value = Sample { number: 300, text: "a".into() };
+        let value = Sample {
+            number: 300,
+            text: "a".into(),
+        };
         let bytes = Versioned::encode(&value).expect("encodes");
         assert_eq!(bytes, [3, 0xac, 0x02, 1, b'a']);
         assert_eq!(Versioned::<Sample>::decode(&bytes).expect("valid"), value);
         assert_eq!(Versioned::<Sample>::decode(&[2, 9]).expect("predecessor").number, 9);
         for (bytes, expected) in [(&[9u8, 1][..], 9u16), (&[], 0), (&[3, 1], 0), (&[3, 1, 0, 0], 0)] {
             let error = Versioned::<Sample>::decode(bytes).expect_err("refused");
-            assert!(matches!(error, StorageError::UnknownVersion { version, .. } if version == expected), "{error}");
+            assert!(
+                matches!(error, StorageError::UnknownVersion { version, .. } if version == expected),
+                "{error}"
+            );
         }
     }
 }

@@ -42,9 +42,16 @@ impl Layout {
     /// Spreads the partitions evenly.
     pub fn new(num_shards: u16) -> Self {
         let num_shards = num_shards.clamp(1, NUM_SHARDS_MAX);
-        let assignments =
-            (0..NUM_PARTITIONS).map(|partition| Assignment { shard: partition % num_shards, owner: 0, epoch: 1 });
-        Self { num_shards, generation: 1, assignments: assignments.collect() }
+        let assignments = (0..NUM_PARTITIONS).map(|partition| Assignment {
+            shard: partition % num_shards,
+            owner: 0,
+            epoch: 1,
+        });
+        Self {
+            num_shards,
+            generation: 1,
+            assignments: assignments.collect(),
+        }
     }
 
     /// Number of shards.
@@ -91,17 +98,28 @@ impl Layout {
         }
         let version = u16_at(bytes, 8);
         if version != VERSION {
-            return Err(StorageError::UnknownVersion { what: "partition map", version });
+            return Err(StorageError::UnknownVersion {
+                what: "partition map",
+                version,
+            });
         }
         let num_shards = u16_at(bytes, 10);
         let assignments: Vec<Assignment> = bytes[HEADER_BYTES..checksum_at]
             .chunks_exact(ENTRY_BYTES)
-            .map(|entry| Assignment { shard: u16_at(entry, 0), owner: u16_at(entry, 2), epoch: u32_at(entry, 4) })
+            .map(|entry| Assignment {
+                shard: u16_at(entry, 0),
+                owner: u16_at(entry, 2),
+                epoch: u32_at(entry, 4),
+            })
             .collect();
         if num_shards == 0 || assignments.iter().any(|assignment| assignment.shard >= num_shards) {
             return Err(refuse("a partition is on no shard"));
         }
-        Ok(Self { num_shards, generation: u64_at(bytes, 12), assignments })
+        Ok(Self {
+            num_shards,
+            generation: u64_at(bytes, 12),
+            assignments,
+        })
     }
 }
 
@@ -121,7 +139,9 @@ mod tests {
         flipped[1000] ^= 1;
         assert!(Layout::decode(&flipped, &store).is_err());
         for shard in 0..3 {
-            let num = (0..NUM_PARTITIONS).filter(|p| layout.assignment(*p).shard == shard).count();
+            let num = (0..NUM_PARTITIONS)
+                .filter(|p| layout.assignment(*p).shard == shard)
+                .count();
             assert!((1365..=1366).contains(&num), "shard {shard} has {num}");
         }
     }

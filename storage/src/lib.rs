@@ -35,9 +35,7 @@ mod store;
 pub mod vfs;
 
 pub use backup::{BackupReport, BackupRoots, backup, restore};
-pub use batch::{
-    COMMIT_BYTES_MAX, CommitBatch, CommitProof, KEY_BYTES_MAX, Location, Placed, Row, VALUE_BYTES_MAX,
-};
+pub use batch::{COMMIT_BYTES_MAX, CommitBatch, CommitProof, KEY_BYTES_MAX, Location, Placed, Row, VALUE_BYTES_MAX};
 pub use error::{Damage, Result, SegmentKind, StorageError};
 pub use fsck::{Finding, FsckReport, fsck};
 pub use identity::{CATALOG_SHARD, KEYS_SHARD, Root};

@@ -69,7 +69,10 @@ impl Store {
             }
             let shard = self.shards().get(position).unwrap_or(self.catalog());
             if !scrub_shard(shard, cursor, budget_bytes, &mut report)? {
-                *cursor = ScrubCursor { shard: cursor.shard + 1, ..ScrubCursor::default() };
+                *cursor = ScrubCursor {
+                    shard: cursor.shard + 1,
+                    ..ScrubCursor::default()
+                };
             }
         }
         Ok(report)
@@ -80,16 +83,27 @@ impl Store {
 fn scrub_shard(shard: &Shard, cursor: &mut ScrubCursor, budget_bytes: u64, report: &mut ScrubReport) -> Result<bool> {
     let core = shard.core();
     core.readable()?;
-    let kind = if cursor.is_journal { SegmentKind::Journal } else { SegmentKind::Pixels };
+    let kind = if cursor.is_journal {
+        SegmentKind::Journal
+    } else {
+        SegmentKind::Pixels
+    };
     let next = {
         let stats = crate::lock(&core.stats);
-        stats.range((kind, cursor.segment)..).find(|((found, _), _)| *found == kind).map(|(key, stat)| (key.1, *stat))
+        stats
+            .range((kind, cursor.segment)..)
+            .find(|((found, _), _)| *found == kind)
+            .map(|(key, stat)| (key.1, *stat))
     };
     let Some((number, stat)) = next else {
         if cursor.is_journal {
             return Ok(false);
         }
-        *cursor = ScrubCursor { shard: cursor.shard, is_journal: true, ..ScrubCursor::default() };
+        *cursor = ScrubCursor {
+            shard: cursor.shard,
+            is_journal: true,
+            ..ScrubCursor::default()
+        };
         return Ok(true);
     };
     if number != cursor.segment {
@@ -98,7 +112,11 @@ fn scrub_shard(shard: &Shard, cursor: &mut ScrubCursor, budget_bytes: u64, repor
     cursor.offset = cursor.offset.max(FILE_HEADER_BYTES);
     let id = core.files.id(kind, number);
     // Compaction may take the segment away meanwhile; then it is not damaged but gone.
-    let is_gone = || !crate::lock(&core.stats).get(&(kind, number)).is_some_and(|stat| stat.live_objects > 0);
+    let is_gone = || {
+        !crate::lock(&core.stats)
+            .get(&(kind, number))
+            .is_some_and(|stat| stat.live_objects > 0)
+    };
     let start = core.observer.start();
     let before = report.verified_bytes;
     let file = match SegmentFile::open(&*core.vfs, core.files.directory(kind)?, id, OpenMode::Read) {
@@ -114,7 +132,10 @@ fn scrub_shard(shard: &Shard, cursor: &mut ScrubCursor, budget_bytes: u64, repor
     };
     let mut walker = Walker::up_to(Arc::clone(&file), stat.end);
     if file.end() < stat.end {
-        report.damage.extend(damage_of(file.id.corrupt(file.end(), "the file is shorter than what was committed")));
+        report.damage.extend(damage_of(
+            file.id
+                .corrupt(file.end(), "the file is shorter than what was committed"),
+        ));
     }
     loop {
         if report.verified_bytes >= budget_bytes {
@@ -136,7 +157,12 @@ fn scrub_shard(shard: &Shard, cursor: &mut ScrubCursor, budget_bytes: u64, repor
             }
             Err(error) => return Err(error),
         };
-        let place = Location { kind, segment: number, offset: cursor.offset, total_bytes: header.total_bytes() };
+        let place = Location {
+            kind,
+            segment: number,
+            offset: cursor.offset,
+            total_bytes: header.total_bytes(),
+        };
         let needed = match header.kind {
             RecordKind::Object => core.locate(&ObjectId::from_bytes(header.id))? == Some(place),
             _ => true,
@@ -151,7 +177,8 @@ fn scrub_shard(shard: &Shard, cursor: &mut ScrubCursor, budget_bytes: u64, repor
         }
         cursor.offset += place.total_bytes;
     }
-    core.observer.finish(Stage::Scrub, start, report.verified_bytes - before);
+    core.observer
+        .finish(Stage::Scrub, start, report.verified_bytes - before);
     Ok(true)
 }
 

@@ -56,7 +56,9 @@ impl SegmentFile {
     /// Creates the file; it is empty, durable and named when this returns.
     pub(crate) fn create(vfs: &dyn Vfs, directory: &Path, header: FileHeader) -> Result<Self> {
         let path = directory.join(file_name(header.id.segment));
-        let file = vfs.open(&path, OpenMode::CreateNew).map_err(StorageError::io("create a segment"))?;
+        let file = vfs
+            .open(&path, OpenMode::CreateNew)
+            .map_err(StorageError::io("create a segment"))?;
         let created = write_all_at(&*file, &header.encode(), 0).map_err(StorageError::io("write a segment header"));
         if let Err(error) = created {
             // Best effort: an unfinished file is also removed at the next start.
@@ -134,15 +136,21 @@ impl SegmentFile {
         if self.is_synced(end) {
             return Ok(());
         }
-        self.file.sync().map_err(|_| StorageError::Poisoned { shard: self.id.shard })?;
+        self.file
+            .sync()
+            .map_err(|_| StorageError::Poisoned { shard: self.id.shard })?;
         self.synced.fetch_max(end, Ordering::AcqRel);
         Ok(())
     }
 
     /// Cuts everything from `end` on, durably.
     pub(crate) fn truncate(&self, end: u64) -> Result<()> {
-        self.file.set_len(end).map_err(StorageError::io("cut a segment's tail"))?;
-        self.file.sync().map_err(|_| StorageError::Poisoned { shard: self.id.shard })?;
+        self.file
+            .set_len(end)
+            .map_err(StorageError::io("cut a segment's tail"))?;
+        self.file
+            .sync()
+            .map_err(|_| StorageError::Poisoned { shard: self.id.shard })?;
         self.end.store(end, Ordering::Release);
         Ok(())
     }
@@ -205,7 +213,9 @@ impl SegmentFile {
             let mut at = 0;
             while let Some(found) = window[at..].windows(4).position(|bytes| bytes == RECORD_MAGIC) {
                 at += found;
-                let Some(bytes) = window.get(at..at + RECORD_HEADER_BYTES as usize) else { break };
+                let Some(bytes) = window.get(at..at + RECORD_HEADER_BYTES as usize) else {
+                    break;
+                };
                 let bytes = crate::format::array_at(bytes, 0);
                 if let Ok(header) = RecordHeader::decode(&bytes, &self.id, start + at as u64) {
                     return Ok(Some(header));
@@ -230,7 +240,10 @@ pub(crate) struct FileCache {
     journal: PathBuf,
     store: [u8; 16],
     shard: u16,
-    open: std::sync::Mutex<(u64, std::collections::HashMap<(SegmentKind, u32), (u64, Arc<SegmentFile>)>)>,
+    open: std::sync::Mutex<(
+        u64,
+        std::collections::HashMap<(SegmentKind, u32), (u64, Arc<SegmentFile>)>,
+    )>,
 }
 
 const OPEN_FILES_MAX: usize = 128;
@@ -243,12 +256,24 @@ impl FileCache {
         pixels: Option<PathBuf>,
         journal: PathBuf,
     ) -> Self {
-        Self { vfs, pixels, journal, store, shard, open: Default::default() }
+        Self {
+            vfs,
+            pixels,
+            journal,
+            store,
+            shard,
+            open: Default::default(),
+        }
     }
 
     /// The id of a segment of this shard.
     pub(crate) fn id(&self, kind: SegmentKind, segment: u32) -> SegmentId {
-        SegmentId { store: self.store, shard: self.shard, kind, segment }
+        SegmentId {
+            store: self.store,
+            shard: self.shard,
+            kind,
+            segment,
+        }
     }
 
     /// The directory of a kind.
@@ -271,7 +296,12 @@ impl FileCache {
             }
         }
         let directory = self.directory(kind)?;
-        let file = Arc::new(SegmentFile::open(&*self.vfs, directory, self.id(kind, segment), OpenMode::Read)?);
+        let file = Arc::new(SegmentFile::open(
+            &*self.vfs,
+            directory,
+            self.id(kind, segment),
+            OpenMode::Read,
+        )?);
         let mut open = crate::lock(&self.open);
         let (clock, files) = &mut *open;
         if files.len() >= OPEN_FILES_MAX

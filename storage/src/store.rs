@@ -179,15 +179,21 @@ impl Store {
                 create_dir_synced(&*vfs, root).map_err(StorageError::io("create a root"))?;
             }
         }
-        if !vfs.exists(&config.phi_root).map_err(StorageError::io("look for the PHI root"))? {
+        if !vfs
+            .exists(&config.phi_root)
+            .map_err(StorageError::io("look for the PHI root"))?
+        {
             return Err(StorageError::Identity("PHI root: the directory is missing".into()));
         }
         let lock = match config.read_only {
             true => None,
-            false => Some(vfs.lock(&config.phi_root.join("LOCK")).map_err(|error| match error.kind() {
-                io::ErrorKind::WouldBlock => StorageError::Locked,
-                _ => StorageError::io("lock the store")(error),
-            })?),
+            false => Some(
+                vfs.lock(&config.phi_root.join("LOCK"))
+                    .map_err(|error| match error.kind() {
+                        io::ErrorKind::WouldBlock => StorageError::Locked,
+                        _ => StorageError::io("lock the store")(error),
+                    })?,
+            ),
         };
         let identity = match Identity::read(&*vfs, &config.phi_root, Root::Phi)? {
             Some(identity) => identity,
@@ -195,8 +201,12 @@ impl Store {
             None => return Err(StorageError::Identity("PHI root: the identity file is missing".into())),
         };
         verify_roots(&config, &*vfs, &identity)?;
-        let layout_bytes = read_small(&*vfs, &config.phi_root.join(layout::FILE_NAME), layout::ENCODED_BYTES as u64)
-            .map_err(StorageError::io("read the partition map"))?;
+        let layout_bytes = read_small(
+            &*vfs,
+            &config.phi_root.join(layout::FILE_NAME),
+            layout::ENCODED_BYTES as u64,
+        )
+        .map_err(StorageError::io("read the partition map"))?;
         let layout = Layout::decode(&layout_bytes, &identity.store)?;
         if layout.num_shards() != identity.num_shards {
             return Err(StorageError::Identity("partition map: another number of shards".into()));
@@ -205,7 +215,16 @@ impl Store {
         let keys = KeyStore::open(config.key_config(&identity, &vfs))?;
         let shards = (0..identity.num_shards).map(open).collect::<Result<Vec<_>>>()?;
         let catalog = open(CATALOG_SHARD)?;
-        Ok(Arc::new(Self { config, vfs, identity, layout, shards, catalog, keys, _lock: lock }))
+        Ok(Arc::new(Self {
+            config,
+            vfs,
+            identity,
+            layout,
+            shards,
+            catalog,
+            keys,
+            _lock: lock,
+        }))
     }
 
     /// The shard of a partition (0 to 4,095).
@@ -245,7 +264,10 @@ impl Store {
 
     /// Finishes queued commits and closes everything. Also done when the store is dropped.
     pub fn close(&self) {
-        self.shards.iter().chain([&self.catalog]).for_each(|shard| shard.close());
+        self.shards
+            .iter()
+            .chain([&self.catalog])
+            .for_each(|shard| shard.close());
         self.keys.close();
     }
 
@@ -301,7 +323,11 @@ pub(crate) fn initialise_as(
         return Err(refuse("the key root"));
     }
     let make = |directory: &Path| create_dir_synced(vfs, directory).map_err(StorageError::io("create a directory"));
-    let of = |root, shard| Identity { root, shard, ..identity };
+    let of = |root, shard| Identity {
+        root,
+        shard,
+        ..identity
+    };
     for shard in (0..config.shards).chain([CATALOG_SHARD]) {
         let directory = config.shard_directory(shard);
         make(&directory.join("journal"))?;
@@ -311,7 +337,10 @@ pub(crate) fn initialise_as(
         } else {
             opener.open(&directory.join("index"), shard, IndexMode::Create)?
         };
-        index.write(&vec![(crate::keys::internal::APPLIED.to_vec(), Some(Applied::default().encode()))])?;
+        index.write(&vec![(
+            crate::keys::internal::APPLIED.to_vec(),
+            Some(Applied::default().encode()),
+        )])?;
         index.flush()?;
         index.close();
         drop(index);
@@ -337,7 +366,11 @@ pub(crate) fn initialise_as(
 pub(crate) fn verify_roots(config: &StoreConfig, vfs: &dyn Vfs, identity: &Identity) -> Result<()> {
     if config.shards != identity.num_shards {
         return Err(StorageError::Identity(
-            format!("the store has {} shards, {} are configured", identity.num_shards, config.shards).into(),
+            format!(
+                "the store has {} shards, {} are configured",
+                identity.num_shards, config.shards
+            )
+            .into(),
         ));
     }
     identity.expect(vfs, &config.phi_root, Root::Phi, ROOT_SHARD)?;

@@ -83,7 +83,11 @@ fn script(store: &Store, oracle: &mut Oracle) {
 
 fn verify(store: &Store, oracle: &Oracle, context: &str) {
     let shard = &store.shards()[0];
-    assert!(matches!(shard.health(), Health::Healthy), "{context}: {:?}", shard.health());
+    assert!(
+        matches!(shard.health(), Health::Healthy),
+        "{context}: {:?}",
+        shard.health()
+    );
     for (number, expected) in &oracle.instances {
         let found = is_whole(shard, *number, LEN);
         assert!(
@@ -94,11 +98,14 @@ fn verify(store: &Store, oracle: &Oracle, context: &str) {
     }
     assert_eq!(store.keys().stats().num_damaged, 0, "{context}");
     for (number, expected) in &oracle.keys {
-        let found = store.keys().get(&key_id(*number)).unwrap_or_else(|error| match expected {
-            // A torn record of a put that never returned.
-            Expected::Maybe => None,
-            _ => panic!("{context}: key {number}: {error}"),
-        });
+        let found = store
+            .keys()
+            .get(&key_id(*number))
+            .unwrap_or_else(|error| match expected {
+                // A torn record of a put that never returned.
+                Expected::Maybe => None,
+                _ => panic!("{context}: key {number}: {error}"),
+            });
         match expected {
             Expected::Present => assert_eq!(found, Some(key_value(*number)), "{context}: key {number}"),
             Expected::Absent => assert_eq!(found, None, "{context}: key {number}"),
@@ -155,7 +162,13 @@ fn the_power_is_cut_at_every_call() {
     let calls = num_calls(None);
     for nth in 1..=calls {
         for seed in [None, Some(nth), Some(nth * 7919 + 1)] {
-            run(None, nth, Fault::Die, |vfs| vfs.power_cut(seed), &format!("power cut {seed:?}"));
+            run(
+                None,
+                nth,
+                Fault::Die,
+                |vfs| vfs.power_cut(seed),
+                &format!("power cut {seed:?}"),
+            );
         }
     }
 }
@@ -177,7 +190,13 @@ fn every_call_fails_once() {
             run(Some(operation), nth, Fault::Error(libc::EIO), FaultyVfs::restart, "EIO");
             if operation == Operation::Write {
                 run(Some(operation), nth, Fault::Short, FaultyVfs::restart, "short write");
-                run(Some(operation), nth, Fault::Error(libc::ENOSPC), FaultyVfs::restart, "ENOSPC");
+                run(
+                    Some(operation),
+                    nth,
+                    Fault::Error(libc::ENOSPC),
+                    FaultyVfs::restart,
+                    "ENOSPC",
+                );
             }
         }
     }
@@ -191,11 +210,18 @@ fn a_failed_sync_poisons_and_is_never_retried() {
     let _proof = store_one(shard, 1, LEN).expect("commit");
     vfs.reset_counts();
     vfs.fail(Some(Operation::Sync), 1, false, Fault::Error(libc::EIO));
-    assert!(matches!(store_one(shard, 2, LEN), Err(StorageError::Poisoned { shard: 0 })));
+    assert!(matches!(
+        store_one(shard, 2, LEN),
+        Err(StorageError::Poisoned { shard: 0 })
+    ));
     let syncs = vfs.num_calls(Some(Operation::Sync));
     assert!(matches!(store_one(shard, 3, LEN), Err(StorageError::Poisoned { .. })));
     assert!(matches!(shard.get(&key(1)), Err(StorageError::Poisoned { .. })));
-    assert_eq!(vfs.num_calls(Some(Operation::Sync)), syncs, "no sync after the failed one");
+    assert_eq!(
+        vfs.num_calls(Some(Operation::Sync)),
+        syncs,
+        "no sync after the failed one"
+    );
     assert!(store.catalog().get(&key(1)).is_ok(), "other shards go on");
 }
 
@@ -236,7 +262,11 @@ fn a_full_disk_fails_commits_only_until_space_returns() {
     drop(store);
     let store = open_faulty(&vfs).expect("reopens");
     for number in 0..25 {
-        assert_eq!(is_whole(&store.shards()[0], number, LEN), stored.contains(&number), "{number}");
+        assert_eq!(
+            is_whole(&store.shards()[0], number, LEN),
+            stored.contains(&number),
+            "{number}"
+        );
     }
 }
 
@@ -248,13 +278,26 @@ fn commits_built_on_a_failed_one_fail_too() {
     let shard = &store.shards()[0];
     let generation = shard.generation();
     vfs.set_capacity(Some(vfs.used_bytes()));
-    let first = shard.submit(CommitBatch { rows: vec![Row::put(key(1), vec![1; 9000])], ..CommitBatch::default() });
+    let first = shard.submit(CommitBatch {
+        rows: vec![Row::put(key(1), vec![1; 9000])],
+        ..CommitBatch::default()
+    });
     assert!(matches!(first.wait(), Err(StorageError::NoSpace)));
     vfs.set_capacity(None);
-    assert_eq!(shard.get_staged(&key(1)).expect("readable"), None, "the staged row is gone");
-    let built_on_it =
-        CommitBatch { rows: vec![Row::put(key(2), b"")], generation: Some(generation), ..CommitBatch::default() };
-    assert!(matches!(shard.submit(built_on_it).wait(), Err(StorageError::EarlierCommitFailed)));
+    assert_eq!(
+        shard.get_staged(&key(1)).expect("readable"),
+        None,
+        "the staged row is gone"
+    );
+    let built_on_it = CommitBatch {
+        rows: vec![Row::put(key(2), b"")],
+        generation: Some(generation),
+        ..CommitBatch::default()
+    };
+    assert!(matches!(
+        shard.submit(built_on_it).wait(),
+        Err(StorageError::EarlierCommitFailed)
+    ));
     let fresh = CommitBatch {
         rows: vec![Row::put(key(2), b"")],
         generation: Some(shard.generation()),

@@ -38,9 +38,15 @@ fn keys_are_durable_replaceable_and_destroyed_for_good() {
         for number in 0..100 {
             keys.put(vec![(key_id(number), value(number))]).await.expect("put");
         }
-        keys.put((100..9000).map(|number| (key_id(number), value(number))).collect()).await.expect("put");
-        keys.put_named(b"account/1", b"first wrapped account key 0123456789".to_vec()).await.expect("put");
-        keys.put_named(b"account/1", b"second wrapped account key 0123456789".to_vec()).await.expect("put");
+        keys.put((100..9000).map(|number| (key_id(number), value(number))).collect())
+            .await
+            .expect("put");
+        keys.put_named(b"account/1", b"first wrapped account key 0123456789".to_vec())
+            .await
+            .expect("put");
+        keys.put_named(b"account/1", b"second wrapped account key 0123456789".to_vec())
+            .await
+            .expect("put");
     });
     assert!(keys.stats().num_segments > 1, "{:?}", keys.stats());
     drop(store);
@@ -48,7 +54,10 @@ fn keys_are_durable_replaceable_and_destroyed_for_good() {
     let keys = store.keys();
     assert_eq!(keys.list().len(), 9000);
     assert_eq!(keys.get(&key_id(8999)).expect("key"), Some(value(8999)));
-    assert_eq!(keys.get_named(b"account/1").expect("key"), Some(b"second wrapped account key 0123456789".to_vec()));
+    assert_eq!(
+        keys.get_named(b"account/1").expect("key"),
+        Some(b"second wrapped account key 0123456789".to_vec())
+    );
     assert_eq!(keys.list_named(b"acc"), [b"account/1".to_vec()]);
     assert!(contains(&all_bytes(&config), b"first wrapped account key"));
     let proof = block_on(keys.purge_superseded()).expect("purged");
@@ -64,7 +73,11 @@ fn keys_are_durable_replaceable_and_destroyed_for_good() {
             assert!(!contains(&bytes, &value(number)) && !contains(&bytes, key_id(number).as_bytes()));
         }
         for number in (0..5).chain(6..8999) {
-            assert_eq!(store.keys().get(&key_id(number)).expect("kept"), Some(value(number)), "{number}");
+            assert_eq!(
+                store.keys().get(&key_id(number)).expect("kept"),
+                Some(value(number)),
+                "{number}"
+            );
         }
     };
     check(&store);

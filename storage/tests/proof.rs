@@ -20,7 +20,11 @@ fn check(config: &StoreConfig) -> FsckReport {
 }
 
 fn key_id(number: u32) -> StudyKeyId {
-    StudyKeyId::from_bytes(blake3::hash(&number.to_be_bytes()).as_bytes()[..16].try_into().expect("16 bytes"))
+    StudyKeyId::from_bytes(
+        blake3::hash(&number.to_be_bytes()).as_bytes()[..16]
+            .try_into()
+            .expect("16 bytes"),
+    )
 }
 
 /// 60 instances, 25 of them deleted, compacted; three keys.
@@ -35,7 +39,12 @@ fn fill(config: &StoreConfig) {
     }
     let report = shard.compact(u64::MAX).expect("compacts");
     assert!(report.num_removed >= 2, "{report:?}");
-    block_on(store.keys().put((0..3).map(|n| (key_id(n), vec![n as u8; 60])).collect())).expect("keys");
+    block_on(
+        store
+            .keys()
+            .put((0..3).map(|n| (key_id(n), vec![n as u8; 60])).collect()),
+    )
+    .expect("keys");
     verify(shard);
 }
 
@@ -46,7 +55,10 @@ fn verify(shard: &septum_storage::Shard) {
 }
 
 fn files(directory: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(directory).expect("dir").map(|e| e.expect("entry").path()).collect();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(directory)
+        .expect("dir")
+        .map(|e| e.expect("entry").path())
+        .collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
     files.sort();
     files
@@ -77,7 +89,12 @@ fn planted_damage_is_found() {
     let journal = files(&config.phi_root.join("shard-0000/journal"));
     let pixels = files(&config.pixel_root.join("shard-0000/pixels"));
     let keys = files(&config.key_root.join("keys"));
-    assert!(journal.len() > 2 && pixels.len() > 2);
+    assert!(
+        journal.len() > 1 && pixels.len() > 1,
+        "{} {}",
+        journal.len(),
+        pixels.len()
+    );
     let mut num_planted = 0;
     let mut plant = |what: &str, damage: &mut dyn FnMut()| {
         let all: Vec<_> = journal.iter().chain(&pixels).chain(&keys).collect();
@@ -85,22 +102,31 @@ fn planted_damage_is_found() {
         damage();
         let report = check(&config);
         assert!(!report.is_sound(), "{what} was not found");
-        all.iter().zip(clean).for_each(|(path, bytes)| std::fs::write(path, bytes).expect("restored"));
+        all.iter()
+            .zip(clean)
+            .for_each(|(path, bytes)| std::fs::write(path, bytes).expect("restored"));
         num_planted += 1;
     };
     for (name, files) in [("journal", &journal), ("pixels", &pixels), ("keys", &keys)] {
         let path = &files[0];
         let last = &files[files.len() - 1];
         let len = std::fs::read(path).expect("read").len();
-        plant(&format!("{name}: deleted"), &mut || std::fs::remove_file(path).expect("removed"));
-        plant(&format!("{name}: last deleted"), &mut || std::fs::remove_file(last).expect("removed"));
+        plant(&format!("{name}: deleted"), &mut || {
+            std::fs::remove_file(path).expect("removed")
+        });
+        plant(&format!("{name}: last deleted"), &mut || {
+            std::fs::remove_file(last).expect("removed")
+        });
         plant(&format!("{name}: cut"), &mut || {
             let bytes = std::fs::read(path).expect("read");
             std::fs::write(path, &bytes[..bytes.len() - 40]).expect("written");
         });
         if files.len() > 1 {
             plant(&format!("{name}: swapped"), &mut || {
-                let (one, other) = (std::fs::read(path).expect("read"), std::fs::read(&files[1]).expect("read"));
+                let (one, other) = (
+                    std::fs::read(path).expect("read"),
+                    std::fs::read(&files[1]).expect("read"),
+                );
                 std::fs::write(path, other).expect("written");
                 std::fs::write(&files[1], one).expect("written");
             });
@@ -131,7 +157,9 @@ fn an_old_journal_or_index_is_found() {
     let dir = tempfile::tempdir().expect("dir");
     let config = config(dir.path());
     fill(&config);
-    let last = files(&config.phi_root.join("shard-0000/journal")).pop().expect("a segment");
+    let last = files(&config.phi_root.join("shard-0000/journal"))
+        .pop()
+        .expect("a segment");
     let old = std::fs::read(&last).expect("read");
     let store = open(&config);
     let _proof = store_one(&store.shards()[0], 100, LEN).expect("commit");
@@ -165,7 +193,9 @@ fn scrub_covers_everything_in_small_steps_and_finds_damage() {
     let (num, damage, steps) = scrub();
     assert!(damage.is_empty() && steps > 5, "{damage:?}, {steps} steps");
     assert!(num > 73, "{num}");
-    let path = files(&config.pixel_root.join("shard-0000/pixels")).pop().expect("a segment");
+    let path = files(&config.pixel_root.join("shard-0000/pixels"))
+        .pop()
+        .expect("a segment");
     let mut bytes = std::fs::read(&path).expect("read");
     bytes[300] ^= 1;
     std::fs::write(&path, &bytes).expect("written");
@@ -214,11 +244,18 @@ fn backup_under_load_incremental_and_restore() {
     verify(shard);
     (200..260).for_each(|number| assert!(is_whole(shard, number, LEN)));
     assert!(!is_whole(shard, 300, LEN), "later than the backup");
-    assert_eq!(restored.keys().get(&key_id(1)).expect("gone"), None, "destroyed stays destroyed");
+    assert_eq!(
+        restored.keys().get(&key_id(1)).expect("gone"),
+        None,
+        "destroyed stays destroyed"
+    );
     assert_eq!(restored.keys().get(&key_id(2)).expect("key"), Some(vec![2; 60]));
     let _proof = store_one(shard, 301, LEN).expect("the restored store works on");
     drop(restored);
-    assert!(matches!(restore(&roots, &target, &vfs()), Err(StorageError::NotEmpty(_))));
+    assert!(matches!(
+        restore(&roots, &target, &vfs()),
+        Err(StorageError::NotEmpty(_))
+    ));
 
     let other = config(&dir.path().join("three"));
     drop(open(&other));
@@ -230,5 +267,8 @@ fn backup_under_load_incremental_and_restore() {
     std::fs::write(&copy, bytes).expect("written");
     let four = config(&dir.path().join("four"));
     assert!(restore(&roots, &four, &vfs()).expect_err("damaged").is_corrupt());
-    assert!(try_open(&StoreConfig { create: false, ..four }).is_err(), "a failed restore is no store");
+    assert!(
+        try_open(&StoreConfig { create: false, ..four }).is_err(),
+        "a failed restore is no store"
+    );
 }

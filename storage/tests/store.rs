@@ -26,21 +26,37 @@ fn commits_survive_reopening_and_are_readable_in_ranges() {
         assert_eq!(part, body(2, 1000)[10..20]);
         assert!(matches!(
             shard.read_object_blocking(id(2), Some(10..1001)),
-            Err(StorageError::Range { end: 1001, length: 1000 })
+            Err(StorageError::Range {
+                end: 1001,
+                length: 1000
+            })
         ));
-        assert!(matches!(shard.read_object_blocking(id(999), None), Err(StorageError::NotFound)));
+        assert!(matches!(
+            shard.read_object_blocking(id(999), None),
+            Err(StorageError::NotFound)
+        ));
         let rows = shard.scan(&[0x10], Some(&key(38)), 10).expect("scan");
-        assert_eq!(rows.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>(), [key(38), key(39)]);
+        assert_eq!(
+            rows.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>(),
+            [key(38), key(39)]
+        );
     };
     check(&shard);
     store.close();
     assert!(matches!(store_one(&shard, 1, 10), Err(StorageError::Closed)));
     drop((store, shard));
     let store = open(&config);
-    assert_eq!(store.shards()[0].recovery().num_replayed, 0, "a clean start replays nothing");
+    assert_eq!(
+        store.shards()[0].recovery().num_replayed,
+        0,
+        "a clean start replays nothing"
+    );
     assert_eq!(store.shards()[0].recovery().last_batch, 40);
     check(&store.shards()[0]);
-    assert!(store.shards()[0].stats().num_journal_segments > 1, "segments were rotated");
+    assert!(
+        store.shards()[0].stats().num_journal_segments > 1,
+        "segments were rotated"
+    );
 }
 
 #[test]
@@ -53,7 +69,10 @@ fn staged_rows_show_before_they_are_durable() {
             let value = shard.get_staged(&key(0)).expect("staged").map_or(0, |value| value[0]);
             assert_eq!(u32::from(value), number % 256);
             let rows = vec![Row::put(key(0), [(number + 1) as u8]), Row::put(key(number + 1), b"x")];
-            shard.submit(CommitBatch { rows, ..CommitBatch::default() })
+            shard.submit(CommitBatch {
+                rows,
+                ..CommitBatch::default()
+            })
         })
         .collect();
     for ticket in tickets {
@@ -69,20 +88,51 @@ fn refusals() {
     let config = config(dir.path());
     let store = open(&config);
     let shard = &store.shards()[0];
-    let commit = |rows| shard.submit(CommitBatch { rows, ..CommitBatch::default() }).wait();
-    assert!(matches!(commit(vec![Row::put([0, b'a'], b"")]), Err(StorageError::ReservedKey)));
-    assert!(matches!(commit(vec![Row::put([], b"")]), Err(StorageError::ReservedKey)));
-    assert!(matches!(commit(vec![Row::put(vec![0x10; 1025], b"")]), Err(StorageError::TooLarge { .. })));
+    let commit = |rows| {
+        shard
+            .submit(CommitBatch {
+                rows,
+                ..CommitBatch::default()
+            })
+            .wait()
+    };
+    assert!(matches!(
+        commit(vec![Row::put([0, b'a'], b"")]),
+        Err(StorageError::ReservedKey)
+    ));
+    assert!(matches!(
+        commit(vec![Row::put([], b"")]),
+        Err(StorageError::ReservedKey)
+    ));
+    assert!(matches!(
+        commit(vec![Row::put(vec![0x10; 1025], b"")]),
+        Err(StorageError::TooLarge { .. })
+    ));
     assert!(matches!(shard.get(&[0, b'a']), Err(StorageError::ReservedKey)));
-    assert!(matches!(store.catalog().put_batch_blocking(vec![(id(1), body(1, 1))]), Err(StorageError::NoPixels)));
+    assert!(matches!(
+        store.catalog().put_batch_blocking(vec![(id(1), body(1, 1))]),
+        Err(StorageError::NoPixels)
+    ));
     assert!(matches!(try_open(&config), Err(StorageError::Locked)));
     drop(store);
     let other = support::config(&dir.path().join("other"));
     drop(open(&other));
-    let mixed = septum_storage::StoreConfig { pixel_root: other.pixel_root.clone(), ..config.clone() };
-    assert!(matches!(try_open(&mixed), Err(StorageError::Identity(_))), "another store's pixels");
-    let more = septum_storage::StoreConfig { shards: 2, ..config.clone() };
-    assert!(matches!(try_open(&more), Err(StorageError::Identity(_))), "another number of shards");
+    let mixed = septum_storage::StoreConfig {
+        pixel_root: other.pixel_root.clone(),
+        ..config.clone()
+    };
+    assert!(
+        matches!(try_open(&mixed), Err(StorageError::Identity(_))),
+        "another store's pixels"
+    );
+    let more = septum_storage::StoreConfig {
+        shards: 2,
+        ..config.clone()
+    };
+    assert!(
+        matches!(try_open(&more), Err(StorageError::Identity(_))),
+        "another number of shards"
+    );
     std::fs::remove_file(config.phi_root.join("identity")).expect("removed");
     let store = open(&config);
     drop(store);
@@ -187,13 +237,20 @@ fn damage_is_corrupt_and_never_not_found() {
         bytes[at] ^= 4;
         std::fs::write(&path, &bytes).expect("written");
         let store = open(&config);
-        let error = store.shards()[0].read_object_blocking(id(2), None).expect_err("damaged");
+        let error = store.shards()[0]
+            .read_object_blocking(id(2), None)
+            .expect_err("damaged");
         assert!(error.is_corrupt(), "{error}");
     }
     std::fs::remove_file(&path).expect("removed");
     let store = open(&config);
     assert!(matches!(store.shards()[0].health(), Health::ReadOnly(_)));
-    assert!(store.shards()[0].read_object_blocking(id(2), None).expect_err("missing").is_corrupt());
+    assert!(
+        store.shards()[0]
+            .read_object_blocking(id(2), None)
+            .expect_err("missing")
+            .is_corrupt()
+    );
 }
 
 #[test]
@@ -204,23 +261,38 @@ fn read_only_reads_and_refuses_writes() {
     let _proof = store_one(&store.shards()[0], 1, 100).expect("commit");
     block_on(store.keys().put(vec![(StudyKeyId::from_bytes([1; 16]), vec![7; 40])])).expect("key");
     drop(store);
-    let read_only = septum_storage::StoreConfig { read_only: true, create: false, ..config };
+    let read_only = septum_storage::StoreConfig {
+        read_only: true,
+        create: false,
+        ..config
+    };
     let store = Store::open(read_only, Arc::new(RealVfs)).expect("opens");
     assert!(is_whole(&store.shards()[0], 1, 100));
-    assert!(matches!(store_one(&store.shards()[0], 2, 100), Err(StorageError::ReadOnly(_))));
-    assert_eq!(store.keys().get(&StudyKeyId::from_bytes([1; 16])).expect("key"), Some(vec![7; 40]));
+    assert!(matches!(
+        store_one(&store.shards()[0], 2, 100),
+        Err(StorageError::ReadOnly(_))
+    ));
+    assert_eq!(
+        store.keys().get(&StudyKeyId::from_bytes([1; 16])).expect("key"),
+        Some(vec![7; 40])
+    );
 }
 
 #[test]
 fn many_threads_share_batches() {
     let dir = tempfile::tempdir().expect("dir");
-    let store = open(&septum_storage::StoreConfig { shards: 2, pixel_segment_bytes: 1 << 20, ..config(dir.path()) });
+    let store = open(&septum_storage::StoreConfig {
+        shards: 2,
+        pixel_segment_bytes: 1 << 20,
+        ..config(dir.path())
+    });
     std::thread::scope(|scope| {
         for thread in 0..8u32 {
             let store = &store;
             scope.spawn(move || {
                 for number in 0..50 {
-                    let _proof = store_one(&store.shards()[(thread % 2) as usize], thread * 100 + number, 300).expect("commit");
+                    let _proof =
+                        store_one(&store.shards()[(thread % 2) as usize], thread * 100 + number, 300).expect("commit");
                 }
             });
         }
@@ -231,4 +303,56 @@ fn many_threads_share_batches() {
     let batches: u64 = store.shards().iter().map(|shard| shard.stats().last_batch).sum();
     println!("400 commits in {batches} batches");
     assert!(batches <= 400);
+}
+
+/// `cargo test --release -- --ignored --nocapture throughput`
+#[test]
+#[ignore = "a measurement"]
+fn throughput() {
+    use std::time::Instant;
+    for (name, len, num, threads) in [
+        ("4 KiB", 4096, 20_000u32, 64u32),
+        ("256 KiB", 256 << 10, 4000, 64),
+        ("256 KiB, one by one", 256 << 10, 300, 1),
+    ] {
+        let dir =
+            tempfile::tempdir_in(std::env::var("SEPTUM_BENCH_DIR").unwrap_or_else(|_| "/tmp".into())).expect("dir");
+        let config = septum_storage::StoreConfig {
+            shards: 2,
+            ..septum_storage::StoreConfig::new(dir.path().join("a"), dir.path().join("b"), dir.path().join("c"))
+        };
+        let store = open(&config);
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            for thread in 0..threads {
+                let store = &store;
+                scope.spawn(move || {
+                    for number in (thread..num).step_by(threads as usize) {
+                        let _proof = store_one(&store.shards()[(thread % 2) as usize], number, len).expect("commit");
+                    }
+                });
+            }
+        });
+        let seconds = start.elapsed().as_secs_f64();
+        let batches: u64 = store.shards().iter().map(|shard| shard.stats().last_batch).sum();
+        let megabytes = f64::from(num) * len as f64 * 1.25 / 1e6;
+        println!(
+            "{name}: {:.0} commits/s, {:.0} MB/s, {:.1} commits per batch",
+            f64::from(num) / seconds,
+            megabytes / seconds,
+            f64::from(num) / batches as f64
+        );
+        drop(store);
+        let start = Instant::now();
+        drop(open(&config));
+        println!("   clean start and close {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
+        std::fs::remove_dir_all(config.phi_root.join("shard-0000/index")).expect("removed");
+        std::fs::remove_dir_all(config.phi_root.join("shard-0001/index")).expect("removed");
+        let start = Instant::now();
+        drop(open(&config));
+        println!(
+            "   rebuild of both indexes {:.0} ms",
+            start.elapsed().as_secs_f64() * 1e3
+        );
+    }
 }

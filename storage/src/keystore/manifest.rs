@@ -33,19 +33,31 @@ pub(crate) fn encode(segments: &BTreeMap<u32, Option<u64>>, store: &[u8; 16]) ->
 
 pub(crate) fn decode(bytes: &[u8], store: &[u8; 16]) -> Result<BTreeMap<u32, Option<u64>>> {
     let refuse = || StorageError::Identity("key store: the manifest is damaged or of another store".into());
-    let end = bytes.len().checked_sub(4).filter(|end| *end >= HEADER_BYTES).ok_or_else(refuse)?;
+    let end = bytes
+        .len()
+        .checked_sub(4)
+        .filter(|end| *end >= HEADER_BYTES)
+        .ok_or_else(refuse)?;
     if &bytes[..8] != MAGIC || u32_at(bytes, end) != crc32c::crc32c_append(crc32c::crc32c(store), &bytes[..end]) {
         return Err(refuse());
     }
     let version = u16_at(bytes, 8);
     if version != VERSION {
-        return Err(StorageError::UnknownVersion { what: "key manifest", version });
+        return Err(StorageError::UnknownVersion {
+            what: "key manifest",
+            version,
+        });
     }
     let entries = &bytes[HEADER_BYTES..end];
     if entries.len() != u32_at(bytes, 12) as usize * ENTRY_BYTES {
         return Err(refuse());
     }
-    let entry = |entry: &[u8]| (u32_at(entry, 0), Some(u64_at(entry, 4)).filter(|len_bytes| *len_bytes > 0));
+    let entry = |entry: &[u8]| {
+        (
+            u32_at(entry, 0),
+            Some(u64_at(entry, 4)).filter(|len_bytes| *len_bytes > 0),
+        )
+    };
     Ok(entries.chunks_exact(ENTRY_BYTES).map(entry).collect())
 }
 

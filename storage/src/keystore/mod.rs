@@ -88,7 +88,9 @@ pub(crate) struct Inner {
 impl Inner {
     fn readable(&self) -> Result<()> {
         if self.poisoned.load(Ordering::Acquire) {
-            return Err(StorageError::Poisoned { shard: crate::KEYS_SHARD });
+            return Err(StorageError::Poisoned {
+                shard: crate::KEYS_SHARD,
+            });
         }
         Ok(())
     }
@@ -100,7 +102,9 @@ impl Inner {
                 (hook.0)(crate::KEYS_SHARD);
             }
         }
-        StorageError::Poisoned { shard: crate::KEYS_SHARD }
+        StorageError::Poisoned {
+            shard: crate::KEYS_SHARD,
+        }
     }
 
     pub(crate) fn checked<T>(&self, result: Result<T>) -> Result<T> {
@@ -206,8 +210,13 @@ pub(crate) struct KeyStoreConfig {
 impl KeyStore {
     pub(crate) fn open(config: KeyStoreConfig) -> Result<Self> {
         let directory = config.root.join("keys");
-        let files =
-            FileCache::new(Arc::clone(&config.vfs), config.store, crate::KEYS_SHARD, None, directory.clone());
+        let files = FileCache::new(
+            Arc::clone(&config.vfs),
+            config.store,
+            crate::KEYS_SHARD,
+            None,
+            directory.clone(),
+        );
         let inner = Inner {
             vfs: config.vfs,
             store: config.store,
@@ -231,13 +240,14 @@ impl KeyStore {
             .name("keys".to_owned())
             .spawn(move || writer.run(&receiver))
             .map_err(StorageError::io("start the key store"))?;
-        Ok(Self { inner, sender: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) })
+        Ok(Self {
+            inner,
+            sender: Mutex::new(Some(sender)),
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
-    async fn request<T>(
-        &self,
-        make: impl FnOnce(oneshot::Sender<Result<T>>) -> Request,
-    ) -> Result<T> {
+    async fn request<T>(&self, make: impl FnOnce(oneshot::Sender<Result<T>>) -> Request) -> Result<T> {
         self.inner.readable()?;
         if self.inner.read_only {
             return Err(StorageError::ReadOnly("opened read-only".into()));
@@ -257,7 +267,10 @@ impl KeyStore {
     /// [`StorageError::TooLarge`] above [`KEY_VALUE_BYTES_MAX`], [`StorageError::NoSpace`] (nothing was kept),
     /// [`StorageError::Poisoned`].
     pub async fn put(&self, keys: Vec<(StudyKeyId, Vec<u8>)>) -> Result<()> {
-        let records: Records = keys.into_iter().map(|(id, value)| (Name::Study(*id.as_bytes()), value)).collect();
+        let records: Records = keys
+            .into_iter()
+            .map(|(id, value)| (Name::Study(*id.as_bytes()), value))
+            .collect();
         self.put_records(records).await
     }
 
@@ -272,12 +285,19 @@ impl KeyStore {
     async fn put_records(&self, records: Records) -> Result<()> {
         for (name, value) in &records {
             let sizes = match name {
-                Name::Named(name) => [("a key's name", name.len(), NAME_BYTES_MAX), ("a key", value.len(), KEY_VALUE_BYTES_MAX)],
+                Name::Named(name) => [
+                    ("a key's name", name.len(), NAME_BYTES_MAX),
+                    ("a key", value.len(), KEY_VALUE_BYTES_MAX),
+                ],
                 Name::Study(_) => [("a key", value.len(), KEY_VALUE_BYTES_MAX); 2],
             };
             for (what, size, limit) in sizes {
                 if size > limit {
-                    return Err(StorageError::TooLarge { what, size: size as u64, limit: limit as u64 });
+                    return Err(StorageError::TooLarge {
+                        what,
+                        size: size as u64,
+                        limit: limit as u64,
+                    });
                 }
             }
         }
@@ -365,7 +385,9 @@ impl KeyStore {
     /// Reads every record; yields its length in bytes, or what is wrong with it.
     pub(crate) fn verify(&self) -> impl Iterator<Item = Result<u64>> {
         let names: Vec<Name> = self.inner.read_places().current.keys().cloned().collect();
-        names.into_iter().map(|name| Ok(self.inner.read(&name)?.map_or(0, |value| value.len() as u64)))
+        names
+            .into_iter()
+            .map(|name| Ok(self.inner.read(&name)?.map_or(0, |value| value.len() as u64)))
     }
 
     /// Figures for metrics.

@@ -31,7 +31,11 @@ pub(crate) fn named_id(name: &[u8]) -> [u8; 16] {
 /// A disk that lost power keeps whole sectors: what was not written reads as zeros.
 pub(super) fn is_torn(file: &SegmentFile, offset: u64) -> Result<bool> {
     const SECTOR_BYTES: u64 = 512;
-    let Some(rest) = file.end().checked_sub(offset).filter(|rest| *rest >= RECORD_HEADER_BYTES) else {
+    let Some(rest) = file
+        .end()
+        .checked_sub(offset)
+        .filter(|rest| *rest >= RECORD_HEADER_BYTES)
+    else {
         return Ok(true);
     };
     let mut bytes = vec![0; RECORD_HEADER_BYTES.min(rest) as usize];
@@ -46,7 +50,11 @@ fn add(places: &mut Places, name: Name, place: Place) {
     places.next_sequence = places.next_sequence.max(place.sequence + 1);
     match places.current.get_mut(&name) {
         Some(current) => {
-            let old = if current.sequence < place.sequence { std::mem::replace(current, place) } else { place };
+            let old = if current.sequence < place.sequence {
+                std::mem::replace(current, place)
+            } else {
+                place
+            };
             places.stale.entry(name).or_default().push(old);
         }
         None => {
@@ -84,7 +92,11 @@ fn load_segment(inner: &Inner, places: &mut Places, file: &SegmentFile) -> Resul
                 match name {
                     Some(name) => add(places, name, place),
                     None => {
-                        tracing::error!(segment = file.id.segment, offset = at, "a damaged record in the key store");
+                        tracing::error!(
+                            segment = file.id.segment,
+                            offset = at,
+                            "a damaged record in the key store"
+                        );
                         inner.num_damaged.fetch_add(1, Ordering::AcqRel);
                         is_whole = false;
                     }
@@ -117,12 +129,16 @@ pub(crate) fn load(inner: &Inner) -> Result<Option<Arc<SegmentFile>>> {
     let mut removed = false;
     let mut unlink = |path: &std::path::Path| -> Result<()> {
         if !inner.read_only {
-            vfs.unlink(path).map_err(StorageError::io("remove an old key segment"))?;
+            vfs.unlink(path)
+                .map_err(StorageError::io("remove an old key segment"))?;
             removed = true;
         }
         Ok(())
     };
-    for name in vfs.list(&inner.directory).map_err(StorageError::io("list key segments"))? {
+    for name in vfs
+        .list(&inner.directory)
+        .map_err(StorageError::io("list key segments"))?
+    {
         if name.ends_with(".new") {
             unlink(&inner.directory.join(name))?;
         }
@@ -132,7 +148,11 @@ pub(crate) fn load(inner: &Inner) -> Result<Option<Arc<SegmentFile>>> {
     let mut unreadable = Vec::new();
     for number in numbers.iter().copied() {
         let id = inner.files.id(SegmentKind::Keys, number);
-        let mode = if inner.read_only { OpenMode::Read } else { OpenMode::Write };
+        let mode = if inner.read_only {
+            OpenMode::Read
+        } else {
+            OpenMode::Write
+        };
         match SegmentFile::open(vfs, &inner.directory, id, mode) {
             Ok(file) => {
                 if file.header.replaces > 0 {
@@ -167,9 +187,13 @@ pub(crate) fn load(inner: &Inner) -> Result<Option<Arc<SegmentFile>>> {
     numbers.retain(|number| !replaced.contains(number));
     files.retain(|file| !replaced.contains(&file.id.segment));
     if removed {
-        vfs.sync_dir(&inner.directory).map_err(StorageError::io("sync a directory"))?;
+        vfs.sync_dir(&inner.directory)
+            .map_err(StorageError::io("sync a directory"))?;
     }
-    let mut places = Places { next_sequence: 1, ..Places::default() };
+    let mut places = Places {
+        next_sequence: 1,
+        ..Places::default()
+    };
     for (number, len_bytes) in &listed {
         if replaced.contains(number) {
             continue;

@@ -121,8 +121,12 @@ impl Writer {
             let mut bytes = header.encode(&file.id).to_vec();
             bytes.extend_from_slice(&body);
             self.inner.checked(file.append(&[&bytes]))?;
-            let place =
-                Place { segment: file.id.segment, offset: header.offset, total_bytes: bytes.len() as u64, sequence };
+            let place = Place {
+                segment: file.id.segment,
+                offset: header.offset,
+                total_bytes: bytes.len() as u64,
+                sequence,
+            };
             placed.push((name, place));
             sequence += 1;
             if !touched.iter().any(|other| Arc::ptr_eq(other, &file)) {
@@ -159,7 +163,11 @@ impl Writer {
                 affected.extend(places.stale.values().flatten().map(|place| place.segment));
             }
         }
-        if self.active.as_ref().is_some_and(|active| affected.contains(&active.id.segment)) {
+        if self
+            .active
+            .as_ref()
+            .is_some_and(|active| affected.contains(&active.id.segment))
+        {
             self.active = None;
         }
         let leftover = inner.read_places().leftover.clone();
@@ -178,14 +186,23 @@ impl Writer {
         affected.extend(leftover);
         let searched_bytes = self.prove(&affected, &rewritten, &doomed, &traces)?;
         self.take_reserve();
-        Ok(DestroyProof { num_destroyed, num_segments: affected.len() as u64, searched_bytes })
+        Ok(DestroyProof {
+            num_destroyed,
+            num_segments: affected.len() as u64,
+            searched_bytes,
+        })
     }
 
     /// Writes the segment anew without the doomed and the superseded, and removes the old one.
     fn rewrite(&self, number: u32, doomed: &HashSet<Name>, traces: &mut Vec<Vec<u8>>) -> Result<Option<u32>> {
         let inner = Arc::clone(&self.inner);
         let (vfs, directory) = (&*inner.vfs, &inner.directory);
-        let old = SegmentFile::open(vfs, directory, inner.files.id(SegmentKind::Keys, number), OpenMode::Write)?;
+        let old = SegmentFile::open(
+            vfs,
+            directory,
+            inner.files.id(SegmentKind::Keys, number),
+            OpenMode::Write,
+        )?;
         let new_number = inner.read_places().next_segment;
         let header = self.header(new_number, number);
         let mut bytes = header.encode().to_vec();
@@ -217,11 +234,23 @@ impl Writer {
                 (None, RecordKind::Key) => Name::Study(found.id),
                 _ => return Err(old.id.corrupt(at, "a damaged named record")),
             };
-            let here = Place { segment: number, offset: at, total_bytes: found.total_bytes(), sequence: found.sequence };
+            let here = Place {
+                segment: number,
+                offset: at,
+                total_bytes: found.total_bytes(),
+                sequence: found.sequence,
+            };
             let is_current = inner.read_places().current.get(&name) == Some(&here);
             if is_current && !doomed.contains(&name) {
-                let moved_header = RecordHeader { offset: bytes.len() as u64, ..found };
-                let place = Place { segment: new_number, offset: moved_header.offset, ..here };
+                let moved_header = RecordHeader {
+                    offset: bytes.len() as u64,
+                    ..found
+                };
+                let place = Place {
+                    segment: new_number,
+                    offset: moved_header.offset,
+                    ..here
+                };
                 bytes.extend_from_slice(&moved_header.encode(&header.id));
                 bytes.extend_from_slice(&body);
                 moved.push((name, place));
@@ -233,15 +262,23 @@ impl Writer {
         let keeps = !moved.is_empty();
         if keeps {
             let temporary = directory.join(format!("{new_number:08}.new"));
-            if vfs.exists(&temporary).map_err(StorageError::io("look for an old temporary file"))? {
-                vfs.unlink(&temporary).map_err(StorageError::io("remove an old temporary file"))?;
+            if vfs
+                .exists(&temporary)
+                .map_err(StorageError::io("look for an old temporary file"))?
+            {
+                vfs.unlink(&temporary)
+                    .map_err(StorageError::io("remove an old temporary file"))?;
             }
-            let file = vfs.open(&temporary, OpenMode::CreateNew).map_err(StorageError::io("create a key segment"))?;
+            let file = vfs
+                .open(&temporary, OpenMode::CreateNew)
+                .map_err(StorageError::io("create a key segment"))?;
             if let Err(error) = write_all_at(&*file, &bytes, 0) {
                 let _ = vfs.unlink(&temporary);
                 return Err(StorageError::io("write a key segment")(error));
             }
-            let poisoned = |_| StorageError::Poisoned { shard: crate::KEYS_SHARD };
+            let poisoned = |_| StorageError::Poisoned {
+                shard: crate::KEYS_SHARD,
+            };
             file.sync().map_err(poisoned)?;
             vfs.rename(&temporary, &directory.join(file_name(new_number)))
                 .map_err(StorageError::io("rename a key segment"))?;
@@ -279,16 +316,33 @@ impl Writer {
         let inner = &self.inner;
         inner.files.forget(SegmentKind::Keys, number);
         let path = inner.directory.join(file_name(number));
-        if inner.vfs.exists(&path).map_err(StorageError::io("look for a key segment"))? {
-            let file = inner.vfs.open(&path, OpenMode::Write).map_err(StorageError::io("open a key segment"))?;
+        if inner
+            .vfs
+            .exists(&path)
+            .map_err(StorageError::io("look for a key segment"))?
+        {
+            let file = inner
+                .vfs
+                .open(&path, OpenMode::Write)
+                .map_err(StorageError::io("open a key segment"))?;
             let len_bytes = file.len().map_err(StorageError::io("measure a key segment"))?;
             // On most disks this leaves nothing even to an undelete; the guarantee is that the keys are wrapped.
             let zeros = vec![0; len_bytes as usize];
             write_all_at(&*file, &zeros, 0).map_err(StorageError::io("overwrite a key segment"))?;
-            file.sync().map_err(|_| StorageError::Poisoned { shard: crate::KEYS_SHARD })?;
-            inner.vfs.unlink(&path).map_err(StorageError::io("remove a key segment"))?;
+            file.sync().map_err(|_| StorageError::Poisoned {
+                shard: crate::KEYS_SHARD,
+            })?;
+            inner
+                .vfs
+                .unlink(&path)
+                .map_err(StorageError::io("remove a key segment"))?;
         }
-        inner.vfs.sync_dir(&inner.directory).map_err(|_| StorageError::Poisoned { shard: crate::KEYS_SHARD })?;
+        inner
+            .vfs
+            .sync_dir(&inner.directory)
+            .map_err(|_| StorageError::Poisoned {
+                shard: crate::KEYS_SHARD,
+            })?;
         inner.write_places().leftover.remove(&number);
         Ok(())
     }
@@ -306,7 +360,10 @@ impl Writer {
         let present = crate::segment::list(&*inner.vfs, &inner.directory)?;
         for number in removed {
             if present.contains(number) {
-                return Err(inner.files.id(SegmentKind::Keys, *number).corrupt(0, "a destroyed segment is still there"));
+                return Err(inner
+                    .files
+                    .id(SegmentKind::Keys, *number)
+                    .corrupt(0, "a destroyed segment is still there"));
             }
         }
         let mut windows: HashSet<[u8; TRACE_BYTES]> = HashSet::new();
@@ -317,9 +374,9 @@ impl Writer {
             });
         }
         windows.extend(
-            traces
-                .iter()
-                .filter_map(|body| <[u8; TRACE_BYTES]>::try_from(body.get(body.len().checked_sub(TRACE_BYTES)?..)?).ok()),
+            traces.iter().filter_map(|body| {
+                <[u8; TRACE_BYTES]>::try_from(body.get(body.len().checked_sub(TRACE_BYTES)?..)?).ok()
+            }),
         );
         let mut searched_bytes = 0;
         for number in rewritten {
@@ -328,9 +385,11 @@ impl Writer {
             let mut bytes = vec![0; file.end() as usize];
             file.read_into(&mut bytes, 0)?;
             searched_bytes += bytes.len() as u64;
-            let hit = bytes
-                .windows(TRACE_BYTES)
-                .position(|window| window.try_into().is_ok_and(|window: [u8; TRACE_BYTES]| windows.contains(&window)));
+            let hit = bytes.windows(TRACE_BYTES).position(|window| {
+                window
+                    .try_into()
+                    .is_ok_and(|window: [u8; TRACE_BYTES]| windows.contains(&window))
+            });
             if let Some(offset) = hit {
                 return Err(id.corrupt(offset as u64, "a trace of a destroyed key"));
             }

@@ -64,17 +64,28 @@ impl Shard {
     fn carry(&self, carry: Carry) -> Result<()> {
         let (reply, answer) = crossbeam_channel::bounded(1);
         let sender = crate::lock(&self.sender).clone().ok_or(StorageError::Closed)?;
-        sender.send(Message::Carry(Box::new(carry), reply)).map_err(|_| StorageError::Closed)?;
+        sender
+            .send(Message::Carry(Box::new(carry), reply))
+            .map_err(|_| StorageError::Closed)?;
         answer.recv().unwrap_or(Err(StorageError::Closed)).map(|_| ())
     }
 
     fn stat(&self, kind: SegmentKind, number: u32) -> SegmentStat {
-        crate::lock(&self.core.stats).get(&(kind, number)).copied().unwrap_or_default()
+        crate::lock(&self.core.stats)
+            .get(&(kind, number))
+            .copied()
+            .unwrap_or_default()
     }
 
     fn open_old(&self, kind: SegmentKind, number: u32) -> Result<Arc<SegmentFile>> {
         let directory = self.core.files.directory(kind)?;
-        SegmentFile::open(&*self.core.vfs, directory, self.core.files.id(kind, number), OpenMode::Read).map(Arc::new)
+        SegmentFile::open(
+            &*self.core.vfs,
+            directory,
+            self.core.files.id(kind, number),
+            OpenMode::Read,
+        )
+        .map(Arc::new)
     }
 
     /// Takes the file away; nothing needs it any more.
@@ -122,11 +133,16 @@ impl Shard {
             loop {
                 let header = walker.header(at)?;
                 if header.is_none() || chunk_bytes >= CHUNK_BYTES {
-                    let (objects, old): (Vec<_>, Vec<Location>) =
-                        std::mem::take(&mut chunk).into_iter().map(|(id, body, old)| ((id, body), old)).unzip();
+                    let (objects, old): (Vec<_>, Vec<Location>) = std::mem::take(&mut chunk)
+                        .into_iter()
+                        .map(|(id, body, old)| ((id, body), old))
+                        .unzip();
                     if !objects.is_empty() {
                         let placed = pixels.append(&self.core, objects)?;
-                        self.carry(Carry { moves: placed.into_iter().zip(old).collect(), ..Carry::default() })?;
+                        self.carry(Carry {
+                            moves: placed.into_iter().zip(old).collect(),
+                            ..Carry::default()
+                        })?;
                     }
                     chunk_bytes = 0;
                 }
@@ -156,7 +172,10 @@ impl Shard {
         }
         self.remove(SegmentKind::Pixels, number, len_bytes, report)?;
         let forget = Row::delete(internal::stat(SegmentKind::Pixels, number));
-        self.carry(Carry { internal_rows: vec![forget], ..Carry::default() })
+        self.carry(Carry {
+            internal_rows: vec![forget],
+            ..Carry::default()
+        })
     }
 
     fn compact_journal(&self, budget_bytes: u64, report: &mut CompactReport) -> Result<()> {
@@ -215,7 +234,10 @@ impl Shard {
         let file = self.open_old(SegmentKind::Journal, number)?;
         let len_bytes = file.end();
         let mut reader = JournalReader::from_head(Arc::clone(&file));
-        let empty = || Carry { forget_deletions: is_oldest, ..Carry::default() };
+        let empty = || Carry {
+            forget_deletions: is_oldest,
+            ..Carry::default()
+        };
         let mut carry = empty();
         let mut chunk_bytes = 0;
         while let Some(found) = reader.next()? {
@@ -248,7 +270,10 @@ impl Shard {
             hash_after: reader.hash(),
         };
         let row = Row::put(internal::retired(number), retired.encode());
-        self.carry(Carry { internal_rows: vec![row], ..Carry::default() })?;
+        self.carry(Carry {
+            internal_rows: vec![row],
+            ..Carry::default()
+        })?;
         self.core.index.flush()?;
         self.remove(SegmentKind::Journal, number, len_bytes, report)
     }

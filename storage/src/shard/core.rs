@@ -210,8 +210,13 @@ impl Core {
 
     /// The place of an object, `None` if unknown.
     pub(crate) fn locate(&self, id: &ObjectId) -> Result<Option<Location>> {
-        let Some(value) = self.index.get(&internal::location(id))? else { return Ok(None) };
-        let broken = || StorageError::Index { shard: self.shard, message: "location row".into() };
+        let Some(value) = self.index.get(&internal::location(id))? else {
+            return Ok(None);
+        };
+        let broken = || StorageError::Index {
+            shard: self.shard,
+            message: "location row".into(),
+        };
         decode_location(&value).map(Some).ok_or_else(broken)
     }
 
@@ -226,7 +231,11 @@ impl Core {
         let mut moved: HashMap<ObjectId, Option<Location>> = HashMap::new();
         let stats = crate::lock(&self.stats);
         let stat = |changes: &StatChanges, key: (SegmentKind, u32)| -> SegmentStat {
-            changes.get(&key).copied().unwrap_or_else(|| stats.get(&key).copied()).unwrap_or_default()
+            changes
+                .get(&key)
+                .copied()
+                .unwrap_or_else(|| stats.get(&key).copied())
+                .unwrap_or_default()
         };
         let current = |moved: &HashMap<ObjectId, Option<Location>>, id: &ObjectId| match moved.get(id) {
             Some(location) => Ok(*location),
@@ -317,8 +326,10 @@ impl Core {
         let mut retired = BTreeMap::new();
         self.for_each_row(internal::RETIRED, |key, value| {
             let row = internal::parse_retired(key).zip(Retired::decode(value));
-            let (segment, row) =
-                row.ok_or_else(|| StorageError::Index { shard: self.shard, message: "retired row".into() })?;
+            let (segment, row) = row.ok_or_else(|| StorageError::Index {
+                shard: self.shard,
+                message: "retired row".into(),
+            })?;
             retired.insert(segment, row);
             Ok(())
         })?;

@@ -33,13 +33,23 @@ impl Walker {
     /// Walks up to the end of the file's valid part.
     pub(crate) fn new(file: Arc<SegmentFile>) -> Self {
         let end = file.end();
-        Self { file, end, buffer: Vec::new(), buffer_start: 0 }
+        Self {
+            file,
+            end,
+            buffer: Vec::new(),
+            buffer_start: 0,
+        }
     }
 
     /// Walks up to `end` only.
     pub(crate) fn up_to(file: Arc<SegmentFile>, end: u64) -> Self {
         let end = end.min(file.end());
-        Self { file, end, buffer: Vec::new(), buffer_start: 0 }
+        Self {
+            file,
+            end,
+            buffer: Vec::new(),
+            buffer_start: 0,
+        }
     }
 
     /// The header at `offset`, `None` at the end.
@@ -86,7 +96,12 @@ impl JournalReader {
 
     /// Reads from `offset`, where batch `next_batch` must come next after running hash `hash`.
     pub(crate) fn from_position(file: Arc<SegmentFile>, offset: u64, next_batch: u64, hash: [u8; 32]) -> Self {
-        Self { walker: Walker::new(file), at: offset, next_batch, hash }
+        Self {
+            walker: Walker::new(file),
+            at: offset,
+            next_batch,
+            hash,
+        }
     }
 
     /// The offset behind the last batch that was read.
@@ -124,7 +139,14 @@ impl JournalReader {
                     let end = offset + header.total_bytes();
                     let hash = running_hash(&header.encode(&file.id), &bytes);
                     (self.at, self.hash, self.next_batch) = (end, hash, self.next_batch + 1);
-                    return Ok(Some(FoundBatch { number: header.sequence, body, hash, start, offset, end }));
+                    return Ok(Some(FoundBatch {
+                        number: header.sequence,
+                        body,
+                        hash,
+                        start,
+                        offset,
+                        end,
+                    }));
                 }
                 RecordKind::Key | RecordKind::Named => {
                     return Err(file.id.corrupt(offset, "a key record in the journal"));

@@ -62,7 +62,13 @@ impl ShardConfig {
     /// The shared state over an index, not recovered yet.
     pub(crate) fn core(&self, index: Arc<dyn Index>, stats: StatMap) -> Core {
         let journal = self.directory.join("journal");
-        let files = FileCache::new(Arc::clone(&self.vfs), self.store, self.shard, self.pixels.clone(), journal);
+        let files = FileCache::new(
+            Arc::clone(&self.vfs),
+            self.store,
+            self.shard,
+            self.pixels.clone(),
+            journal,
+        );
         let has_reserve = self.vfs.exists(&self.directory.join("reserve")).unwrap_or(false);
         Core {
             shard: self.shard,
@@ -139,9 +145,9 @@ impl Future for CommitTicket {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
             Ticket::Refused(error) => Poll::Ready(Err(error.take().unwrap_or(StorageError::Closed))),
-            Ticket::Waiting(receiver) => {
-                Pin::new(receiver).poll(context).map(|answer| answer.unwrap_or(Err(StorageError::Closed)))
-            }
+            Ticket::Waiting(receiver) => Pin::new(receiver)
+                .poll(context)
+                .map(|answer| answer.unwrap_or(Err(StorageError::Closed))),
         }
     }
 }
@@ -178,7 +184,10 @@ impl Shard {
     pub(crate) fn open(config: ShardConfig) -> Result<Arc<Self>> {
         let index_directory = config.directory.join("index");
         let (index, mut rebuild) = if config.rebuild && !config.read_only {
-            (config.opener.recreate(&index_directory, config.shard)?, Some("asked for".to_owned()))
+            (
+                config.opener.recreate(&index_directory, config.shard)?,
+                Some("asked for".to_owned()),
+            )
         } else {
             recovery::open_index(&config.opener, &index_directory, config.shard, config.read_only)?
         };
@@ -212,7 +221,11 @@ impl Shard {
             hash: applied.hash,
         };
         let pixels = config.pixels.map(|_| {
-            Arc::new(PixelAppender::new(config.pixel_segment_bytes, recovered.pixels, recovered.next_pixels))
+            Arc::new(PixelAppender::new(
+                config.pixel_segment_bytes,
+                recovered.pixels,
+                recovered.next_pixels,
+            ))
         });
         let (sender, receiver) = bounded(QUEUE_COMMITS);
         let thread = std::thread::Builder::new()
@@ -308,7 +321,10 @@ impl Shard {
     /// As [`Shard::put_batch`].
     pub fn put_batch_blocking<B: Into<Pieces>>(&self, objects: Vec<(ObjectId, B)>) -> Result<Vec<Placed>> {
         let pixels = self.pixels.as_ref().ok_or(StorageError::NoPixels)?;
-        pixels.append(&self.core, objects.into_iter().map(|(id, bytes)| (id, bytes.into())).collect())
+        pixels.append(
+            &self.core,
+            objects.into_iter().map(|(id, bytes)| (id, bytes.into())).collect(),
+        )
     }
 
     /// Stages the rows, in call order, and queues the commit. Never blocks.
@@ -322,23 +338,38 @@ impl Shard {
     fn try_submit(&self, batch: CommitBatch) -> Result<oneshot::Receiver<Result<CommitProof>>> {
         self.core.writable()?;
         self.check(&batch)?;
-        let staged: Vec<_> =
-            batch.rows.iter().map(|row| (row.key().to_vec(), row.value().map(<[u8]>::to_vec))).collect();
+        let staged: Vec<_> = batch
+            .rows
+            .iter()
+            .map(|row| (row.key().to_vec(), row.value().map(<[u8]>::to_vec)))
+            .collect();
         let (reply, receiver) = oneshot::channel();
         let sender = crate::lock(&self.sender).clone().ok_or(StorageError::Closed)?;
         // Staging and queueing are one step, so that the overlay and the journal have the same order.
         let mut overlay = crate::lock(&self.core.overlay);
-        if batch.generation.is_some_and(|generation| generation != overlay.generation) {
+        if batch
+            .generation
+            .is_some_and(|generation| generation != overlay.generation)
+        {
             return Err(StorageError::EarlierCommitFailed);
         }
         overlay.next_sequence += 1;
         let (sequence, generation) = (overlay.next_sequence, overlay.generation);
-        let queued = Queued { batch, sequence, generation, reply };
-        sender.try_send(Message::Commit(Box::new(queued))).map_err(|error| match error {
-            TrySendError::Full(_) => StorageError::Overloaded,
-            TrySendError::Disconnected(_) => StorageError::Closed,
-        })?;
-        overlay.rows.extend(staged.into_iter().map(|(key, value)| (key, (sequence, value))));
+        let queued = Queued {
+            batch,
+            sequence,
+            generation,
+            reply,
+        };
+        sender
+            .try_send(Message::Commit(Box::new(queued)))
+            .map_err(|error| match error {
+                TrySendError::Full(_) => StorageError::Overloaded,
+                TrySendError::Disconnected(_) => StorageError::Closed,
+            })?;
+        overlay
+            .rows
+            .extend(staged.into_iter().map(|(key, value)| (key, (sequence, value))));
         Ok(receiver)
     }
 
@@ -347,7 +378,11 @@ impl Shard {
             if size <= limit {
                 return Ok(());
             }
-            Err(StorageError::TooLarge { what, size: size as u64, limit: limit as u64 })
+            Err(StorageError::TooLarge {
+                what,
+                size: size as u64,
+                limit: limit as u64,
+            })
         };
         for row in &batch.rows {
             check_key(row.key())?;
@@ -355,9 +390,14 @@ impl Shard {
             too_large("a value", row.value().map_or(0, <[u8]>::len), VALUE_BYTES_MAX)?;
         }
         too_large("a commit", batch.weight_bytes(), COMMIT_BYTES_MAX)?;
-        if batch.placed.iter().any(|placed| placed.shard != self.core.shard || placed.segment.id.store != self.core.store)
+        if batch
+            .placed
+            .iter()
+            .any(|placed| placed.shard != self.core.shard || placed.segment.id.store != self.core.store)
         {
-            return Err(StorageError::Identity("a placed object belongs to another shard".into()));
+            return Err(StorageError::Identity(
+                "a placed object belongs to another shard".into(),
+            ));
         }
         Ok(())
     }
@@ -401,7 +441,10 @@ impl Shard {
 
     /// Figures for metrics.
     pub fn stats(&self) -> ShardStats {
-        let mut figures = ShardStats { last_batch: crate::lock(&self.core.applied).batch, ..ShardStats::default() };
+        let mut figures = ShardStats {
+            last_batch: crate::lock(&self.core.applied).batch,
+            ..ShardStats::default()
+        };
         for ((kind, _), stat) in crate::lock(&self.core.stats).iter() {
             if *kind == SegmentKind::Pixels {
                 figures.num_pixel_segments += 1;
@@ -414,7 +457,9 @@ impl Shard {
                 figures.journal_live_object_bytes += stat.live_bytes;
             }
         }
-        figures.num_queued = crate::lock(&self.sender).as_ref().map_or(0, |sender| sender.len() as u64);
+        figures.num_queued = crate::lock(&self.sender)
+            .as_ref()
+            .map_or(0, |sender| sender.len() as u64);
         figures.num_staged_rows = crate::lock(&self.core.overlay).rows.len() as u64;
         figures
     }
@@ -469,7 +514,10 @@ fn read_at(core: &Core, id: &ObjectId, location: &crate::batch::Location, range:
         return Ok(body);
     };
     if range.start > range.end || range.end > location.body_bytes() {
-        return Err(StorageError::Range { end: range.end, length: location.body_bytes() });
+        return Err(StorageError::Range {
+            end: range.end,
+            length: location.body_bytes(),
+        });
     }
     let header = segment.read_header(location.offset)?;
     if wrong(&header) || header.total_bytes() != location.total_bytes {

@@ -99,16 +99,29 @@ struct Active {
 impl PixelAppender {
     /// Goes on in `segment`, if there is one; else with number `next`.
     pub(crate) fn new(segment_bytes: u64, segment: Option<Arc<SegmentFile>>, next: u32) -> Self {
-        Self { segment_bytes, active: Mutex::new(Active { segment, closed: Vec::new(), next }) }
+        Self {
+            segment_bytes,
+            active: Mutex::new(Active {
+                segment,
+                closed: Vec::new(),
+                next,
+            }),
+        }
     }
 
     /// Whether the segment is being written, or commits in flight name it: compaction must leave it alone.
     pub(crate) fn is_busy(&self, number: u32) -> bool {
         let mut active = crate::lock(&self.active);
-        active.closed.retain(|file| file.upgrade().is_some_and(|file| file.num_undecided.load(Ordering::Acquire) > 0));
+        active.closed.retain(|file| {
+            file.upgrade()
+                .is_some_and(|file| file.num_undecided.load(Ordering::Acquire) > 0)
+        });
         active.segment.as_ref().is_some_and(|file| file.id.segment <= number)
             || number >= active.next
-            || active.closed.iter().any(|file| file.upgrade().is_some_and(|file| file.id.segment == number))
+            || active
+                .closed
+                .iter()
+                .any(|file| file.upgrade().is_some_and(|file| file.id.segment == number))
     }
 
     /// Appends the objects in order. All or none are placed.
@@ -117,7 +130,11 @@ impl PixelAppender {
         for (_, pieces) in &objects {
             let size = pieces.len_bytes();
             if size > BODY_BYTES_MAX {
-                return Err(StorageError::TooLarge { what: "a pixel object", size, limit: BODY_BYTES_MAX });
+                return Err(StorageError::TooLarge {
+                    what: "a pixel object",
+                    size,
+                    limit: BODY_BYTES_MAX,
+                });
             }
         }
         let start = core.observer.start();
@@ -152,7 +169,11 @@ impl PixelAppender {
             }
             total_bytes += gather.len_bytes();
             core.checked(gather.append_to(&segment))?;
-            all.extend(locations.into_iter().map(|(id, place)| Placed::new(id, place, Arc::clone(&segment))));
+            all.extend(
+                locations
+                    .into_iter()
+                    .map(|(id, place)| Placed::new(id, place, Arc::clone(&segment))),
+            );
         }
         drop(active);
         core.observer.finish(Stage::AppendPixels, start, total_bytes);

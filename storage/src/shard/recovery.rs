@@ -86,14 +86,18 @@ fn clear_index(core: &Core) -> Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
-        core.index.write(&rows.into_iter().map(|(key, _)| (key, None)).collect())?;
+        core.index
+            .write(&rows.into_iter().map(|(key, _)| (key, None)).collect())?;
     }
 }
 
 /// Removes a newest segment whose creation was never finished. True if it was one.
 fn is_unfinished(core: &Core, kind: SegmentKind, number: u32) -> Result<bool> {
     let path = core.files.directory(kind)?.join(segment::file_name(number));
-    let file = core.vfs.open(&path, OpenMode::Read).map_err(StorageError::io("open a segment"))?;
+    let file = core
+        .vfs
+        .open(&path, OpenMode::Read)
+        .map_err(StorageError::io("open a segment"))?;
     let len_bytes = file.len().map_err(StorageError::io("measure a segment"))?;
     if len_bytes > FILE_HEADER_BYTES {
         return Ok(false);
@@ -122,7 +126,9 @@ fn segments(core: &Core, kind: SegmentKind, read_only: bool) -> Result<Vec<u32>>
             core.vfs
                 .unlink(&directory.join(segment::file_name(newest)))
                 .map_err(StorageError::io("remove an unfinished segment"))?;
-            core.vfs.sync_dir(directory).map_err(StorageError::io("sync a directory"))?;
+            core.vfs
+                .sync_dir(directory)
+                .map_err(StorageError::io("sync a directory"))?;
         }
         numbers.pop();
     }
@@ -136,7 +142,10 @@ fn open_segment(core: &Core, kind: SegmentKind, number: u32, mode: OpenMode) -> 
 
 /// Compares the applied mark with the journal.
 fn standing(core: &Core, numbers: &[u32]) -> Result<Standing> {
-    let broken = || StorageError::Index { shard: core.shard, message: "applied row".into() };
+    let broken = || StorageError::Index {
+        shard: core.shard,
+        message: "applied row".into(),
+    };
     let applied = match core.index.get(internal::APPLIED) {
         Ok(Some(value)) => Applied::decode(&value).ok_or_else(broken)?,
         Ok(None) => return Ok(Standing::Rebuild("it is empty")),
@@ -155,7 +164,9 @@ fn standing(core: &Core, numbers: &[u32]) -> Result<Standing> {
         return Ok(match numbers.last() {
             Some(newest) if *newest > applied.segment => Standing::Rebuild("it is older than the journal"),
             _ => Standing::Damaged(
-                core.files.id(SegmentKind::Journal, applied.segment).corrupt(0, "the journal ends before the index"),
+                core.files
+                    .id(SegmentKind::Journal, applied.segment)
+                    .corrupt(0, "the journal ends before the index"),
             ),
         });
     }
@@ -165,13 +176,17 @@ fn standing(core: &Core, numbers: &[u32]) -> Result<Standing> {
         Err(error) => return Err(error),
     };
     if file.end() < applied.end {
-        return Ok(Standing::Damaged(file.id.corrupt(file.end(), "the journal ends before the index")));
+        return Ok(Standing::Damaged(
+            file.id.corrupt(file.end(), "the journal ends before the index"),
+        ));
     }
     match file.read_record(applied.offset, Some(applied.end - applied.offset)) {
         Ok((header, body)) => {
             let hash = crate::batch::running_hash(&header.encode(&file.id), &body);
             if header.sequence != applied.batch || hash != applied.hash {
-                return Ok(Standing::Damaged(file.id.corrupt(applied.offset, "journal and index disagree")));
+                return Ok(Standing::Damaged(
+                    file.id.corrupt(applied.offset, "journal and index disagree"),
+                ));
             }
             Ok(Standing::From(applied))
         }
@@ -197,8 +212,13 @@ impl Replay<'_> {
         if self.read_only {
             return Err(StorageError::NeedsRecovery { shard: self.core.shard });
         }
-        let applied =
-            Applied { batch: found.number, hash: found.hash, segment, offset: found.offset, end: found.end };
+        let applied = Applied {
+            batch: found.number,
+            hash: found.hash,
+            segment,
+            offset: found.offset,
+            end: found.end,
+        };
         let (batch, changes) = self.core.plan(&found.body, &applied)?;
         self.core.index.write(&batch)?;
         self.core.settle(changes, applied);
@@ -206,7 +226,12 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn segment(&mut self, mut reader: JournalReader, file: &Arc<SegmentFile>, is_newest: bool) -> Result<JournalReader> {
+    fn segment(
+        &mut self,
+        mut reader: JournalReader,
+        file: &Arc<SegmentFile>,
+        is_newest: bool,
+    ) -> Result<JournalReader> {
         loop {
             match reader.next() {
                 Ok(Some(found)) => {
@@ -236,7 +261,9 @@ impl Replay<'_> {
 
     /// Decides about the last batch.
     fn finish(&mut self) -> Result<()> {
-        let Some((found, segment)) = self.pending.take() else { return Ok(()) };
+        let Some((found, segment)) = self.pending.take() else {
+            return Ok(());
+        };
         if self.read_only {
             return Err(StorageError::NeedsRecovery { shard: self.core.shard });
         }
@@ -256,7 +283,10 @@ impl Replay<'_> {
     fn secure(&self, found: &FoundBatch, segment: u32) -> Result<()> {
         let mut files: Vec<Arc<SegmentFile>> = Vec::new();
         let mut writable = |kind, number| -> Result<Arc<SegmentFile>> {
-            if let Some(file) = files.iter().find(|file| file.id.kind == kind && file.id.segment == number) {
+            if let Some(file) = files
+                .iter()
+                .find(|file| file.id.kind == kind && file.id.segment == number)
+            {
                 return Ok(Arc::clone(file));
             }
             let file = open_segment(self.core, kind, number, OpenMode::Write)?;
@@ -284,13 +314,25 @@ impl Replay<'_> {
 pub(crate) fn load_stats(index: &dyn Index, shard: u16) -> Result<StatMap> {
     let end = crate::keys::prefix_end(internal::STAT);
     let rows = index.scan(internal::STAT, end.as_deref(), usize::MAX)?;
-    let broken = || StorageError::Index { shard, message: "segment counters".into() };
-    rows.iter().map(|(key, value)| internal::parse_stat(key).zip(SegmentStat::decode(value)).ok_or_else(broken)).collect()
+    let broken = || StorageError::Index {
+        shard,
+        message: "segment counters".into(),
+    };
+    rows.iter()
+        .map(|(key, value)| {
+            internal::parse_stat(key)
+                .zip(SegmentStat::decode(value))
+                .ok_or_else(broken)
+        })
+        .collect()
 }
 
 /// Brings index and journal together. `core.stats` holds what the index says.
 pub(super) fn recover(core: &Core, rebuild: Option<String>, read_only: bool) -> Result<Recovered> {
-    let mut report = RecoveryReport { rebuilt: rebuild, ..RecoveryReport::default() };
+    let mut report = RecoveryReport {
+        rebuilt: rebuild,
+        ..RecoveryReport::default()
+    };
     let numbers = segments(core, SegmentKind::Journal, read_only)?;
     let standing = match &report.rebuilt {
         Some(_) => Standing::Rebuild("it was damaged"),
@@ -357,7 +399,11 @@ fn verdict(core: &Core, numbers: &[u32], error: StorageError) -> Result<Health> 
     if !has_more && let Ok(file) = open_segment(core, SegmentKind::Journal, applied.segment, OpenMode::Read) {
         has_more = has_later_batch(&file, applied.offset, applied.batch)?;
     }
-    Ok(if has_more { Health::Failed(error) } else { Health::ReadOnly(error.to_string().into()) })
+    Ok(if has_more {
+        Health::Failed(error)
+    } else {
+        Health::ReadOnly(error.to_string().into())
+    })
 }
 
 type End = Option<u64>;
@@ -371,7 +417,14 @@ fn replay(
     report: &mut RecoveryReport,
 ) -> Result<Option<End>> {
     let newest = numbers.last().copied();
-    let mut replay = Replay { core, read_only, report, pending: None, newest, end: None };
+    let mut replay = Replay {
+        core,
+        read_only,
+        report,
+        pending: None,
+        newest,
+        end: None,
+    };
     let first = from.map_or(0, |applied| applied.segment);
     let mut expected = from.map(|applied| (applied.batch + 1, applied.hash));
     let mut gaps = Vec::new();
@@ -405,18 +458,16 @@ fn replay(
     if !gaps.is_empty() {
         let retired = core.retired()?;
         if let Some(number) = gaps.into_iter().find(|number| !retired.contains_key(number)) {
-            return Err(core.files.id(SegmentKind::Journal, number).corrupt(0, "the file is missing"));
+            return Err(core
+                .files
+                .id(SegmentKind::Journal, number)
+                .corrupt(0, "the file is missing"));
         }
     }
     Ok(Some(end))
 }
 
-fn rebuild_all(
-    core: &Core,
-    numbers: &[u32],
-    read_only: bool,
-    report: &mut RecoveryReport,
-) -> Result<(Health, End)> {
+fn rebuild_all(core: &Core, numbers: &[u32], read_only: bool, report: &mut RecoveryReport) -> Result<(Health, End)> {
     if read_only {
         return Err(StorageError::NeedsRecovery { shard: core.shard });
     }
@@ -447,7 +498,11 @@ fn find_missing(core: &Core, numbers: &[u32]) -> Result<Option<StorageError>> {
     let newest = numbers.last().copied().unwrap_or(0);
     for number in 1..newest {
         if numbers.binary_search(&number).is_err() && !retired.contains_key(&number) {
-            return Ok(Some(core.files.id(SegmentKind::Journal, number).corrupt(0, "the file is missing")));
+            return Ok(Some(
+                core.files
+                    .id(SegmentKind::Journal, number)
+                    .corrupt(0, "the file is missing"),
+            ));
         }
     }
     let stats = crate::lock(&core.stats).clone();
@@ -457,7 +512,10 @@ fn find_missing(core: &Core, numbers: &[u32]) -> Result<Option<StorageError>> {
         }
         match open_segment(core, kind, number, OpenMode::Read) {
             Ok(file) if file.end() < stat.end => {
-                return Ok(Some(file.id.corrupt(file.end(), "the file is shorter than what was committed")));
+                return Ok(Some(
+                    file.id
+                        .corrupt(file.end(), "the file is shorter than what was committed"),
+                ));
             }
             Ok(_) => {}
             Err(error) if is_damage(&error) => return Ok(Some(error)),
@@ -488,26 +546,38 @@ fn open_tails(core: &Core, numbers: &[u32], end: End, read_only: bool, recovered
             removed = true;
         }
         if removed {
-            core.vfs.sync_dir(directory).map_err(StorageError::io("sync a directory"))?;
+            core.vfs
+                .sync_dir(directory)
+                .map_err(StorageError::io("sync a directory"))?;
         }
     }
     if let Some(newest) = numbers.last() {
         let file = open_segment(core, SegmentKind::Journal, *newest, mode)?;
-        cut(&file, end.unwrap_or_else(|| file.end()).max(FILE_HEADER_BYTES), &mut recovered.report)?;
+        cut(
+            &file,
+            end.unwrap_or_else(|| file.end()).max(FILE_HEADER_BYTES),
+            &mut recovered.report,
+        )?;
         recovered.journal = Some(file);
     }
     if core.files.directory(SegmentKind::Pixels).is_err() {
         return Ok(());
     }
     let pixels = segments(core, SegmentKind::Pixels, read_only)?;
-    let newest_known = crate::lock(&core.stats).keys().filter(|(kind, _)| *kind == SegmentKind::Pixels).map(|(_, n)| *n).max();
+    let newest_known = crate::lock(&core.stats)
+        .keys()
+        .filter(|(kind, _)| *kind == SegmentKind::Pixels)
+        .map(|(_, n)| *n)
+        .max();
     recovered.next_pixels = pixels.last().copied().max(newest_known).map_or(1, |newest| newest + 1);
     if let Some(newest) = pixels.last().copied().filter(|newest| Some(*newest) >= newest_known) {
         let file = open_segment(core, SegmentKind::Pixels, newest, mode)?;
-        let stat = crate::lock(&core.stats).get(&(SegmentKind::Pixels, newest)).copied().unwrap_or_default();
+        let stat = crate::lock(&core.stats)
+            .get(&(SegmentKind::Pixels, newest))
+            .copied()
+            .unwrap_or_default();
         cut(&file, stat.end.max(FILE_HEADER_BYTES), &mut recovered.report)?;
         recovered.pixels = Some(file);
     }
     Ok(())
 }
-

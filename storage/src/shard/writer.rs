@@ -144,7 +144,10 @@ impl Writer {
     fn group(&mut self, group: Vec<Queued>) {
         let start = self.core.observer.start();
         let generation = crate::lock(&self.core.overlay).generation;
-        let mut draft = Draft { may_use_reserve: true, ..Draft::default() };
+        let mut draft = Draft {
+            may_use_reserve: true,
+            ..Draft::default()
+        };
         let mut waiting = Vec::with_capacity(group.len());
         for queued in group {
             if queued.generation != generation {
@@ -158,7 +161,9 @@ impl Writer {
             draft.may_use_reserve &= queued.batch.may_use_reserve;
             waiting.push((queued.sequence, queued.reply));
         }
-        let Some((last_sequence, _)) = waiting.last() else { return };
+        let Some((last_sequence, _)) = waiting.last() else {
+            return;
+        };
         let last_sequence = *last_sequence;
         let result = self.commit(draft);
         match &result {
@@ -182,7 +187,11 @@ impl Writer {
     fn carry(&mut self, carry: Carry) -> Result<CommitProof> {
         let core = Arc::clone(&self.core);
         core.readable()?;
-        let mut draft = Draft { may_use_reserve: true, rows: carry.internal_rows, ..Draft::default() };
+        let mut draft = Draft {
+            may_use_reserve: true,
+            rows: carry.internal_rows,
+            ..Draft::default()
+        };
         for row in carry.rows {
             let keep = match &row {
                 Row::Put { key, value } => core.index.get(key)?.as_deref() == Some(value),
@@ -215,7 +224,10 @@ impl Writer {
             }
         }
         if draft.is_empty() {
-            return Ok(CommitProof { shard: core.shard, batch: self.batch });
+            return Ok(CommitProof {
+                shard: core.shard,
+                batch: self.batch,
+            });
         }
         self.commit(draft)
     }
@@ -237,7 +249,10 @@ impl Writer {
         self.hash = applied.hash;
         self.apply(&body, applied)?;
         fail::fail_point!("storage::ack", |_| Err(self.core.poison()));
-        Ok(CommitProof { shard: self.core.shard, batch: applied.batch })
+        Ok(CommitProof {
+            shard: self.core.shard,
+            batch: applied.batch,
+        })
     }
 
     /// Step 1. On error nothing is left behind.
@@ -296,7 +311,13 @@ impl Writer {
             return Err(error);
         }
         self.core.observer.finish(Stage::AppendJournal, start, len_bytes);
-        let applied = Applied { batch: self.batch + 1, hash, segment: journal.id.segment, offset, end };
+        let applied = Applied {
+            batch: self.batch + 1,
+            hash,
+            segment: journal.id.segment,
+            offset,
+            end,
+        };
         Ok((body, applied, journal))
     }
 
@@ -315,7 +336,10 @@ impl Writer {
             previous_hash: self.hash,
         };
         let directory = self.core.files.directory(SegmentKind::Journal)?;
-        let journal = Arc::new(self.core.checked(SegmentFile::create(&*self.core.vfs, directory, header))?);
+        let journal = Arc::new(
+            self.core
+                .checked(SegmentFile::create(&*self.core.vfs, directory, header))?,
+        );
         self.next_segment += 1;
         self.journal = Some(Arc::clone(&journal));
         Ok(journal)
@@ -332,14 +356,18 @@ impl Writer {
             }
         }
         let sync_pixels = || -> Result<()> {
-            fail::fail_point!("storage::fsync_pixels", |_| Err(StorageError::Poisoned { shard: core.shard }));
+            fail::fail_point!("storage::fsync_pixels", |_| Err(StorageError::Poisoned {
+                shard: core.shard
+            }));
             let start = core.observer.start();
             pixels.iter().try_for_each(|file| file.sync())?;
             core.observer.finish(Stage::SyncPixels, start, pixels.len() as u64);
             Ok(())
         };
         let sync_journal = || -> Result<()> {
-            fail::fail_point!("storage::fsync_journal", |_| Err(StorageError::Poisoned { shard: core.shard }));
+            fail::fail_point!("storage::fsync_journal", |_| Err(StorageError::Poisoned {
+                shard: core.shard
+            }));
             let start = core.observer.start();
             journal.sync()?;
             core.observer.finish(Stage::SyncJournal, start, 1);
@@ -352,7 +380,9 @@ impl Writer {
                 let other = std::thread::Builder::new().spawn_scoped(scope, sync_pixels);
                 let journal_result = sync_journal();
                 let pixels_result = match other {
-                    Ok(handle) => handle.join().unwrap_or(Err(StorageError::Poisoned { shard: core.shard })),
+                    Ok(handle) => handle
+                        .join()
+                        .unwrap_or(Err(StorageError::Poisoned { shard: core.shard })),
                     // No thread to be had: the same, one after the other.
                     Err(_) => pixels
                         .iter()

@@ -139,7 +139,11 @@ impl World {
 
     fn used_bytes(&self) -> u64 {
         let live: BTreeSet<_> = self.current.values().collect();
-        self.inodes.iter().filter(|(id, _)| live.contains(id)).map(|(_, inode)| inode.current.len() as u64).sum()
+        self.inodes
+            .iter()
+            .filter(|(id, _)| live.contains(id))
+            .map(|(_, inode)| inode.current.len() as u64)
+            .sum()
     }
 }
 
@@ -265,7 +269,11 @@ impl VfsFile for FaultyFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut world = lock(&self.world);
         world.enter(Operation::Read, self.era)?;
-        let bytes = world.inodes.get(&self.inode).map(|inode| inode.current.as_slice()).unwrap_or_default();
+        let bytes = world
+            .inodes
+            .get(&self.inode)
+            .map(|inode| inode.current.as_slice())
+            .unwrap_or_default();
         let rest = bytes.get(offset as usize..).unwrap_or_default();
         let num_read = rest.len().min(buffer.len());
         buffer[..num_read].copy_from_slice(&rest[..num_read]);
@@ -278,7 +286,11 @@ impl VfsFile for FaultyFile {
             return Err(os(libc::EBADF));
         }
         let short = world.enter(Operation::Write, self.era)?;
-        let mut bytes = if short { &bytes[..bytes.len().div_ceil(2)] } else { bytes };
+        let mut bytes = if short {
+            &bytes[..bytes.len().div_ceil(2)]
+        } else {
+            bytes
+        };
         let used_bytes = world.used_bytes();
         let capacity_bytes = world.capacity_bytes;
         let inode = world.inodes.entry(self.inode).or_default();
@@ -312,13 +324,21 @@ impl VfsFile for FaultyFile {
 
     fn len(&self) -> io::Result<u64> {
         let world = lock(&self.world);
-        Ok(world.inodes.get(&self.inode).map_or(0, |inode| inode.current.len() as u64))
+        Ok(world
+            .inodes
+            .get(&self.inode)
+            .map_or(0, |inode| inode.current.len() as u64))
     }
 
     fn set_len(&self, len_bytes: u64) -> io::Result<()> {
         let mut world = lock(&self.world);
         world.enter(Operation::SetLen, self.era)?;
-        world.inodes.entry(self.inode).or_default().current.resize(len_bytes as usize, 0);
+        world
+            .inodes
+            .entry(self.inode)
+            .or_default()
+            .current
+            .resize(len_bytes as usize, 0);
         Ok(())
     }
 }
@@ -339,7 +359,12 @@ impl Vfs for FaultyVfs {
             (None, _) => return Err(os(libc::ENOENT)),
         };
         let era = world.era;
-        Ok(Arc::new(FaultyFile { world: Arc::clone(&self.0), inode, era, writable: mode != OpenMode::Read }))
+        Ok(Arc::new(FaultyFile {
+            world: Arc::clone(&self.0),
+            inode,
+            era,
+            writable: mode != OpenMode::Read,
+        }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -353,8 +378,12 @@ impl Vfs for FaultyVfs {
         let mut world = self.enter(Operation::SyncDir)?;
         let inside = |name: &PathBuf| name.parent() == Some(path);
         world.durable.retain(|name, _| !inside(name));
-        let fresh: Vec<_> =
-            world.current.iter().filter(|(name, _)| inside(name)).map(|(name, inode)| (name.clone(), *inode)).collect();
+        let fresh: Vec<_> = world
+            .current
+            .iter()
+            .filter(|(name, _)| inside(name))
+            .map(|(name, inode)| (name.clone(), *inode))
+            .collect();
         world.durable.extend(fresh);
         Ok(())
     }

@@ -9,7 +9,10 @@ use std::sync::Arc;
 
 /// Runs a future on this thread, without a runtime.
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().build().expect("runtime").block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("runtime")
+        .block_on(future)
 }
 
 /// Three roots below `base`, one shard, small segments.
@@ -25,7 +28,10 @@ pub fn config(base: &Path) -> StoreConfig {
 
 /// The same over a file system in memory.
 pub fn faulty_config() -> StoreConfig {
-    StoreConfig { index: IndexKind::Memory, ..config(Path::new("/")) }
+    StoreConfig {
+        index: IndexKind::Memory,
+        ..config(Path::new("/"))
+    }
 }
 
 pub fn open(config: &StoreConfig) -> Arc<Store> {
@@ -88,7 +94,11 @@ pub fn is_whole(shard: &Shard, number: u32, len: usize) -> bool {
         Some(value) => {
             assert_eq!(value, number.to_be_bytes());
             assert_eq!(pixels.expect("pixels"), body(2 * number, len), "pixels of {number}");
-            assert_eq!(header.expect("header"), body(2 * number + 1, len / 4), "header of {number}");
+            assert_eq!(
+                header.expect("header"),
+                body(2 * number + 1, len / 4),
+                "header of {number}"
+            );
             true
         }
         None => {

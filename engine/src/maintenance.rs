@@ -1,0 +1,76 @@
+//! Looking after a store from outside or inside a running server: proof, patrol, copies.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use septum_storage::vfs::{RealVfs, Vfs};
+use septum_storage::{
+    BackupReport, BackupRoots, FsckReport, ScrubCursor, ScrubReport, Store, StoreConfig, backup as copy_out, fsck as prove,
+    restore as copy_in,
+};
+
+use crate::archive::ArchiveConfig;
+use crate::error::{EngineError, Result};
+
+/// Bytes a scrub verifies between two pauses.
+const SCRUB_STEP_BYTES: u64 = 4 * 1024 * 1024;
+
+fn store_config(config: &ArchiveConfig) -> StoreConfig {
+    StoreConfig { shards: config.shards, ..StoreConfig::new(&config.phi_root, &config.pixel_root, &config.key_root) }
+}
+
+fn vfs() -> Arc<dyn Vfs> {
+    Arc::new(RealVfs)
+}
+
+/// Proves index ↔ journal ↔ segments ↔ keys of a store that no server has open.
+pub fn fsck(config: &ArchiveConfig) -> Result<FsckReport> {
+    Ok(prove(&store_config(config), &vfs())?)
+}
+
+/// Rebuilds the indexes from the journals.
+pub fn rebuild_index(config: &ArchiveConfig) -> Result<()> {
+    let store = Store::open(StoreConfig { rebuild_index: true, ..store_config(config) }, vfs())?;
+    store.close();
+    Ok(())
+}
+
+/// Verifies everything on disk at no more than `bytes_per_second`, from `cursor` on; `progress` sees each step and may
+/// keep the cursor to go on later. A running server is not disturbed.
+pub fn scrub(
+    config: &ArchiveConfig,
+    mut cursor: ScrubCursor,
+    bytes_per_second: u64,
+    mut progress: impl FnMut(&ScrubCursor, &ScrubReport),
+) -> Result<()> {
+    let store = Store::open(StoreConfig { read_only: true, ..store_config(config) }, vfs())?;
+    loop {
+        let start = Instant::now();
+        let report = store.scrub(&mut cursor, SCRUB_STEP_BYTES)?;
+        progress(&cursor, &report);
+        if report.is_finished {
+            return Ok(());
+        }
+        let due = Duration::from_secs_f64(report.verified_bytes as f64 / bytes_per_second.max(1) as f64);
+        std::thread::sleep(due.saturating_sub(start.elapsed()));
+    }
+}
+
+/// Copies a store, also while a server has it open; a second backup to the same place copies only what is new.
+pub fn backup(config: &ArchiveConfig, target: &Path) -> Result<BackupReport> {
+    let store = Store::open(StoreConfig { read_only: true, ..store_config(config) }, vfs())?;
+    Ok(copy_out(&store, &BackupRoots::under(target))?)
+}
+
+/// Restores a backup into empty roots.
+pub fn restore(config: &ArchiveConfig, source: &Path) -> Result<BackupReport> {
+    Ok(copy_in(&BackupRoots::under(source), &store_config(config), &vfs())?)
+}
+
+/// The shard gives space back, at most `budget_bytes` of work, off the async threads.
+pub async fn compact(shard: &Arc<septum_storage::Shard>, budget_bytes: u64) -> Result<()> {
+    let shard = Arc::clone(shard);
+    tokio::task::spawn_blocking(move || shard.compact(budget_bytes)).await.map_err(|_| EngineError::Panicked)??;
+    Ok(())
+}

@@ -194,7 +194,7 @@ fn complete(app: &App, request: &HttpRequest, response: &mut HttpResponse) {
     let preflight = cors::is_preflight(request.method(), request.headers());
     let origin = cors::allowed(request.headers(), &app.cors_origins).cloned();
     let headers = response.headers_mut();
-    let mut set = |headers: &mut HeaderMap, name: HeaderName, value: &'static str| {
+    let set = |headers: &mut HeaderMap, name: HeaderName, value: &'static str| {
         if !headers.contains_key(&name) {
             headers.insert(name, HeaderValue::from_static(value));
         }

@@ -64,8 +64,9 @@ pub fn archive_config(config: &Config, create: bool) -> std::io::Result<ArchiveC
             inflate_ratio_max: limits.inflate_ratio,
             fragments_max: limits.fragments,
         },
-        // Half for instances under way; the rest is what caches, the index and answers take.
+        // Half for instances on their way in, an eighth for answers; the rest is what caches and the index take.
         memory_bytes: limits.memory.as_usize() / 2,
+        read_memory_bytes: limits.memory.as_usize() / 8,
         concurrent_instances: limits.concurrent_instances,
         admission_timeout: Duration::from_secs(limits.admission_timeout_s),
         restarts_per_minute_max: pipeline.restarts_per_minute,

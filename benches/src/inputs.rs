@@ -24,9 +24,13 @@ impl ImageClass {
 
     /// Adds the native frames of a file, as long as the class stays below `bytes_max`.
     fn add(&mut self, file: Vec<u8>, bytes_max: u64) {
-        let Ok((split, units)) = split_file(&Bytes::from(file)) else { return };
+        let Ok((split, units)) = split_file(&Bytes::from(file)) else {
+            return;
+        };
         let Some(pixels) = split.start.pixels else { return };
-        let Some(shape) = pixels.shape.filter(|_| pixels.unit == UnitKind::Frame) else { return };
+        let Some(shape) = pixels.shape.filter(|_| pixels.unit == UnitKind::Frame) else {
+            return;
+        };
         for frame in units.into_iter().take(pixels.num_frames as usize) {
             if self.frames.is_empty() || self.num_bytes() + frame.len() as u64 <= bytes_max {
                 self.frames.push((shape, frame));
@@ -61,9 +65,16 @@ pub fn image_classes(bytes_max: u64) -> Vec<ImageClass> {
     ];
     let mut classes = Vec::new();
     for (name, spec) in phantoms {
-        let mut class = ImageClass { name: name.to_owned(), frames: Vec::new() };
+        let mut class = ImageClass {
+            name: name.to_owned(),
+            frames: Vec::new(),
+        };
         // From the middle of a volume, where there is something to see.
-        let first = if matches!(spec.kind, StudyKind::Mammogram { .. }) { 0 } else { spec.num_instances() / 3 };
+        let first = if matches!(spec.kind, StudyKind::Mammogram { .. }) {
+            0
+        } else {
+            spec.num_instances() / 3
+        };
         for index in first..spec.num_instances() {
             if class.num_bytes() < bytes_max {
                 class.add(spec.instance(index).bytes, bytes_max);
@@ -81,8 +92,17 @@ const CORPUS: [(&str, &[&str]); 5] = [
     ("ct-real", &["series/ct-ge-hispeed-28", "rt/rt-utils"]),
     ("mr-real", &["series/mr-ge-signa-fse-20", "series/mr-siemens-t1-sag-6"]),
     ("dx-real", &["large/cat.dcm"]),
-    ("us-rgb-real", &["encapsulation/dicomparser/IM00001.implicit_little_endian.dcm", "pydicom/examples_rgb_color.dcm"]),
-    ("palette-real", &["pydicom-data/OBXXXX1A.dcm", "pydicom/examples_palette.dcm"]),
+    (
+        "us-rgb-real",
+        &[
+            "encapsulation/dicomparser/IM00001.implicit_little_endian.dcm",
+            "pydicom/examples_rgb_color.dcm",
+        ],
+    ),
+    (
+        "palette-real",
+        &["pydicom-data/OBXXXX1A.dcm", "pydicom/examples_palette.dcm"],
+    ),
 ];
 
 /// The shared corpus: `SEPTUM_CORPUS`, or beside the clone.
@@ -98,7 +118,10 @@ fn corpus_classes(bytes_max: u64) -> Vec<ImageClass> {
         return Vec::new();
     };
     let class = |(name, places): (&str, &[&str])| {
-        let mut class = ImageClass { name: name.to_owned(), frames: Vec::new() };
+        let mut class = ImageClass {
+            name: name.to_owned(),
+            frames: Vec::new(),
+        };
         for place in places {
             let path = corpus.join(place);
             let mut files: Vec<PathBuf> = match std::fs::read_dir(&path) {
@@ -146,15 +169,33 @@ impl InstanceSource {
             let mut head = instance.bytes;
             let rest = Bytes::from(head.split_off(head.len().min(4096)));
             let places = |uid: &str| {
-                let found: Vec<usize> =
-                    head.windows(uid.len()).enumerate().filter(|(_, at)| *at == uid.as_bytes()).map(|(at, _)| at).collect();
-                found.into_iter().map(|at| at + uid.len() - SERIAL_DIGITS).collect::<Vec<_>>()
+                let found: Vec<usize> = head
+                    .windows(uid.len())
+                    .enumerate()
+                    .filter(|(_, at)| *at == uid.as_bytes())
+                    .map(|(at, _)| at)
+                    .collect();
+                found
+                    .into_iter()
+                    .map(|at| at + uid.len() - SERIAL_DIGITS)
+                    .collect::<Vec<_>>()
             };
-            let of_study = [places(&instance.study_instance_uid), places(&instance.series_instance_uid)].concat();
+            let of_study = [
+                places(&instance.study_instance_uid),
+                places(&instance.series_instance_uid),
+            ]
+            .concat();
             let of_instance = places(&instance.sop_instance_uid);
-            Original { head, rest, of_study, of_instance }
+            Original {
+                head,
+                rest,
+                of_study,
+                of_instance,
+            }
         });
-        Self { originals: originals.collect() }
+        Self {
+            originals: originals.collect(),
+        }
     }
 
     /// Instance `index` of study `study` as head and rest of a file. Numbers up to 10⁹ − 1 give distinct UIDs.

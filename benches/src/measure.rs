@@ -38,7 +38,10 @@ pub struct Runner {
 impl Runner {
     /// A runner for these options.
     pub fn new(options: Options) -> Self {
-        Self { report: Report::new(&options), options }
+        Self {
+            report: Report::new(&options),
+            options,
+        }
     }
 
     /// What was asked for.
@@ -149,7 +152,12 @@ pub fn cpu_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     // The second field is the program's name in parentheses and may hold anything.
     let (_, fields) = stat.rsplit_once(')')?;
-    let ticks: Vec<f64> = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
+    let ticks: Vec<f64> = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse().ok())
+        .collect();
     (ticks.len() == 2).then(|| ticks.iter().sum::<f64>() / 100.0)
 }
 
@@ -159,9 +167,21 @@ mod tests {
 
     #[test]
     fn both_sides_run_and_the_ratio_is_theirs() {
-        let mut runner = Runner::new(Options { quick: true, ..Options::default() });
-        let case = Case { name: "a/b", floor: "sleep", work: Work::Bytes(1_000_000) };
-        runner.compare_timed(case, String::new, || Duration::from_millis(4), || Duration::from_millis(1));
+        let mut runner = Runner::new(Options {
+            quick: true,
+            ..Options::default()
+        });
+        let case = Case {
+            name: "a/b",
+            floor: "sleep",
+            work: Work::Bytes(1_000_000),
+        };
+        runner.compare_timed(
+            case,
+            String::new,
+            || Duration::from_millis(4),
+            || Duration::from_millis(1),
+        );
         let report = runner.into_report();
         let comparison = &report.comparisons()[0];
         assert!((comparison.ratio - 0.25).abs() < 1e-9);
@@ -170,9 +190,16 @@ mod tests {
 
     #[test]
     fn what_is_not_wanted_does_not_run() {
-        let options = Options { filters: vec!["x".into()], ..Options::default() };
+        let options = Options {
+            filters: vec!["x".into()],
+            ..Options::default()
+        };
         let mut runner = Runner::new(options);
-        let case = Case { name: "a/b", floor: "", work: Work::Bytes(1) };
+        let case = Case {
+            name: "a/b",
+            floor: "",
+            work: Work::Bytes(1),
+        };
         runner.compare(case, || unreachable!(), || unreachable!(), || unreachable!());
         assert!(runner.into_report().comparisons().is_empty());
     }

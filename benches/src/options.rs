@@ -35,7 +35,12 @@ impl Options {
         let mut options = Self::default();
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
-            let mut value = || arguments.next().map(PathBuf::from).ok_or(format!("{argument} needs a value"));
+            let mut value = || {
+                arguments
+                    .next()
+                    .map(PathBuf::from)
+                    .ok_or(format!("{argument} needs a value"))
+            };
             match argument.as_str() {
                 "--quick" => options.quick = true,
                 "--json" => options.json = Some(value()?),
@@ -59,7 +64,10 @@ impl Options {
     /// Whether anything of a group (`codec/`) may be wanted: inputs of other groups need not be made.
     pub fn wants_group(&self, group: &str) -> bool {
         self.filters.is_empty()
-            || self.filters.iter().any(|filter| filter.contains(group) || !filter.contains('/') || group.contains(filter.as_str()))
+            || self
+                .filters
+                .iter()
+                .any(|filter| filter.contains(group) || !filter.contains('/') || group.contains(filter.as_str()))
     }
 }
 
@@ -76,14 +84,19 @@ mod tests {
         let options = parse("--bench codec/ --quick --json out.json seal --dir here").expect("fine");
         assert_eq!(options.filters, ["codec/", "seal"]);
         assert!(options.quick && !options.list);
-        assert_eq!((options.json, options.folder), (Some("out.json".into()), Some("here".into())));
+        assert_eq!(
+            (options.json, options.folder),
+            (Some("out.json".into()), Some("here".into()))
+        );
     }
 
     #[test]
     fn wrong_arguments_are_named() {
-        for (arguments, expected) in
-            [("--fast", "unknown option --fast"), ("--json", "--json needs a value"), ("--help", "")]
-        {
+        for (arguments, expected) in [
+            ("--fast", "unknown option --fast"),
+            ("--json", "--json needs a value"),
+            ("--help", ""),
+        ] {
             assert_eq!(parse(arguments), Err(expected.to_owned()));
         }
     }

@@ -44,7 +44,10 @@ impl Comparison {
             Work::Items(items, kind) => (items as f64, format!("{kind}/s")),
         };
         let speed = |seconds: f64| amount / seconds.max(1e-12);
-        let ratios: Vec<f64> = samples.iter().map(|(subject, floor)| speed(*subject) / speed(*floor)).collect();
+        let ratios: Vec<f64> = samples
+            .iter()
+            .map(|(subject, floor)| speed(*subject) / speed(*floor))
+            .collect();
         Self {
             name: case.name.to_owned(),
             unit,
@@ -151,23 +154,40 @@ mod tests {
         for (values, expected) in [(vec![], 0.0), (vec![3.0, 1.0, 2.0], 2.0), (vec![4.0, 1.0], 2.5)] {
             assert_eq!(median(values), expected);
         }
-        for (value, expected) in [(12345.6, "12346"), (99.97, "100"), (12.34, "12.3"), (1.0, "1.00"), (0.012, "0.012")] {
+        for (value, expected) in [
+            (12345.6, "12346"),
+            (99.97, "100"),
+            (12.34, "12.3"),
+            (1.0, "1.00"),
+            (0.012, "0.012"),
+        ] {
             assert_eq!(number(value), expected);
         }
     }
 
     #[test]
     fn one_bad_round_does_not_move_the_ratio() {
-        let case = Case { name: "n", floor: "f", work: Work::Items(10, "rows") };
+        let case = Case {
+            name: "n",
+            floor: "f",
+            work: Work::Items(10, "rows"),
+        };
         let comparison = Comparison::new(case, String::new(), &[(2.0, 1.0), (2.0, 1.0), (90.0, 1.0)]);
-        assert_eq!((comparison.ratio, comparison.ratio_high, comparison.subject), (0.5, 0.5, 5.0));
+        assert_eq!(
+            (comparison.ratio, comparison.ratio_high, comparison.subject),
+            (0.5, 0.5, 5.0)
+        );
         assert!(comparison.ratio_low < 0.02 && comparison.unit == "rows/s");
     }
 
     #[test]
     fn the_json_result_is_written() {
         let mut report = Report::new(&Options::default());
-        let case = Case { name: "n", floor: "f", work: Work::Bytes(1) };
+        let case = Case {
+            name: "n",
+            floor: "f",
+            work: Work::Bytes(1),
+        };
         report.add(Comparison::new(case, "note".into(), &[(1.0, 1.0)]));
         let json = serde_json::to_value(&report).expect("serialises");
         assert_eq!(json["comparisons"][0]["floor_is"], "f");

@@ -25,6 +25,7 @@ use crate::maintenance;
 use crate::observe::StorageObserver;
 use crate::pipeline::{Pipeline, PipelineLimits};
 use crate::quarantine::Quarantine;
+use crate::retrieve::permits::ReadPermits;
 use crate::retrieve::pixels::PixelCaches;
 use crate::services::{Services, Settings};
 use crate::stability::Stability;
@@ -63,6 +64,8 @@ pub struct ArchiveConfig {
     pub split: SplitLimits,
     /// Memory permits of the pipeline, in bytes.
     pub memory_bytes: usize,
+    /// Memory permits of the read path, in bytes.
+    pub read_memory_bytes: usize,
     /// Instances on their way at the same time.
     pub concurrent_instances: usize,
     /// How long an instance waits for its turn.
@@ -129,6 +132,7 @@ impl Archive {
             studies: Studies::new(Arc::clone(&store), Arc::clone(&keyring)),
             templates: Templates::new(Arc::clone(&store)),
             summaries: Summaries::new(Arc::clone(&keyring)),
+            read_permits: ReadPermits::new(config.read_memory_bytes),
             pixel_caches: PixelCaches::default(),
             decoder: Arc::new(decoder),
             densify: DensifyQueue::new(Arc::clone(&telemetry)),

@@ -13,6 +13,7 @@ use crate::densify::DensifyQueue;
 use crate::keyring::Keyring;
 use crate::ledger::Ledger;
 use crate::quarantine::Quarantine;
+use crate::retrieve::permits::ReadPermits;
 use crate::retrieve::pixels::PixelCaches;
 use crate::stability::Stability;
 use crate::studies::Studies;
@@ -49,6 +50,8 @@ pub struct Services {
     pub ledgers: Vec<Ledger>,
     /// The catalogue's writer.
     pub catalog_ledger: Ledger,
+    /// Byte permits of the read path.
+    pub read_permits: ReadPermits,
     /// Opened pixel records.
     pub pixel_caches: PixelCaches,
     /// Decodes foreign frames in sandboxed children.

@@ -112,8 +112,8 @@ fn scrub_shard(shard: &Shard, cursor: &mut ScrubCursor, budget_bytes: u64, repor
     cursor.offset = cursor.offset.max(FILE_HEADER_BYTES);
     let id = core.files.id(kind, number);
     // Compaction may take the segment away meanwhile; then it is not damaged but gone.
-    let is_gone = || {
-        !crate::lock(&core.stats)
+    let is_needed = || {
+        crate::lock(&core.stats)
             .get(&(kind, number))
             .is_some_and(|stat| stat.live_objects > 0)
     };
@@ -122,7 +122,7 @@ fn scrub_shard(shard: &Shard, cursor: &mut ScrubCursor, budget_bytes: u64, repor
     let file = match SegmentFile::open(&*core.vfs, core.files.directory(kind)?, id, OpenMode::Read) {
         Ok(file) => Arc::new(file),
         Err(StorageError::Corrupt(damage)) => {
-            if stat.live_objects > 0 && !is_gone() {
+            if stat.live_objects > 0 && is_needed() {
                 report.damage.push(*damage);
             }
             (cursor.segment, cursor.offset) = (number + 1, 0);

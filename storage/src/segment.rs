@@ -232,6 +232,12 @@ impl SegmentFile {
     }
 }
 
+/// A use counter, and per segment the count at its last use.
+type OpenFiles = (
+    u64,
+    std::collections::HashMap<(SegmentKind, u32), (u64, Arc<SegmentFile>)>,
+);
+
 /// Opened segments for reading, bounded; the least recently used is closed first.
 #[derive(Debug)]
 pub(crate) struct FileCache {
@@ -240,10 +246,7 @@ pub(crate) struct FileCache {
     journal: PathBuf,
     store: [u8; 16],
     shard: u16,
-    open: std::sync::Mutex<(
-        u64,
-        std::collections::HashMap<(SegmentKind, u32), (u64, Arc<SegmentFile>)>,
-    )>,
+    open: std::sync::Mutex<OpenFiles>,
 }
 
 const OPEN_FILES_MAX: usize = 128;

@@ -1,6 +1,7 @@
 //! The named points between the durable steps of a commit. Needs the feature `failpoints`; single-threaded by nature,
 //! because fail points are global.
 #![cfg(feature = "failpoints")]
+#![allow(clippy::expect_used, reason = "a test")]
 
 mod support;
 

@@ -3,6 +3,8 @@
 //! The script stores, deletes, compacts and destroys keys. The rule is always the same: what was acknowledged is
 //! there, bit for bit; what was not is there as a whole or not at all.
 
+#![allow(clippy::expect_used, reason = "a test")]
+
 mod support;
 
 use septum_core::ids::StudyKeyId;

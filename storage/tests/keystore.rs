@@ -1,5 +1,7 @@
 //! The key store on real files.
 
+#![allow(clippy::expect_used, reason = "a test")]
+
 mod support;
 
 use septum_core::ids::StudyKeyId;

@@ -1,5 +1,7 @@
 //! Random operations against a model, with reopening, index loss, power cuts and compaction in between.
 
+#![allow(clippy::expect_used, reason = "a test")]
+
 mod support;
 
 use proptest::prelude::*;
@@ -140,8 +142,16 @@ fn run(ops: &[Op], mut open: impl FnMut() -> Arc<Store>, mut between: impl FnMut
     }
 }
 
+/// `PROPTEST_CASES` asks for more.
+fn cases(default: u32) -> u32 {
+    std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok())
+        .unwrap_or(default)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(120), failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn in_memory_with_power_cuts(ops in proptest::collection::vec(op(), 1..80)) {
         let vfs = FaultyVfs::new();
@@ -153,7 +163,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(12), failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn on_disk_with_rocksdb(ops in proptest::collection::vec(op(), 1..60)) {
         let dir = tempfile::tempdir().expect("dir");

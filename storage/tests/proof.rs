@@ -1,5 +1,7 @@
 //! fsck, scrub, backup and restore: sound stores pass, planted damage is found.
 
+#![allow(clippy::expect_used, reason = "a test")]
+
 mod support;
 
 use septum_core::ids::StudyKeyId;

@@ -39,10 +39,9 @@ pub(super) fn verify(stored: Option<&str>, password: &str) -> bool {
 
 /// A password of 100 random bits in four groups.
 pub fn random_password() -> String {
-    let bits = septum_core::ids::ObjectId::random();
-    let letters = bits.as_bytes().iter().chain(septum_core::ids::ObjectId::random().as_bytes()).copied().take(20);
+    let random = [septum_core::ids::ObjectId::random(), septum_core::ids::ObjectId::random()];
     let mut password = String::new();
-    for (index, byte) in letters.collect::<Vec<_>>().into_iter().enumerate() {
+    for (index, byte) in random.iter().flat_map(|id| *id.as_bytes()).take(20).enumerate() {
         if index > 0 && index % 5 == 0 {
             password.push('-');
         }

@@ -1,11 +1,11 @@
-//! `septum fsck`, `scrub`, `backup`, `restore`: on a stopped server's roots.
+//! `septum fsck`, `scrub`, `backup`, `restore`: on the roots of the settings, beside the server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use septum_engine::archive::ArchiveConfig;
-use septum_engine::maintenance::{self, BackupReport, FsckReport, ScrubReport};
+use septum_engine::maintenance;
 
 use super::{ConfigArguments, EXIT_FAILURE, EXIT_FINDINGS};
 use crate::config::Config;
@@ -26,9 +26,12 @@ pub(super) struct FsckArguments {
 pub(super) struct ScrubArguments {
     #[command(flatten)]
     config: ConfigArguments,
-    /// Read at most so many MiB a second; 0 is as fast as the disks go.
-    #[arg(long, value_name = "MIB", default_value_t = 0)]
+    /// Read at most so many MiB a second.
+    #[arg(long, value_name = "MIB", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate_mib: u64,
+    /// Keep in this file how far the pass has come, and go on there when started again.
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
 }
 
 /// `septum backup`.
@@ -56,51 +59,66 @@ pub(super) struct RestoreArguments {
 pub(super) fn fsck(arguments: &FsckArguments) -> ExitCode {
     run(&arguments.config, |_, archive| {
         if arguments.rebuild {
-            maintenance::rebuild(archive)?;
+            maintenance::rebuild_index(archive)?;
             println!("The index was made anew from the journal.");
         }
         let report = maintenance::fsck(archive)?;
-        Ok(show_fsck(&report))
+        for note in &report.notes {
+            println!("note: shard {}: {}", note.shard, note.what);
+        }
+        for finding in &report.findings {
+            println!("shard {}: {}", finding.shard, finding.what);
+        }
+        if report.num_more_findings > 0 {
+            println!("and {} more", report.num_more_findings);
+        }
+        println!(
+            "{} batches, {} rows, {} objects ({} MiB), {} keys: {}",
+            report.num_batches,
+            report.num_rows,
+            report.num_objects,
+            report.object_bytes >> 20,
+            report.num_keys,
+            if report.is_sound() { "sound" } else { "NOT sound" }
+        );
+        Ok(report.is_sound())
     })
-}
-
-fn show_fsck(report: &FsckReport) -> bool {
-    for note in &report.notes {
-        println!("note: shard {}: {}", note.shard, note.what);
-    }
-    for finding in &report.findings {
-        println!("shard {}: {}", finding.shard, finding.what);
-    }
-    if report.num_more_findings > 0 {
-        println!("and {} more", report.num_more_findings);
-    }
-    println!(
-        "{} batches, {} rows, {} objects ({} MiB), {} keys: {}",
-        report.num_batches,
-        report.num_rows,
-        report.num_objects,
-        report.object_bytes >> 20,
-        report.num_keys,
-        if report.is_sound() { "sound" } else { "NOT sound" }
-    );
-    report.is_sound()
 }
 
 pub(super) fn scrub(arguments: &ScrubArguments) -> ExitCode {
     run(&arguments.config, |_, archive| {
-        let report: ScrubReport = maintenance::scrub(archive, arguments.rate_mib << 20)?;
-        for damage in &report.damage {
-            println!("{damage}");
-        }
-        println!("{} records and keys ({} MiB) verified", report.num_verified, report.verified_bytes >> 20);
-        Ok(report.damage.is_empty())
+        // A file that is missing or of another version starts at the beginning.
+        let kept = arguments.resume.as_deref().and_then(|file| std::fs::read(file).ok());
+        let cursor = kept.and_then(|kept| serde_json::from_slice(&kept).ok()).unwrap_or_default();
+        let (mut num_verified, mut verified_bytes, mut num_damaged) = (0_u64, 0_u64, 0_u64);
+        maintenance::scrub(archive, cursor, arguments.rate_mib << 20, |cursor, report| {
+            num_verified += report.num_verified;
+            verified_bytes += report.verified_bytes;
+            for damage in &report.damage {
+                println!("{damage}");
+                num_damaged += 1;
+            }
+            if let Some(file) = &arguments.resume {
+                keep(file, serde_json::to_vec(cursor));
+            }
+        })?;
+        println!("{num_verified} records and keys ({} MiB) verified, {num_damaged} damaged", verified_bytes >> 20);
+        Ok(num_damaged == 0)
     })
+}
+
+/// Keeps how far a pass has come. If it cannot be kept, the next pass starts earlier: nothing is missed.
+fn keep(file: &Path, cursor: serde_json::Result<Vec<u8>>) {
+    let kept = cursor.map_err(std::io::Error::from).and_then(|cursor| std::fs::write(file, cursor));
+    if let Err(error) = kept {
+        tracing::warn!(%error, "the place to go on at could not be kept");
+    }
 }
 
 pub(super) fn backup(arguments: &BackupArguments) -> ExitCode {
     run(&arguments.config, |config, archive| {
         let report = maintenance::backup(archive, &arguments.destination)?;
-        show_copied(&report);
+        show_copied(report.num_files, report.total_bytes, report.copied_bytes);
         println!("Without the root key it cannot be read: keep {} safe, elsewhere.", config.storage.root_key_path().display());
         Ok(true)
     })
@@ -109,19 +127,14 @@ pub(super) fn backup(arguments: &BackupArguments) -> ExitCode {
 pub(super) fn restore(arguments: &RestoreArguments) -> ExitCode {
     run(&arguments.config, |config, archive| {
         let report = maintenance::restore(archive, &arguments.source)?;
-        show_copied(&report);
+        show_copied(report.num_files, report.total_bytes, report.copied_bytes);
         println!("Now put the root key at {} and start the server.", config.storage.root_key_path().display());
         Ok(true)
     })
 }
 
-fn show_copied(report: &BackupReport) {
-    println!(
-        "{} files, {} MiB; {} MiB copied this time",
-        report.num_files,
-        report.total_bytes >> 20,
-        report.copied_bytes >> 20
-    );
+fn show_copied(num_files: u64, total_bytes: u64, copied_bytes: u64) {
+    println!("{num_files} files, {} MiB; {} MiB copied this time", total_bytes >> 20, copied_bytes >> 20);
 }
 
 /// Runs a command over the settings; `Ok(false)` are findings.

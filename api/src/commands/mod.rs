@@ -49,9 +49,9 @@ enum Command {
     ///
     /// Exit code 1 when something is wrong; what, is one line each on stdout.
     Fsck(maintenance::FsckArguments),
-    /// Read everything once and verify every checksum. The server must not be running.
+    /// Read everything once and verify every checksum, also beside a running server. Exit code 1 when something is damaged.
     Scrub(maintenance::ScrubArguments),
-    /// Copy the archive to an empty folder.
+    /// Copy the archive to a folder, also beside a running server.
     Backup(maintenance::BackupArguments),
     /// Make the archive anew from a backup, into roots that are empty.
     Restore(maintenance::RestoreArguments),

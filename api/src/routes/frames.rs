@@ -14,9 +14,9 @@ use std::sync::Arc;
 use actix_web::HttpResponse;
 use actix_web::http::header;
 use bytes::Bytes;
-use septum_core::dicom::TransferSyntax;
 use septum_core::dicom::attributes::Header;
 use septum_core::dicom::json::bulk_value;
+use septum_engine::records::VersionRecord;
 use septum_engine::retrieve::frames::{EXPLICIT_LITTLE, Frames, HTJ2K_LOSSLESS, dense_frame, stored_frame};
 use septum_engine::retrieve::stream::{header_of, pixels_of};
 use septum_engine::retrieve::{InstanceRef, PixelReader};
@@ -116,10 +116,10 @@ impl Source {
 }
 
 /// Opens a source; `None` where the form cannot be had of these pixels.
-async fn source(services: &Arc<Services>, pixels: &PixelReader, stored_uid: &str, form: Form) -> Answer<Option<Source>> {
+async fn source(services: &Arc<Services>, pixels: &PixelReader, record: &VersionRecord, form: Form) -> Answer<Option<Source>> {
     match form {
         Form::Stored => Ok(Some(Source::Stored(pixels.clone()))),
-        Form::Native => match Frames::native(services, pixels.clone(), &TransferSyntax::of(stored_uid)).await {
+        Form::Native => match Frames::native(services, pixels.clone(), record).await {
             Ok(frames) => Ok(Some(Source::Native(frames))),
             Err(error) if is_form_error(&error) => Ok(None),
             Err(error) => Err(error.into()),
@@ -151,7 +151,7 @@ pub(super) async fn retrieve(call: Call) -> Answer {
         }
         for form in forms_of(choice, &stored_uid) {
             let etag = instances::etag(&instance, &format!("{form:?}").to_lowercase());
-            let Some(source) = source(call.services(), &pixels, &stored_uid, form).await? else { continue };
+            let Some(source) = source(call.services(), &pixels, &instance.record, form).await? else { continue };
             if let Some(response) = call.not_modified(&etag) {
                 return Ok(response);
             }
@@ -202,8 +202,7 @@ pub(super) async fn bulk_data(call: Call) -> Answer {
         .find(takes)
         .ok_or_else(|| Problem::not_acceptable("only octets can be had here", &[OCTETS.to_owned()]))?;
     let header = header_of(call.services(), &instance).await?;
-    let encoding = TransferSyntax::of(&instance.record.transfer_syntax_uid).encoding();
-    let header = Header::from_bytes(header.elements(), encoding.into()).map_err(|_| EngineError::Corrupt("header"))?;
+    let header = Header::from_bytes(header.elements(), instance.record.encoding.into()).map_err(|_| EngineError::Corrupt("header"))?;
     let value = bulk_value(&header, &path).ok_or_else(Problem::not_found)?;
     let mut response = HttpResponse::Ok();
     if !choice.multipart {
@@ -223,14 +222,14 @@ async fn pixel_data(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> 
     for choice in choices {
         for form in forms_of(choice, &stored_uid) {
             let etag = instances::etag(instance, &format!("bulk-{form:?}").to_lowercase());
-            let Some(source) = source(call.services(), &pixels, &stored_uid, form).await? else { continue };
+            let Some(source) = source(call.services(), &pixels, &instance.record, form).await? else { continue };
             if let Some(response) = call.not_modified(&etag) {
                 return Ok(response);
             }
             let frames = match source {
                 Source::Native(frames) => frames,
                 Source::Stored(pixels) if is_native => {
-                    Frames::native(call.services(), pixels, &TransferSyntax::of(&stored_uid)).await?
+                    Frames::native(call.services(), pixels, &instance.record).await?
                 }
                 source => {
                     let numbers = (1..=pixels.record().layout.num_frames()).collect();

@@ -1,6 +1,7 @@
 //! The read path: no actor hop, permits of its own, bounded caches, so that ingest cannot starve viewing.
 //!
 //! - [`locate`]: from UIDs to rows and keys;
+//! - [`permits`]: byte permits of the read path;
 //! - [`pixels`]: units and frames of one pixel set;
 //! - [`frames`]: frames as stored or decoded;
 //! - [`stream`]: a whole instance, in its original or another transfer syntax;
@@ -9,6 +10,7 @@
 pub mod frames;
 pub mod locate;
 pub mod metadata;
+pub mod permits;
 pub mod pixels;
 pub mod stream;
 

@@ -111,6 +111,11 @@ impl PixelReader {
 
     /// A unit as it was received.
     pub async fn unit(&self, index: u32) -> Result<Bytes> {
+        let permit = self.services.read_permits.acquire(2 * self.record.layout.unit_length(index)).await?;
+        self.unit_plain(index).await.map(|bytes| permit.hold(bytes))
+    }
+
+    async fn unit_plain(&self, index: u32) -> Result<Bytes> {
         let (codec, bytes) = self.unit_encoded(index).await?;
         let length = self.record.layout.unit_length(index);
         let length = usize::try_from(length).map_err(|_| EngineError::Corrupt("unit length"))?;

@@ -1,6 +1,6 @@
 //! An archive on temporary roots, and short ways to store and read.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, reason = "shared by several test binaries")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, reason = "shared by several test binaries")]
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +29,7 @@ pub fn config(root: &std::path::Path) -> ArchiveConfig {
         tier: Tier::Acknowledge,
         split: SplitLimits::default(),
         memory_bytes: 64 << 20,
+        read_memory_bytes: 64 << 20,
         concurrent_instances: 8,
         admission_timeout: Duration::from_secs(20),
         restarts_per_minute_max: 100,

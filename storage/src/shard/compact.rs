@@ -126,7 +126,8 @@ impl Shard {
             if stat.live_bytes * 2 >= len_bytes {
                 return Ok(());
             }
-            let mut walker = Walker::new(Arc::clone(&file));
+            // Behind the committed end may lie an append that was given up and never synced.
+            let mut walker = Walker::up_to(Arc::clone(&file), stat.end);
             let mut at = FILE_HEADER_BYTES;
             let mut chunk = Vec::new();
             let mut chunk_bytes = 0;

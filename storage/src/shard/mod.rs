@@ -181,24 +181,27 @@ pub(crate) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<
 }
 
 impl Shard {
-    pub(crate) fn open(config: ShardConfig) -> Result<Arc<Self>> {
+    /// Opens the shard. An index that turns out to be damaged on the way is made anew from the journal.
+    pub(crate) fn open(mut config: ShardConfig) -> Result<Arc<Self>> {
+        match Self::open_once(&config) {
+            Err(StorageError::Index { message, .. }) if !config.read_only && !config.rebuild => {
+                tracing::error!(shard = config.shard, %message, "the index is damaged; rebuilding it from the journal");
+                config.rebuild = true;
+                Self::open_once(&config)
+            }
+            other => other,
+        }
+    }
+
+    fn open_once(config: &ShardConfig) -> Result<Arc<Self>> {
         let index_directory = config.directory.join("index");
-        let (index, mut rebuild) = if config.rebuild && !config.read_only {
-            (
-                config.opener.recreate(&index_directory, config.shard)?,
-                Some("asked for".to_owned()),
-            )
+        let (index, rebuild) = if config.rebuild && !config.read_only {
+            let reason = "asked for, or found damaged while opening".to_owned();
+            (config.opener.recreate(&index_directory, config.shard)?, Some(reason))
         } else {
             recovery::open_index(&config.opener, &index_directory, config.shard, config.read_only)?
         };
-        let stats = match recovery::load_stats(&*index, config.shard) {
-            Ok(stats) => stats,
-            Err(error) if config.read_only => return Err(error),
-            Err(error) => {
-                rebuild.get_or_insert(error.to_string());
-                Default::default()
-            }
-        };
+        let stats = recovery::load_stats(&*index, config.shard)?;
         let mut core = config.core(index, stats);
         let recovered = recovery::recover(&core, rebuild, config.read_only)?;
         core.health = recovered.health;
@@ -220,7 +223,7 @@ impl Shard {
             batch: applied.batch,
             hash: applied.hash,
         };
-        let pixels = config.pixels.map(|_| {
+        let pixels = config.pixels.as_ref().map(|_| {
             Arc::new(PixelAppender::new(
                 config.pixel_segment_bytes,
                 recovered.pixels,

@@ -1,5 +1,10 @@
 //! Helpers of the integration tests.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::expect_used,
+    reason = "each test binary uses a part"
+)]
 
 use septum_core::ids::ObjectId;
 use septum_storage::vfs::{FaultyVfs, RealVfs, Vfs};
@@ -106,6 +111,19 @@ pub fn is_whole(shard: &Shard, number: u32, len: usize) -> bool {
             assert!(matches!(pixels, Err(NotFound)), "pixels without a row: {pixels:?}");
             assert!(matches!(header, Err(NotFound)), "header without a row: {header:?}");
             false
+        }
+    }
+}
+
+/// Copies a directory with all below it.
+pub fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("dir");
+    for entry in std::fs::read_dir(from).expect("dir").flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_all(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("copied");
         }
     }
 }

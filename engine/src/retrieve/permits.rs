@@ -1,0 +1,85 @@
+//! Byte permits of the read path, apart from those of ingest: neither side can starve the other (invariant 6).
+//!
+//! A unit's bytes hold permits for as long as anybody holds the bytes, so a slow client holds its own few pieces and no
+//! more. No unit costs more than a quarter of the pool: one held back, one queued, one being sent and one being read
+//! always fit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::error::{EngineError, Result};
+
+/// Permits are counted in units of this many bytes.
+const GRAIN_BYTES: usize = 1024;
+
+/// How long a read waits for its turn.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The pool.
+pub struct ReadPermits {
+    permits: Arc<Semaphore>,
+    num_grains: usize,
+}
+
+/// Permits for one unit.
+pub struct ReadPermit {
+    _permits: OwnedSemaphorePermit,
+}
+
+struct Held {
+    bytes: Bytes,
+    _permit: ReadPermit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl ReadPermits {
+    /// A pool of `memory_bytes`.
+    pub fn new(memory_bytes: usize) -> Self {
+        let num_grains = (memory_bytes / GRAIN_BYTES).max(4);
+        Self { permits: Arc::new(Semaphore::new(num_grains)), num_grains }
+    }
+
+    /// Waits for permits for `bytes`.
+    pub async fn acquire(&self, bytes: u64) -> Result<ReadPermit> {
+        let grains = usize::try_from(bytes.div_ceil(GRAIN_BYTES as u64)).unwrap_or(usize::MAX);
+        let grains = u32::try_from(grains.clamp(1, self.num_grains / 4)).unwrap_or(u32::MAX);
+        match tokio::time::timeout(TIMEOUT, Arc::clone(&self.permits).acquire_many_owned(grains)).await {
+            Ok(Ok(permits)) => Ok(ReadPermit { _permits: permits }),
+            Ok(Err(_)) | Err(_) => Err(EngineError::Overloaded { retry_after_seconds: 5 }),
+        }
+    }
+}
+
+impl ReadPermit {
+    /// Ties the permits to the bytes: they come back with the last slice.
+    pub fn hold(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Held { bytes, _permit: self })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn permits_come_back_with_the_last_slice() {
+        let pool = ReadPermits::new(64 * GRAIN_BYTES);
+        let permit = pool.acquire(1 << 40).await.expect("a quarter is always given");
+        assert_eq!(pool.permits.available_permits(), 48);
+        let bytes = permit.hold(Bytes::from_static(b"abc"));
+        let slice = bytes.slice(1..);
+        drop(bytes);
+        assert_eq!(pool.permits.available_permits(), 48);
+        assert_eq!(&slice[..], b"bc");
+        drop(slice);
+        assert_eq!(pool.permits.available_permits(), 64);
+    }
+}

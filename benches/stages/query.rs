@@ -29,7 +29,7 @@ const SEARCHES: [Search; 5] = [
         study.id == "MRN0001234"
     }),
     ("date-range", "StudyDate", "20200101-20200131", |study| {
-        (*"20200101"..="20200131").contains(&study.date.as_str())
+        ("20200101"..="20200131").contains(&study.date.as_str())
     }),
 ];
 
@@ -117,11 +117,12 @@ fn study(number: usize) -> Map<String, Value> {
         1 + number / 7 % 12,
         1 + number / 3 % 28
     );
+    let modality = ["CT", "MR", "US", "MG"][number % 4];
     let json = json!({
         "00080020": {"vr": "DA", "Value": [date]},
         "00080030": {"vr": "TM", "Value": [format!("{:02}1530", number % 24)]},
         "00080050": {"vr": "SH", "Value": [format!("ACC{number:07}")]},
-        "00080061": {"vr": "CS", "Value": [["CT", "MR", "US", "MG"][number % 4]]},
+        "00080061": {"vr": "CS", "Value": [modality]},
         "00080090": {"vr": "PN", "Value": [{"Alphabetic": "Referrer^Rita"}]},
         "00081030": {"vr": "LO", "Value": [pick(&DESCRIPTION, 7)]},
         "00100010": {"vr": "PN", "Value": [{"Alphabetic": name}]},

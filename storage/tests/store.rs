@@ -413,7 +413,8 @@ fn throughput() {
         ("256 KiB, one by one", 256 << 10, 300, 1),
     ] {
         let dir =
-            tempfile::tempdir_in(std::env::var("SEPTUM_BENCH_DIR").unwrap_or_else(|_| "/tmp".into())).expect("dir");
+            tempfile::tempdir_in(std::env::var_os("SEPTUM_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into))
+                .expect("dir");
         let config = septum_storage::StoreConfig {
             shards: 2,
             ..septum_storage::StoreConfig::new(dir.path().join("a"), dir.path().join("b"), dir.path().join("c"))

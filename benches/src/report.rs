@@ -65,7 +65,7 @@ impl Comparison {
     /// The comparison as a line of the table.
     fn line(&self) -> String {
         format!(
-            "{:<40} {:>9} {:>9} {:<12} {:>7} {:>15}  {:<22} {}",
+            "{:<56} {:>9} {:>9} {:<11} {:>7} {:>15}  {:<22} {}",
             self.name,
             number(self.subject),
             number(self.floor),
@@ -105,7 +105,7 @@ impl Report {
     pub fn add(&mut self, comparison: Comparison) {
         if self.comparisons.is_empty() {
             println!(
-                "{:<40} {:>9} {:>9} {:<12} {:>7} {:>15}  {:<22} note",
+                "{:<56} {:>9} {:>9} {:<11} {:>7} {:>15}  {:<22} note",
                 "name", "subject", "floor", "unit", "ratio", "(low–high)", "floor is"
             );
         }

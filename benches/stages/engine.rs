@@ -204,7 +204,8 @@ impl Bench {
                 .and_then(|study| study.instance(services, identity.series.as_str(), identity.instance.as_str(), None))
                 .expect("stored above")
         };
-        let file_bytes = files[0].iter().map(Bytes::len).sum::<usize>();
+        let total_bytes = files.iter().flatten().map(Bytes::len).sum::<usize>();
+        let file_bytes = total_bytes / num_instances;
         let floor_file = self.folder.path().join("floor");
         std::fs::write(
             &floor_file,
@@ -264,10 +265,15 @@ impl Bench {
             Case {
                 name: &format!("{prefix}/instances-original"),
                 floor: "pread, same bytes",
-                work: Work::Bytes((num_instances * file_bytes) as u64),
+                work: Work::Bytes(total_bytes as u64),
             },
             || format!("{num_instances} instances"),
-            || timed(|| (0..num_instances).for_each(|index| self.read_original(&find(index), file_bytes))),
+            || {
+                timed(|| {
+                    let lengths = (0..num_instances).map(|index| self.read_original(&find(index)));
+                    assert_eq!(lengths.sum::<usize>(), total_bytes, "what went in comes out");
+                })
+            },
             || timed(|| read_in_pieces(&raw, num_instances, file_bytes)),
         );
         self.metadata_and_search(
@@ -279,17 +285,17 @@ impl Bench {
         );
     }
 
-    fn read_original(&self, instance: &InstanceRef, file_bytes: usize) {
+    /// The instance's file; gives its length in bytes.
+    fn read_original(&self, instance: &InstanceRef) -> usize {
         let services = &self.archive.services;
-        let length = self.runtime.block_on(async {
+        self.runtime.block_on(async {
             let mut stream = open(services, instance, Form::Original).await.expect("readable");
             let mut length = 0;
             while let Some(piece) = stream.next().await {
                 length += piece.expect("readable").len();
             }
             length
-        });
-        assert_eq!(length, file_bytes, "what went in comes out");
+        })
     }
 
     fn metadata_and_search(

@@ -67,14 +67,14 @@ pub(crate) fn run(runner: &mut Runner) {
             floor: "compare ready text",
             work,
         };
-        runner.compare(case, note, || drop(black_box(by_pages())), floor);
+        runner.compare(case, note, || _ = black_box(by_pages()), floor);
         let name = format!("query/match-attributes/{search}");
         let case = Case {
             name: &name,
             floor: "compare ready text",
             work,
         };
-        runner.compare(case, note, || drop(black_box(by_attributes())), floor);
+        runner.compare(case, note, || _ = black_box(by_attributes()), floor);
     }
     encoded_pages(runner, &pages, work);
 }

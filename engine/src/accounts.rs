@@ -72,7 +72,11 @@ fn record_context(id: &[u8; 16]) -> ObjectContext {
 impl Accounts {
     /// Reads the catalogue; makes the first account, namespace and nothing else when it is empty.
     pub async fn open(store: Arc<Store>, keyring: Arc<Keyring>) -> Result<Arc<Self>> {
-        let accounts = Self { store, keyring, state: RwLock::default() };
+        let accounts = Self {
+            store,
+            keyring,
+            state: RwLock::default(),
+        };
         let mut state = State::default();
         for account in accounts.load::<Account>(RowKind::Account)? {
             state.accounts.insert(account.id, Arc::new(account));
@@ -105,8 +109,9 @@ impl Accounts {
         crate::scan::rows(self.store.catalog(), prefix.clone())
             .map(|row| {
                 let (key, sealed) = row?;
-                let id: [u8; 16] =
-                    key[prefix.len()..].try_into().map_err(|_| EngineError::Corrupt("catalogue key"))?;
+                let id: [u8; 16] = key[prefix.len()..]
+                    .try_into()
+                    .map_err(|_| EngineError::Corrupt("catalogue key"))?;
                 let record = open_record(self.keyring.record_key(), &record_context(&id), &sealed)?;
                 decode(&record, "catalogue record")
             })
@@ -114,8 +119,12 @@ impl Accounts {
     }
 
     async fn save<T: Serialize>(&self, kind: RowKind, id: &[u8; 16], record: &T) -> Result<()> {
-        let sealed =
-            seal_record(self.keyring.suite(), self.keyring.record_key(), &record_context(id), &encode(record))?;
+        let sealed = seal_record(
+            self.keyring.suite(),
+            self.keyring.record_key(),
+            &record_context(id),
+            &encode(record),
+        )?;
         let mut batch = CommitBatch::default();
         batch.rows.push(Row::put(kind.key(&[id]), sealed));
         let _proof = self.store.catalog().commit(batch).await?;
@@ -124,7 +133,10 @@ impl Accounts {
 
     /// Makes an account with its keys.
     pub async fn create_account(&self, name: &str) -> Result<Arc<Account>> {
-        let account = Arc::new(Account { id: AccountId::random(), name: name.to_owned() });
+        let account = Arc::new(Account {
+            id: AccountId::random(),
+            name: name.to_owned(),
+        });
         self.keyring.create_account(account.id).await?;
         self.save(RowKind::Account, account.id.as_bytes(), &*account).await?;
         self.write()?.accounts.insert(account.id, Arc::clone(&account));
@@ -132,7 +144,12 @@ impl Accounts {
     }
 
     /// Makes a namespace in an account.
-    pub async fn create_namespace(&self, account: AccountId, name: &str, default_issuer: &str) -> Result<Arc<Namespace>> {
+    pub async fn create_namespace(
+        &self,
+        account: AccountId,
+        name: &str,
+        default_issuer: &str,
+    ) -> Result<Arc<Namespace>> {
         if !self.read()?.accounts.contains_key(&account) {
             return Err(EngineError::NotFound);
         }
@@ -142,7 +159,8 @@ impl Accounts {
             name: name.to_owned(),
             default_issuer: default_issuer.to_owned(),
         });
-        self.save(RowKind::Namespace, namespace.id.as_bytes(), &*namespace).await?;
+        self.save(RowKind::Namespace, namespace.id.as_bytes(), &*namespace)
+            .await?;
         self.write()?.namespaces.insert(namespace.id, Arc::clone(&namespace));
         Ok(namespace)
     }
@@ -150,7 +168,12 @@ impl Accounts {
     /// Makes a user, or replaces the one of that name.
     pub async fn put_user(&self, name: &str, password_hash: String, administrator: bool) -> Result<Arc<User>> {
         let id = self.user(name)?.map_or_else(UserId::random, |user| user.id);
-        let user = Arc::new(User { id, name: name.to_owned(), password_hash, administrator });
+        let user = Arc::new(User {
+            id,
+            name: name.to_owned(),
+            password_hash,
+            administrator,
+        });
         self.save(RowKind::User, id.as_bytes(), &*user).await?;
         self.write()?.users.insert(user.name.clone(), Arc::clone(&user));
         Ok(user)

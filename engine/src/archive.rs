@@ -106,7 +106,10 @@ impl Archive {
             what: "metrics registry",
             source: std::io::Error::other(error),
         })?;
-        telemetry.build.with_label_values(&[env!("CARGO_PKG_VERSION"), config.suite.name()]).set(1.0);
+        telemetry
+            .build
+            .with_label_values(&[env!("CARGO_PKG_VERSION"), config.suite.name()])
+            .set(1.0);
         let store_config = store_config(&config, &telemetry);
         let store = tokio::task::spawn_blocking(move || Store::open(store_config, Arc::new(RealVfs)))
             .await
@@ -163,15 +166,28 @@ impl Archive {
         if config.densify {
             services.densify.reload(&services)?;
             let busy = Arc::clone(&pipeline);
-            tasks.push(tokio::spawn(densify::run(Arc::clone(&services), move || busy.num_credits_out() > 0)));
+            tasks.push(tokio::spawn(densify::run(Arc::clone(&services), move || {
+                busy.num_credits_out() > 0
+            })));
         }
         services.telemetry.ready.set(1.0);
-        Ok(Arc::new(Self { audit: AuditLog::start(Arc::clone(&services)), services, pipeline, tasks }))
+        Ok(Arc::new(Self {
+            audit: AuditLog::start(Arc::clone(&services)),
+            services,
+            pipeline,
+            tasks,
+        }))
     }
 
     /// Whether requests can be taken.
     pub fn is_ready(&self) -> bool {
-        self.pipeline.is_ready() && self.services.store.shards().iter().all(|shard| matches!(shard.health(), Health::Healthy))
+        self.pipeline.is_ready()
+            && self
+                .services
+                .store
+                .shards()
+                .iter()
+                .all(|shard| matches!(shard.health(), Health::Healthy))
     }
 
     /// Takes nothing new, finishes what is inside within `deadline`, closes the store.

@@ -96,25 +96,39 @@ pub fn tree_name(shard: usize) -> String {
 
 /// Signs a checkpoint over the catalogue's tree and every shard's, and stores it.
 pub async fn sign_checkpoint(services: &Services) -> Result<String> {
-    let trees = services.ledgers.iter().enumerate().map(|(shard, ledger)| (tree_name(shard), ledger.durable_head()));
-    let trees = trees.map(|(name, head)| head.map(|head| (name, head))).collect::<Result<Vec<_>>>()?;
+    let trees = services
+        .ledgers
+        .iter()
+        .enumerate()
+        .map(|(shard, ledger)| (tree_name(shard), ledger.durable_head()));
+    let trees = trees
+        .map(|(name, head)| head.map(|head| (name, head)))
+        .collect::<Result<Vec<_>>>()?;
     let checkpoint = Checkpoint::new(ORIGIN, services.catalog_ledger.durable_head()?, trees)
         .map_err(|_| EngineError::Corrupt("audit checkpoint"))?;
     let signer = CheckpointSigner::from_seed(services.keyring.audit_signing_key().expose());
     let note = signer.sign(&checkpoint);
     let (value, key) = (note.clone().into_bytes(), checkpoint_key());
-    services.catalog_ledger.commit(move |staging| {
-        staging.put(key, value);
-        Ok(())
-    }).await?;
+    services
+        .catalog_ledger
+        .commit(move |staging| {
+            staging.put(key, value);
+            Ok(())
+        })
+        .await?;
     Ok(note)
 }
 
 /// The last signed checkpoint, and what verifies it.
 pub fn checkpoint(services: &Services) -> Result<Option<(String, CheckpointVerifier)>> {
-    let Some(note) = services.store.catalog().get(&checkpoint_key())? else { return Ok(None) };
+    let Some(note) = services.store.catalog().get(&checkpoint_key())? else {
+        return Ok(None);
+    };
     let note = String::from_utf8(note).map_err(|_| EngineError::Corrupt("audit checkpoint"))?;
-    Ok(Some((note, CheckpointSigner::from_seed(services.keyring.audit_signing_key().expose()).verifier())))
+    Ok(Some((
+        note,
+        CheckpointSigner::from_seed(services.keyring.audit_signing_key().expose()).verifier(),
+    )))
 }
 
 /// Signs whenever something was added, at most once a second.
@@ -142,7 +156,11 @@ pub async fn keep_signing(services: Arc<Services>) {
 pub fn verify(services: &Services) -> Result<Verified> {
     let (note, verifier) = checkpoint(services)?.ok_or(EngineError::NotFound)?;
     let mut verified = Verified::default();
-    let ledgers = services.ledgers.iter().enumerate().map(|(shard, ledger)| (Some(tree_name(shard)), ledger));
+    let ledgers = services
+        .ledgers
+        .iter()
+        .enumerate()
+        .map(|(shard, ledger)| (Some(tree_name(shard)), ledger));
     for (name, ledger) in ledgers.chain([(None, &services.catalog_ledger)]) {
         let leaves = crate::scan::rows(ledger.shard(), RowKind::AuditLeaf.key(&[]))
             .map(|row| row.map(|(_, leaf)| leaf))
@@ -151,7 +169,9 @@ pub fn verify(services: &Services) -> Result<Verified> {
         match septum_core::audit::verify_log_prefix(&leaves, &note, &verifier, name.as_deref()) {
             Ok(_) => {}
             Err(fault) => {
-                verified.faults.push(format!("{}: {fault}", name.unwrap_or_else(|| "catalogue".to_owned())));
+                verified
+                    .faults
+                    .push(format!("{}: {fault}", name.unwrap_or_else(|| "catalogue".to_owned())));
             }
         }
     }

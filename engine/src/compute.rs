@@ -23,8 +23,14 @@ impl Compute {
             .num_threads(num_threads)
             .thread_name(|index| format!("compute-{index}"))
             .build()
-            .map_err(|error| EngineError::File { what: "CPU pool", source: std::io::Error::other(error) })?;
-        Ok(Self { pool: Arc::new(pool), telemetry })
+            .map_err(|error| EngineError::File {
+                what: "CPU pool",
+                source: std::io::Error::other(error),
+            })?;
+        Ok(Self {
+            pool: Arc::new(pool),
+            telemetry,
+        })
     }
 
     /// Runs `work` on the pool. A panic becomes [`EngineError::Panicked`].

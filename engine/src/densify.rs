@@ -63,7 +63,11 @@ pub fn unstage(staging: &mut Staging<'_>, study: StudyId, pixel_set: PixelSetId)
 impl DensifyQueue {
     /// An empty queue.
     pub fn new(telemetry: Arc<Telemetry>) -> Self {
-        Self { waiting: Mutex::default(), arrived: Notify::new(), telemetry }
+        Self {
+            waiting: Mutex::default(),
+            arrived: Notify::new(),
+            telemetry,
+        }
     }
 
     fn waiting(&self) -> std::sync::MutexGuard<'_, VecDeque<Candidate>> {
@@ -74,7 +78,9 @@ impl DensifyQueue {
     pub fn push(&self, candidate: Candidate) {
         let mut waiting = self.waiting();
         waiting.push_back(candidate);
-        self.telemetry.densify_queue.set(i64::try_from(waiting.len()).unwrap_or(i64::MAX));
+        self.telemetry
+            .densify_queue
+            .set(i64::try_from(waiting.len()).unwrap_or(i64::MAX));
         drop(waiting);
         self.arrived.notify_one();
     }
@@ -92,7 +98,9 @@ impl DensifyQueue {
     fn pop(&self) -> Option<Candidate> {
         let mut waiting = self.waiting();
         let candidate = waiting.pop_front();
-        self.telemetry.densify_queue.set(i64::try_from(waiting.len()).unwrap_or(i64::MAX));
+        self.telemetry
+            .densify_queue
+            .set(i64::try_from(waiting.len()).unwrap_or(i64::MAX));
         candidate
     }
 
@@ -112,8 +120,9 @@ impl DensifyQueue {
         for (shard, ledger) in services.ledgers.iter().enumerate() {
             for entry in crate::scan::rows(ledger.shard(), prefix.clone()) {
                 let (key, value) = entry?;
-                let ids: [u8; 32] =
-                    key[prefix.len()..].try_into().map_err(|_| EngineError::Corrupt("densify row"))?;
+                let ids: [u8; 32] = key[prefix.len()..]
+                    .try_into()
+                    .map_err(|_| EngineError::Corrupt("densify row"))?;
                 let (study, pixel_set) = ids.split_at(16);
                 let id = |bytes: &[u8]| <[u8; 16]>::try_from(bytes).map_err(|_| EngineError::Corrupt("densify row"));
                 self.push(Candidate {
@@ -150,7 +159,12 @@ pub async fn run(services: Arc<Services>, busy: impl Fn() -> bool) {
 
 /// Makes one pixel set dense. [`EngineError::NotFound`] when it is gone.
 pub async fn densify(services: &Arc<Services>, candidate: &Candidate) -> Result<()> {
-    let Candidate { shard, study, keys, pixel_set } = candidate;
+    let Candidate {
+        shard,
+        study,
+        keys,
+        pixel_set,
+    } = candidate;
     let ledger = &services.ledgers[*shard];
     let pixels_key = key::pixels(*study, *pixel_set);
     let before = ledger.shard().get(&pixels_key)?.ok_or(EngineError::NotFound)?;
@@ -163,7 +177,11 @@ pub async fn densify(services: &Arc<Services>, candidate: &Candidate) -> Result<
         for run in &mut record.runs {
             let (dense, placed) = densify_run(services, &reader, run).await?;
             bytes_before += run.units.iter().map(|unit| u64::from(unit.encoded_length)).sum::<u64>();
-            bytes_after += dense.units.iter().map(|unit| u64::from(unit.encoded_length)).sum::<u64>();
+            bytes_after += dense
+                .units
+                .iter()
+                .map(|unit| u64::from(unit.encoded_length))
+                .sum::<u64>();
             *run = dense;
             all_placed.push(placed);
         }
@@ -171,27 +189,25 @@ pub async fn densify(services: &Arc<Services>, candidate: &Candidate) -> Result<
     }
     let objects = record.runs.iter().map(|run| run.object).collect();
     let suite = services.keyring.suite();
-    let sealed = septum_core::seal::seal_record(
-        suite,
-        &keys.pixel,
-        &pixel_record_context(*pixel_set),
-        &encode(&record),
-    )?;
+    let sealed =
+        septum_core::seal::seal_record(suite, &keys.pixel, &pixel_record_context(*pixel_set), &encode(&record))?;
     let after = encode(&PixelRow { objects, sealed });
-    ledger.commit(|staging| {
-        let old = staging.get(&pixels_key)?.ok_or(EngineError::NotFound)?;
-        if old != before {
-            return Err(EngineError::NotFound);
-        }
-        let old: PixelRow = decode(&old, "pixel row")?;
-        if !all_placed.is_empty() {
-            staging.free(old.objects);
-            staging.place(all_placed);
-            staging.put(pixels_key.clone(), after);
-        }
-        unstage(staging, *study, *pixel_set);
-        Ok(())
-    }).await?;
+    ledger
+        .commit(|staging| {
+            let old = staging.get(&pixels_key)?.ok_or(EngineError::NotFound)?;
+            if old != before {
+                return Err(EngineError::NotFound);
+            }
+            let old: PixelRow = decode(&old, "pixel row")?;
+            if !all_placed.is_empty() {
+                staging.free(old.objects);
+                staging.place(all_placed);
+                staging.put(pixels_key.clone(), after);
+            }
+            unstage(staging, *study, *pixel_set);
+            Ok(())
+        })
+        .await?;
     reader.forget();
     let counters = &services.telemetry.densify_bytes;
     counters.with_label_values(&["before"]).inc_by(bytes_before);
@@ -203,7 +219,10 @@ async fn densify_run(services: &Arc<Services>, reader: &PixelReader, run: &Run) 
     let mut units = Vec::with_capacity(run.units.len());
     for index in 0..run.units.len() {
         let index = run.first_unit + u32::try_from(index).map_err(|_| EngineError::Corrupt("pixel record"))?;
-        units.push((reader.unit_encoded(index).await?, reader.record().layout.unit_length(index)));
+        units.push((
+            reader.unit_encoded(index).await?,
+            reader.record().layout.unit_length(index),
+        ));
     }
     let record = reader.record();
     let shape = unit_shape(&record.description);
@@ -234,13 +253,26 @@ async fn densify_run(services: &Arc<Services>, reader: &PixelReader, run: &Run) 
                 .map(|unit| {
                     let encoded_length =
                         u32::try_from(unit.bytes.len()).map_err(|_| EngineError::Corrupt("unit length"))?;
-                    Ok(RunUnit { codec: unit.codec.into(), encoded_length })
+                    Ok(RunUnit {
+                        codec: unit.codec.into(),
+                        encoded_length,
+                    })
                 })
                 .collect::<Result<Vec<_>>>()?;
             Ok((bytes, units))
         })
         .await??;
-    let placed = services.ledgers[reader.shard()].shard().put_batch(vec![(object, bytes)]).await?;
+    let placed = services.ledgers[reader.shard()]
+        .shard()
+        .put_batch(vec![(object, bytes)])
+        .await?;
     let placed = placed.into_iter().next().ok_or(EngineError::Corrupt("placed object"))?;
-    Ok((Run { object, first_unit, units }, placed))
+    Ok((
+        Run {
+            object,
+            first_unit,
+            units,
+        },
+        placed,
+    ))
 }

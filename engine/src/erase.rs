@@ -69,7 +69,10 @@ pub async fn series(
     source: &Source,
 ) -> Result<()> {
     let found = StudyRef::find(services, namespace, study_uid)?;
-    let removal = Removal { series_uid: series_uid.to_owned(), instance_uid: None };
+    let removal = Removal {
+        series_uid: series_uid.to_owned(),
+        instance_uid: None,
+    };
     reseal::without(services, found, removal, source).await
 }
 
@@ -83,7 +86,10 @@ pub async fn instance(
     source: &Source,
 ) -> Result<()> {
     let found = StudyRef::find(services, namespace, study_uid)?;
-    let removal = Removal { series_uid: series_uid.to_owned(), instance_uid: Some(instance_uid.to_owned()) };
+    let removal = Removal {
+        series_uid: series_uid.to_owned(),
+        instance_uid: Some(instance_uid.to_owned()),
+    };
     reseal::without(services, found, removal, source).await
 }
 
@@ -94,32 +100,37 @@ pub async fn erase(
     source: &Source,
     announced: Option<String>,
 ) -> Result<()> {
-    let intent = Intent { study: found.id(), keys: found.row.keys };
+    let intent = Intent {
+        study: found.id(),
+        keys: found.row.keys,
+    };
     let ledger = &services.ledgers[found.shard];
-    ledger.commit(|staging| {
-        let row = staging.get(&found.row_key)?.ok_or(EngineError::NotFound)?;
-        let row: crate::records::StudyRow = decode(&row, "study row")?;
-        if row.study != intent.study {
-            return Err(EngineError::Conflict("the study changed meanwhile, try again"));
-        }
-        staging.use_reserve();
-        staging.delete(found.row_key.clone());
-        staging.delete(RowKind::Unstable.key(&[&found.row_key[1..]]));
-        stage_intent(staging, intent);
-        staging.audit(event(found, source));
-        if let Some(study_uid) = &announced {
-            let change = Change {
-                kind: ChangeKind::StudyDeleted,
-                time_ms: now_ms(),
-                study_uid: study_uid.clone(),
-                series_uid: None,
-                instance_uid: None,
-            };
-            let record_key = services.keyring.record_key().clone();
-            staging.change(found.namespace, None, services.keyring.suite(), record_key, &change);
-        }
-        Ok(())
-    }).await?;
+    ledger
+        .commit(|staging| {
+            let row = staging.get(&found.row_key)?.ok_or(EngineError::NotFound)?;
+            let row: crate::records::StudyRow = decode(&row, "study row")?;
+            if row.study != intent.study {
+                return Err(EngineError::Conflict("the study changed meanwhile, try again"));
+            }
+            staging.use_reserve();
+            staging.delete(found.row_key.clone());
+            staging.delete(RowKind::Unstable.key(&[&found.row_key[1..]]));
+            stage_intent(staging, intent);
+            staging.audit(event(found, source));
+            if let Some(study_uid) = &announced {
+                let change = Change {
+                    kind: ChangeKind::StudyDeleted,
+                    time_ms: now_ms(),
+                    study_uid: study_uid.clone(),
+                    series_uid: None,
+                    instance_uid: None,
+                };
+                let record_key = services.keyring.record_key().clone();
+                staging.change(found.namespace, None, services.keyring.suite(), record_key, &change);
+            }
+            Ok(())
+        })
+        .await?;
     services.summaries.forget(&found.row);
     finish(services, found.shard, intent).await
 }
@@ -157,18 +168,22 @@ pub async fn finish(services: &Arc<Services>, shard: usize, intent: Intent) -> R
             for (row_key, value) in &rows {
                 freed.extend(objects_of(row_key, value)?);
             }
-            ledger.commit(|staging| {
-                staging.use_reserve();
-                rows.into_iter().for_each(|(row_key, _)| staging.delete(row_key));
-                staging.free(freed);
-                Ok(())
-            }).await?;
+            ledger
+                .commit(|staging| {
+                    staging.use_reserve();
+                    rows.into_iter().for_each(|(row_key, _)| staging.delete(row_key));
+                    staging.free(freed);
+                    Ok(())
+                })
+                .await?;
         }
     }
-    ledger.commit(|staging| {
-        withdraw_intent(staging, intent.study);
-        Ok(())
-    }).await?;
+    ledger
+        .commit(|staging| {
+            withdraw_intent(staging, intent.study);
+            Ok(())
+        })
+        .await?;
     Ok(())
 }
 
@@ -185,8 +200,8 @@ fn objects_of(row_key: &[u8], value: &[u8]) -> Result<Vec<ObjectId>> {
 /// Finishes what a crash interrupted.
 pub async fn resume(services: &Arc<Services>) -> Result<()> {
     for shard in 0..services.ledgers.len() {
-        let rows = crate::scan::rows(services.ledgers[shard].shard(), RowKind::Saga.key(&[]))
-            .collect::<Result<Vec<_>>>()?;
+        let rows =
+            crate::scan::rows(services.ledgers[shard].shard(), RowKind::Saga.key(&[])).collect::<Result<Vec<_>>>()?;
         for (_, value) in rows {
             finish(services, shard, decode(&value, "saga row")?).await?;
         }

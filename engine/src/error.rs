@@ -96,9 +96,11 @@ impl EngineError {
             Self::Storage(StorageError::NoSpace) => ErrorKind::DiskFull,
             Self::Storage(StorageError::Overloaded) => ErrorKind::Overloaded,
             Self::Storage(error) if error.is_corrupt() => ErrorKind::Corrupt,
-            Self::PipelineRestarted | Self::Panicked | Self::AuditUnavailable | Self::Storage(_) | Self::File { .. } => {
-                ErrorKind::Unavailable
-            }
+            Self::PipelineRestarted
+            | Self::Panicked
+            | Self::AuditUnavailable
+            | Self::Storage(_)
+            | Self::File { .. } => ErrorKind::Unavailable,
         }
     }
 }

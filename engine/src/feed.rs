@@ -36,12 +36,16 @@ pub fn changes(services: &Arc<Services>, namespace: &Namespace, since: Option<&s
     for (ledger, position) in services.ledgers.iter().zip(&mut cursor) {
         let prefix = RowKind::Change.key(&[]);
         while changes.len() < limit {
-            let rows = ledger.shard().scan(&prefix, Some(&change_key(*position)), limit - changes.len())?;
+            let rows = ledger
+                .shard()
+                .scan(&prefix, Some(&change_key(*position)), limit - changes.len())?;
             if rows.is_empty() {
                 break;
             }
             for (row_key, value) in rows {
-                let number = row_key[prefix.len()..].try_into().map_err(|_| EngineError::Corrupt("change row"))?;
+                let number = row_key[prefix.len()..]
+                    .try_into()
+                    .map_err(|_| EngineError::Corrupt("change row"))?;
                 let number = u64::from_be_bytes(number);
                 *position = number + 1;
                 let row: ChangeRow = decode(&value, "change row")?;
@@ -69,10 +73,14 @@ fn open(services: &Services, row: &ChangeRow, number: u64) -> Result<Option<Chan
         },
         None => open_record(services.keyring.record_key(), &context, &row.sealed)?,
     };
-    serde_json::from_slice(&plain).map(Some).map_err(|_| EngineError::Corrupt("change"))
+    serde_json::from_slice(&plain)
+        .map(Some)
+        .map_err(|_| EngineError::Corrupt("change"))
 }
 
 fn parse(text: &str, num_shards: usize) -> Result<Vec<u64>> {
     let numbers: Option<Vec<u64>> = text.split('.').map(|number| number.parse().ok()).collect();
-    numbers.filter(|numbers| numbers.len() == num_shards).ok_or(EngineError::Conflict("the cursor is not of this feed"))
+    numbers
+        .filter(|numbers| numbers.len() == num_shards)
+        .ok_or(EngineError::Conflict("the cursor is not of this feed"))
 }

@@ -12,12 +12,24 @@ pub fn metadata_of(start: &InstanceStart, header: &HeaderBytes) -> (Map<String, 
     let pixel = start.pixels.as_ref().map(|pixels| match pixels.element {
         PixelElement::Pixel => {
             let deep = pixels.shape.is_some_and(|shape| shape.bits_allocated > 8);
-            PixelPlaceholder { tag: "7FE00010", vr: if deep && !pixels.encapsulated { "OW" } else { "OB" } }
+            PixelPlaceholder {
+                tag: "7FE00010",
+                vr: if deep && !pixels.encapsulated { "OW" } else { "OB" },
+            }
         }
-        PixelElement::Float => PixelPlaceholder { tag: "7FE00008", vr: "OF" },
-        PixelElement::Double => PixelPlaceholder { tag: "7FE00009", vr: "OD" },
+        PixelElement::Float => PixelPlaceholder {
+            tag: "7FE00008",
+            vr: "OF",
+        },
+        PixelElement::Double => PixelPlaceholder {
+            tag: "7FE00009",
+            vr: "OD",
+        },
     });
-    let options = JsonOptions { pixel, ..JsonOptions::default() };
+    let options = JsonOptions {
+        pixel,
+        ..JsonOptions::default()
+    };
     let (mut attributes, warning) = match Header::from_bytes(header.elements(), start.encoding.into()) {
         Ok(read) => {
             let warning = (read.unread_bytes() > 0).then(|| "header-partly-unreadable".to_owned());

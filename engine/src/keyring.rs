@@ -75,9 +75,13 @@ pub fn root_key(path: &Path, create: bool) -> Result<DataKey> {
             .mode(0o600)
             .open(path)
             .map_err(failed("root key file"))?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed("root key file"))?;
+        file.write_all(text.as_bytes())
+            .and_then(|()| file.sync_all())
+            .map_err(failed("root key file"))?;
         if let Some(folder) = path.parent() {
-            std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("root key folder"))?;
+            std::fs::File::open(folder)
+                .and_then(|folder| folder.sync_all())
+                .map_err(failed("root key folder"))?;
         }
     }
     let text = std::fs::read_to_string(path).map_err(failed("root key file"))?;
@@ -135,9 +139,20 @@ impl Keyring {
     pub async fn create_account(&self, account: AccountId) -> Result<()> {
         let keys = AccountKeys::generate(account);
         let WrappedAccountKeys { phi, pixel, index } = keys.wrap(self.suite, &self.root)?;
-        let stored = StoredAccountKeys { epoch: keys.epoch, phi, pixel, index };
-        self.store.keys().put_named(account_name(account).as_bytes(), encode(&stored)).await?;
-        self.accounts.write().map_err(|_| EngineError::Panicked)?.insert(account, Arc::new(keys));
+        let stored = StoredAccountKeys {
+            epoch: keys.epoch,
+            phi,
+            pixel,
+            index,
+        };
+        self.store
+            .keys()
+            .put_named(account_name(account).as_bytes(), encode(&stored))
+            .await?;
+        self.accounts
+            .write()
+            .map_err(|_| EngineError::Panicked)?
+            .insert(account, Arc::new(keys));
         Ok(())
     }
 
@@ -146,12 +161,23 @@ impl Keyring {
         if let Some(keys) = self.accounts.read().map_err(|_| EngineError::Panicked)?.get(&account) {
             return Ok(Arc::clone(keys));
         }
-        let stored =
-            self.store.keys().get_named(account_name(account).as_bytes())?.ok_or(EngineError::Corrupt("account keys"))?;
-        let StoredAccountKeys { epoch, phi, pixel, index } = decode(&stored, "account keys")?;
+        let stored = self
+            .store
+            .keys()
+            .get_named(account_name(account).as_bytes())?
+            .ok_or(EngineError::Corrupt("account keys"))?;
+        let StoredAccountKeys {
+            epoch,
+            phi,
+            pixel,
+            index,
+        } = decode(&stored, "account keys")?;
         let wrapped = WrappedAccountKeys { phi, pixel, index };
         let keys = Arc::new(AccountKeys::unwrap(&self.root, account, epoch, &wrapped)?);
-        self.accounts.write().map_err(|_| EngineError::Panicked)?.insert(account, Arc::clone(&keys));
+        self.accounts
+            .write()
+            .map_err(|_| EngineError::Panicked)?
+            .insert(account, Arc::clone(&keys));
         Ok(keys)
     }
 
@@ -159,7 +185,12 @@ impl Keyring {
     pub async fn create_study(&self, account: &AccountKeys) -> Result<Arc<StudyKeys>> {
         let keys = StudyKeys::generate();
         let WrappedStudyKeys { phi, pixel } = keys.wrap(self.suite, account)?;
-        let stored = StoredStudyKeys { account: account.account, epoch: account.epoch, phi, pixel };
+        let stored = StoredStudyKeys {
+            account: account.account,
+            epoch: account.epoch,
+            phi,
+            pixel,
+        };
         self.store.keys().put(vec![(keys.id, encode(&stored))]).await?;
         let keys = Arc::new(keys);
         self.studies.insert(keys.id, Arc::clone(&keys));
@@ -172,7 +203,9 @@ impl Keyring {
             return Ok(keys);
         }
         let stored = self.store.keys().get(&id)?.ok_or(EngineError::NotFound)?;
-        let StoredStudyKeys { account, phi, pixel, .. } = decode(&stored, "study keys")?;
+        let StoredStudyKeys {
+            account, phi, pixel, ..
+        } = decode(&stored, "study keys")?;
         let account = self.account(account)?;
         let keys = Arc::new(StudyKeys::unwrap(&account, id, &WrappedStudyKeys { phi, pixel })?);
         self.studies.insert(id, Arc::clone(&keys));
@@ -194,12 +227,18 @@ fn account_name(account: AccountId) -> String {
 }
 
 async fn system_key(store: &Store, root: &DataKey, suite: Suite, kind: SystemKey) -> Result<DataKey> {
-    let binding = WrapBinding::System { kind, epoch: FIRST_EPOCH };
+    let binding = WrapBinding::System {
+        kind,
+        epoch: FIRST_EPOCH,
+    };
     let name = format!("system/{}", kind as u8);
     if let Some(wrapped) = store.keys().get_named(name.as_bytes())? {
         return Ok(unwrap(root, &wrapped, &binding)?);
     }
     let key = DataKey::random();
-    store.keys().put_named(name.as_bytes(), wrap(suite, root, &key, &binding)?).await?;
+    store
+        .keys()
+        .put_named(name.as_bytes(), wrap(suite, root, &key, &binding)?)
+        .await?;
     Ok(key)
 }

@@ -147,7 +147,11 @@ impl Ledger {
             Some(bytes) => decode(&bytes, "change number")?,
             None => 0,
         };
-        Ok(Self { shard, telemetry, state: Mutex::new(State { tree, next_change }) })
+        Ok(Self {
+            shard,
+            telemetry,
+            state: Mutex::new(State { tree, next_change }),
+        })
     }
 
     /// The shard.
@@ -186,16 +190,31 @@ impl Ledger {
         let (mut tree, mut next_change) = self.position()?;
         let mut staging = Staging {
             shard: &self.shard,
-            batch: CommitBatch { generation: Some(generation), ..CommitBatch::default() },
+            batch: CommitBatch {
+                generation: Some(generation),
+                ..CommitBatch::default()
+            },
             events: Vec::new(),
             changes: Vec::new(),
         };
         let decided = decide(&mut staging)?;
-        let Staging { mut batch, events, changes, .. } = staging;
+        let Staging {
+            mut batch,
+            events,
+            changes,
+            ..
+        } = staging;
         let has_events = !events.is_empty();
         for event in events {
             let time_ms = u64::try_from(now_ms()).unwrap_or(0);
-            let mut leaf = Leaf::new(tree.size(), time_ms, event.actor, event.action, event.object, event.outcome);
+            let mut leaf = Leaf::new(
+                tree.size(),
+                time_ms,
+                event.actor,
+                event.action,
+                event.object,
+                event.outcome,
+            );
             leaf.source = event.source;
             leaf.account = event.account;
             batch.rows.push(Row::put(leaf_key(tree.size()), leaf.to_bytes()));
@@ -285,10 +304,21 @@ impl Staging<'_> {
     }
 
     /// Adds a change, sealed under `key`; `keys` names it, or is none for the system's record key.
-    pub fn change(&mut self, namespace: NamespaceId, keys: Option<StudyKeyId>, suite: Suite, key: DataKey, change: &Change) {
+    pub fn change(
+        &mut self,
+        namespace: NamespaceId,
+        keys: Option<StudyKeyId>,
+        suite: Suite,
+        key: DataKey,
+        change: &Change,
+    ) {
         #[expect(clippy::expect_used, reason = "a change is plain strings and numbers")]
         let plain = serde_json::to_vec(change).expect("JSON serialises");
-        let row = ChangeRow { namespace, keys, sealed: Vec::new() };
+        let row = ChangeRow {
+            namespace,
+            keys,
+            sealed: Vec::new(),
+        };
         let seal = move |sequence| Ok(seal_record(suite, &key, &change_context(sequence), &plain)?);
         self.changes.push((row, Box::new(seal)));
     }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use septum_storage::vfs::{RealVfs, Vfs};
 use septum_storage::{
-    BackupReport, BackupRoots, FsckReport, ScrubCursor, ScrubReport, Store, StoreConfig, backup as copy_out, fsck as prove,
-    restore as copy_in,
+    BackupReport, BackupRoots, FsckReport, ScrubCursor, ScrubReport, Store, StoreConfig, backup as copy_out,
+    fsck as prove, restore as copy_in,
 };
 
 use crate::archive::ArchiveConfig;
@@ -17,7 +17,10 @@ use crate::error::{EngineError, Result};
 const SCRUB_STEP_BYTES: u64 = 4 * 1024 * 1024;
 
 fn store_config(config: &ArchiveConfig) -> StoreConfig {
-    StoreConfig { shards: config.shards, ..StoreConfig::new(&config.phi_root, &config.pixel_root, &config.key_root) }
+    StoreConfig {
+        shards: config.shards,
+        ..StoreConfig::new(&config.phi_root, &config.pixel_root, &config.key_root)
+    }
 }
 
 fn vfs() -> Arc<dyn Vfs> {
@@ -31,7 +34,13 @@ pub fn fsck(config: &ArchiveConfig) -> Result<FsckReport> {
 
 /// Rebuilds the indexes from the journals.
 pub fn rebuild_index(config: &ArchiveConfig) -> Result<()> {
-    let store = Store::open(StoreConfig { rebuild_index: true, ..store_config(config) }, vfs())?;
+    let store = Store::open(
+        StoreConfig {
+            rebuild_index: true,
+            ..store_config(config)
+        },
+        vfs(),
+    )?;
     store.close();
     Ok(())
 }
@@ -44,7 +53,13 @@ pub fn scrub(
     bytes_per_second: u64,
     mut progress: impl FnMut(&ScrubCursor, &ScrubReport),
 ) -> Result<()> {
-    let store = Store::open(StoreConfig { read_only: true, ..store_config(config) }, vfs())?;
+    let store = Store::open(
+        StoreConfig {
+            read_only: true,
+            ..store_config(config)
+        },
+        vfs(),
+    )?;
     loop {
         let start = Instant::now();
         let report = store.scrub(&mut cursor, SCRUB_STEP_BYTES)?;
@@ -59,7 +74,13 @@ pub fn scrub(
 
 /// Copies a store, also while a server has it open; a second backup to the same place copies only what is new.
 pub fn backup(config: &ArchiveConfig, target: &Path) -> Result<BackupReport> {
-    let store = Store::open(StoreConfig { read_only: true, ..store_config(config) }, vfs())?;
+    let store = Store::open(
+        StoreConfig {
+            read_only: true,
+            ..store_config(config)
+        },
+        vfs(),
+    )?;
     Ok(copy_out(&store, &BackupRoots::under(target))?)
 }
 
@@ -71,6 +92,8 @@ pub fn restore(config: &ArchiveConfig, source: &Path) -> Result<BackupReport> {
 /// The shard gives space back, at most `budget_bytes` of work, off the async threads.
 pub async fn compact(shard: &Arc<septum_storage::Shard>, budget_bytes: u64) -> Result<()> {
     let shard = Arc::clone(shard);
-    tokio::task::spawn_blocking(move || shard.compact(budget_bytes)).await.map_err(|_| EngineError::Panicked)??;
+    tokio::task::spawn_blocking(move || shard.compact(budget_bytes))
+        .await
+        .map_err(|_| EngineError::Panicked)??;
     Ok(())
 }

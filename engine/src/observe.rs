@@ -25,8 +25,18 @@ impl std::fmt::Debug for StorageObserver {
 impl StorageMetrics for StorageObserver {
     fn observe(&self, stage: Stage, seconds: f64, bytes: u64) {
         let telemetry = &self.0;
-        let fsync = |kind| telemetry.fsync_duration_seconds.with_label_values(&[kind]).observe(seconds);
-        let step = |name| telemetry.stage_duration_seconds.with_label_values(&[name]).observe(seconds);
+        let fsync = |kind| {
+            telemetry
+                .fsync_duration_seconds
+                .with_label_values(&[kind])
+                .observe(seconds)
+        };
+        let step = |name| {
+            telemetry
+                .stage_duration_seconds
+                .with_label_values(&[name])
+                .observe(seconds)
+        };
         match stage {
             Stage::SyncPixels => fsync("pixels"),
             Stage::SyncJournal => fsync("journal"),

@@ -92,7 +92,10 @@ impl Quarantine {
                 state.poison.insert(digest);
             }
         }
-        Ok(Self { keyring, state: Mutex::new(state) })
+        Ok(Self {
+            keyring,
+            state: Mutex::new(state),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -127,7 +130,12 @@ impl Quarantine {
             }
         }
         let plain = head.chunks.concat();
-        let sealed = seal_record(self.keyring.suite(), self.keyring.record_key(), &context(&digest), &plain)?;
+        let sealed = seal_record(
+            self.keyring.suite(),
+            self.keyring.record_key(),
+            &context(&digest),
+            &plain,
+        )?;
         let mut id = [0; 16];
         id.copy_from_slice(&digest[..16]);
         tracing::error!("an input made processing panic twice; it is quarantined and refused from now on");

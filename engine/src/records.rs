@@ -33,7 +33,10 @@ const FORMAT_VERSION: u8 = 1;
 /// A record as stored.
 pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
     let start = vec![FORMAT_VERSION];
-    #[expect(clippy::expect_used, reason = "our records hold nothing that postcard cannot write, and memory grows")]
+    #[expect(
+        clippy::expect_used,
+        reason = "our records hold nothing that postcard cannot write, and memory grows"
+    )]
     postcard::to_extend(record, start).expect("records serialise")
 }
 
@@ -302,7 +305,12 @@ pub mod key {
 }
 
 fn context(object: ObjectId, version: VersionId, pixel_set: PixelSetId, part: Part) -> ObjectContext {
-    ObjectContext { pixel_set, object, version, part }
+    ObjectContext {
+        pixel_set,
+        object,
+        version,
+        part,
+    }
 }
 
 const NO_PIXELS: PixelSetId = PixelSetId::from_bytes([0; 16]);
@@ -310,7 +318,12 @@ const NO_VERSION: VersionId = VersionId::from_bytes([0; 16]);
 
 /// What a study's summary is bound to.
 pub fn summary_context(study: StudyId) -> ObjectContext {
-    context(ObjectId::from_bytes(*study.as_bytes()), NO_VERSION, NO_PIXELS, Part::Record)
+    context(
+        ObjectId::from_bytes(*study.as_bytes()),
+        NO_VERSION,
+        NO_PIXELS,
+        Part::Record,
+    )
 }
 
 /// What a series' template is bound to.
@@ -325,7 +338,12 @@ pub fn header_context(object: ObjectId, version: VersionId) -> ObjectContext {
 
 /// What a version record is bound to.
 pub fn version_context(version: VersionId) -> ObjectContext {
-    context(ObjectId::from_bytes(*version.as_bytes()), version, NO_PIXELS, Part::Record)
+    context(
+        ObjectId::from_bytes(*version.as_bytes()),
+        version,
+        NO_PIXELS,
+        Part::Record,
+    )
 }
 
 /// What an instance's metadata is bound to: its place in the study, so that entries cannot be swapped.
@@ -340,7 +358,12 @@ pub fn metadata_context(study: StudyId, series: &Token, instance: &Token) -> Obj
 
 /// What a pixel record is bound to.
 pub fn pixel_record_context(pixel_set: PixelSetId) -> ObjectContext {
-    context(ObjectId::from_bytes(*pixel_set.as_bytes()), NO_VERSION, pixel_set, Part::Record)
+    context(
+        ObjectId::from_bytes(*pixel_set.as_bytes()),
+        NO_VERSION,
+        pixel_set,
+        Part::Record,
+    )
 }
 
 /// What a run's object is bound to.
@@ -354,9 +377,14 @@ mod tests {
 
     #[test]
     fn unknown_versions_are_refused() {
-        let row = InstanceRow { versions: vec![VersionId::random()] };
+        let row = InstanceRow {
+            versions: vec![VersionId::random()],
+        };
         let mut bytes = encode(&row);
-        assert_eq!(decode::<InstanceRow>(&bytes, "instance").map(|r| r.versions).ok(), Some(row.versions));
+        assert_eq!(
+            decode::<InstanceRow>(&bytes, "instance").map(|r| r.versions).ok(),
+            Some(row.versions)
+        );
         bytes[0] = 2;
         assert!(decode::<InstanceRow>(&bytes, "instance").is_err());
         assert!(decode::<InstanceRow>(&[], "instance").is_err());

@@ -73,12 +73,22 @@ pub async fn without(services: &Arc<Services>, found: StudyRef, removal: Removal
         copied: HashSet::new(),
     };
     let ledger = &services.ledgers[found.shard];
-    ledger.commit(|staging| {
-        erase::stage_intent(staging, Intent { study: to, keys: keys.id });
-        Ok(())
-    }).await?;
+    ledger
+        .commit(|staging| {
+            erase::stage_intent(
+                staging,
+                Intent {
+                    study: to,
+                    keys: keys.id,
+                },
+            );
+            Ok(())
+        })
+        .await?;
     for _ in 0..ROUNDS_MAX {
-        let row = services.store.shards()[found.shard].get(&found.row_key)?.ok_or(EngineError::NotFound)?;
+        let row = services.store.shards()[found.shard]
+            .get(&found.row_key)?
+            .ok_or(EngineError::NotFound)?;
         let row: StudyRow = decode(&row, "study row")?;
         if row.study != found.id() {
             break;
@@ -92,13 +102,29 @@ pub async fn without(services: &Arc<Services>, found: StudyRef, removal: Removal
             Ok(ticket) => {
                 let _proof = ticket.await?;
                 services.summaries.forget(&row);
-                return erase::finish(services, found.shard, Intent { study: found.id(), keys: found.row.keys }).await;
+                return erase::finish(
+                    services,
+                    found.shard,
+                    Intent {
+                        study: found.id(),
+                        keys: found.row.keys,
+                    },
+                )
+                .await;
             }
             Err(EngineError::Conflict(_)) => {}
             Err(error) => return Err(error),
         }
     }
-    erase::finish(services, found.shard, Intent { study: to, keys: keys.id }).await?;
+    erase::finish(
+        services,
+        found.shard,
+        Intent {
+            study: to,
+            keys: keys.id,
+        },
+    )
+    .await?;
     Err(EngineError::Overloaded { retry_after_seconds: 5 })
 }
 
@@ -109,7 +135,11 @@ fn instance_rows(services: &Services, found: &StudyRef) -> Result<Vec<InstanceEn
         .map(|row| {
             let (row_key, value) = row?;
             let (series, instance) = tokens_of(&row_key)?;
-            Ok((series, instance, decode::<InstanceRow>(&value, "instance row")?.versions))
+            Ok((
+                series,
+                instance,
+                decode::<InstanceRow>(&value, "instance row")?.versions,
+            ))
         })
         .collect()
 }
@@ -136,10 +166,18 @@ fn switch(
         }
         row.study = to;
         row.keys = keys.id;
-        services.summaries.seal(&mut row, services.keyring.suite(), &keys.phi, summary)?;
+        services
+            .summaries
+            .seal(&mut row, services.keyring.suite(), &keys.phi, summary)?;
         staging.put(found.row_key.clone(), encode(&row));
         erase::withdraw_intent(staging, to);
-        erase::stage_intent(staging, Intent { study: found.id(), keys: found.row.keys });
+        erase::stage_intent(
+            staging,
+            Intent {
+                study: found.id(),
+                keys: found.row.keys,
+            },
+        );
         staging.audit(erase::event(found, source));
         let change = Change {
             kind: match removal.instance_uid {
@@ -159,7 +197,11 @@ fn switch(
 }
 
 fn shrink(summary: &mut StudySummary, removal: &Removal) {
-    if let Some(at) = summary.series.iter().position(|series| series.series_uid == removal.series_uid) {
+    if let Some(at) = summary
+        .series
+        .iter()
+        .position(|series| series.series_uid == removal.series_uid)
+    {
         match removal.instance_uid {
             Some(_) if summary.series[at].num_instances > 1 => summary.series[at].num_instances -= 1,
             _ => {
@@ -180,10 +222,15 @@ impl Copy<'_> {
         let metadata = stored_in
             .get(&key::metadata(self.from.id(), &series, &instance))?
             .ok_or(EngineError::Corrupt("metadata row"))?;
-        let plain =
-            open_record(&self.from.keys.phi, &metadata_context(self.from.id(), &series, &instance), &metadata)?;
+        let plain = open_record(
+            &self.from.keys.phi,
+            &metadata_context(self.from.id(), &series, &instance),
+            &metadata,
+        )?;
         let metadata = self.seal_phi(&metadata_context(self.to, &series, &instance), &plain)?;
-        let row = encode(&InstanceRow { versions: versions.to_vec() });
+        let row = encode(&InstanceRow {
+            versions: versions.to_vec(),
+        });
         let to = self.to;
         self.commit(move |staging| {
             staging.put(key::instance(to, &series, &instance), row);
@@ -198,11 +245,20 @@ impl Copy<'_> {
         let stored_in = self.from.stored_in(self.services);
         let record = open_record(&self.from.keys.phi, &version_context(version), &found.row.sealed)?;
         let sealed_header = stored_in.read_object(found.row.header, None).await?;
-        let header = open_record(&self.from.keys.phi, &header_context(found.row.header, version), &sealed_header)?;
+        let header = open_record(
+            &self.from.keys.phi,
+            &header_context(found.row.header, version),
+            &sealed_header,
+        )?;
         let header_object = ObjectId::random();
         let header = self.seal_phi(&header_context(header_object, version), &header)?;
         let template = match found.row.template {
-            Some(old) => Some(*self.templates.get(&old).ok_or(EngineError::Corrupt("header template"))?),
+            Some(old) => Some(
+                *self
+                    .templates
+                    .get(&old)
+                    .ok_or(EngineError::Corrupt("header template"))?,
+            ),
             None => None,
         };
         let row = encode(&VersionRow {
@@ -224,8 +280,7 @@ impl Copy<'_> {
 
     async fn pixels(&self, version: VersionId, pixel_set: septum_core::ids::PixelSetId) -> Result<()> {
         let from = &self.from;
-        let reader =
-            PixelReader::open(self.services, from.shard, from.id(), Arc::clone(&from.keys), pixel_set)?;
+        let reader = PixelReader::open(self.services, from.shard, from.id(), Arc::clone(&from.keys), pixel_set)?;
         let mut record = reader.record().clone();
         let stored_in = from.stored_in(self.services);
         let mut placed = Vec::new();
@@ -251,7 +306,12 @@ impl Copy<'_> {
         let suite = self.services.keyring.suite();
         let row = PixelRow {
             objects: record.runs.iter().map(|run| run.object).collect(),
-            sealed: seal_record(suite, &self.keys.pixel, &pixel_record_context(pixel_set), &encode(&record))?,
+            sealed: seal_record(
+                suite,
+                &self.keys.pixel,
+                &pixel_record_context(pixel_set),
+                &encode(&record),
+            )?,
         };
         let (to, keys, dense) = (self.to, self.keys.id, record.dense);
         reader.forget();
@@ -267,7 +327,9 @@ impl Copy<'_> {
 
     async fn template(&mut self, series: Token) -> Result<()> {
         let stored_in = self.from.stored_in(self.services);
-        let Some(row) = stored_in.get(&key::series(self.from.id(), &series))? else { return Ok(()) };
+        let Some(row) = stored_in.get(&key::series(self.from.id(), &series))? else {
+            return Ok(());
+        };
         let old = decode::<SeriesRow>(&row, "series row")?.template;
         if self.templates.contains_key(&old) {
             return Ok(());
@@ -286,7 +348,12 @@ impl Copy<'_> {
     }
 
     fn seal_phi(&self, context: &ObjectContext, plain: &[u8]) -> Result<Vec<u8>> {
-        Ok(seal_record(self.services.keyring.suite(), &self.keys.phi, context, plain)?)
+        Ok(seal_record(
+            self.services.keyring.suite(),
+            &self.keys.phi,
+            context,
+            plain,
+        )?)
     }
 
     async fn commit(&self, stage: impl FnOnce(&mut crate::ledger::Staging<'_>)) -> Result<()> {

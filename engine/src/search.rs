@@ -76,15 +76,18 @@ pub async fn search(
                 Some(uid) => candidates_of_uid(&owned, &wanted, &uid)?,
                 None => all_candidates(&owned, &wanted)?,
             };
-            candidates.retain(|candidate| {
-                matches_all(&study_predicates, &study_map(&candidate.summary.summary))
-            });
-            candidates.sort_by(|a, b| order(&a.summary.summary).cmp(&order(&b.summary.summary)));
+            candidates.retain(|candidate| matches_all(&study_predicates, &study_map(&candidate.summary.summary)));
+            candidates.sort_by_cached_key(|candidate| order(&candidate.summary.summary));
             Ok(candidates)
         })
         .await??;
     let limit = query.limit.unwrap_or(RESULTS_MAX).min(RESULTS_MAX);
-    let mut page = Page { skip: query.offset, limit, items: Vec::new(), truncated: false };
+    let mut page = Page {
+        skip: query.offset,
+        limit,
+        items: Vec::new(),
+        truncated: false,
+    };
     for candidate in &candidates {
         if page.truncated {
             break;
@@ -100,11 +103,23 @@ pub async fn search(
                 }
             }
             Level::Instance => {
-                instances(services, query, candidate, &scope, &series_predicates, &parts.instance, &mut page).await?;
+                instances(
+                    services,
+                    query,
+                    candidate,
+                    &scope,
+                    &series_predicates,
+                    &parts.instance,
+                    &mut page,
+                )
+                .await?;
             }
         }
     }
-    Ok(Found { items: page.items, truncated: page.truncated })
+    Ok(Found {
+        items: page.items,
+        truncated: page.truncated,
+    })
 }
 
 struct Page {
@@ -235,7 +250,12 @@ fn all_candidates(services: &Services, namespaces: &[Arc<Namespace>]) -> Result<
                 let row: StudyRow = decode(&row, "study row")?;
                 match services.summaries.open(&row) {
                     Ok(summary) => {
-                        candidates.push(Candidate { namespace: Arc::clone(namespace), shard, row_key, summary });
+                        candidates.push(Candidate {
+                            namespace: Arc::clone(namespace),
+                            shard,
+                            row_key,
+                            summary,
+                        });
                     }
                     // Its keys are being destroyed: it is as good as deleted.
                     Err(EngineError::NotFound) => {}
@@ -293,7 +313,11 @@ pub fn series_map(study: &StudySummary, series: &SeriesSummary) -> Map<String, V
 
 fn values<T: serde::Serialize>(vr: &str, values: impl IntoIterator<Item = T>) -> Value {
     let values: Vec<T> = values.into_iter().collect();
-    if values.is_empty() { json!({ "vr": vr }) } else { json!({ "vr": vr, "Value": values }) }
+    if values.is_empty() {
+        json!({ "vr": vr })
+    } else {
+        json!({ "vr": vr, "Value": values })
+    }
 }
 
 fn first_text(map: &Map<String, Value>, tag: &str) -> String {

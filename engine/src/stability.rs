@@ -33,7 +33,10 @@ fn unstable_key(study_row_key: &[u8]) -> Vec<u8> {
 impl Stability {
     /// Studies are stable after `quiet`.
     pub fn new(quiet: Duration) -> Self {
-        Self { quiet, waiting: Mutex::default() }
+        Self {
+            quiet,
+            waiting: Mutex::default(),
+        }
     }
 
     /// The quiet time.
@@ -77,13 +80,19 @@ impl Stability {
             .collect();
         for place in due {
             let (shard, row_key) = &place;
-            match services.ledgers[*shard].commit(|staging| declare(services, staging, row_key)).await {
+            match services.ledgers[*shard]
+                .commit(|staging| declare(services, staging, row_key))
+                .await
+            {
                 // Deleted meanwhile: nothing to declare.
                 Ok(()) | Err(EngineError::NotFound) => {}
                 Err(error) => return Err(error),
             }
             let mut waiting = self.waiting();
-            if waiting.get(&place).is_some_and(|touched| touched.elapsed() >= self.quiet) {
+            if waiting
+                .get(&place)
+                .is_some_and(|touched| touched.elapsed() >= self.quiet)
+            {
                 waiting.remove(&place);
             }
         }
@@ -93,12 +102,15 @@ impl Stability {
 
 fn declare(services: &Services, staging: &mut Staging<'_>, study_row_key: &[u8]) -> Result<()> {
     staging.delete(unstable_key(study_row_key));
-    let Some(row) = staging.get(study_row_key)? else { return Err(EngineError::NotFound) };
+    let Some(row) = staging.get(study_row_key)? else {
+        return Err(EngineError::NotFound);
+    };
     let row: StudyRow = decode(&row, "study row")?;
     let keys = services.keyring.study(row.keys)?;
     let open = services.summaries.open(&row)?;
-    let namespace: [u8; 16] =
-        study_row_key[1..17].try_into().map_err(|_| EngineError::Corrupt("study row key"))?;
+    let namespace: [u8; 16] = study_row_key[1..17]
+        .try_into()
+        .map_err(|_| EngineError::Corrupt("study row key"))?;
     let change = Change {
         kind: ChangeKind::StudyStable,
         time_ms: now_ms(),
@@ -107,7 +119,13 @@ fn declare(services: &Services, staging: &mut Staging<'_>, study_row_key: &[u8])
         instance_uid: None,
     };
     let namespace = NamespaceId::from_bytes(namespace);
-    staging.change(namespace, Some(row.keys), services.keyring.suite(), keys.phi.clone(), &change);
+    staging.change(
+        namespace,
+        Some(row.keys),
+        services.keyring.suite(),
+        keys.phi.clone(),
+        &change,
+    );
     staging.audit(Event {
         actor: Actor::System,
         action: STABLE,

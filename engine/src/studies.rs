@@ -69,13 +69,22 @@ pub fn patient_token(account: &AccountKeys, namespace: &Namespace, identity: &Id
     } else {
         &identity.issuer_of_patient_id
     };
-    token_of(account.index_key(), TokenDomain::Patient, namespace.id, &[issuer, &identity.patient_id])
+    token_of(
+        account.index_key(),
+        TokenDomain::Patient,
+        namespace.id,
+        &[issuer, &identity.patient_id],
+    )
 }
 
 impl Studies {
     /// Over a store and its keys.
     pub fn new(store: Arc<Store>, keyring: Arc<Keyring>) -> Self {
-        Self { store, keyring, arriving: tokio::sync::Mutex::default() }
+        Self {
+            store,
+            keyring,
+            arriving: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The shard that owns a study.
@@ -120,7 +129,17 @@ impl Studies {
             drop(arriving);
             return self.exception(account, namespace.id, study_token, patient, shard).await;
         }
-        let handle = self.create(normal.clone(), account, namespace.id, study_token, patient, shard, false).await?;
+        let handle = self
+            .create(
+                normal.clone(),
+                account,
+                namespace.id,
+                study_token,
+                patient,
+                shard,
+                false,
+            )
+            .await?;
         arriving.retain(|_, handle| handle.strong_count() > 0);
         arriving.insert(normal, Arc::downgrade(&handle));
         Ok(handle)
@@ -142,7 +161,9 @@ impl Studies {
         if let Some(handle) = arriving.get(&row_key).and_then(Weak::upgrade) {
             return Ok(handle);
         }
-        let handle = self.create(row_key.clone(), account, namespace, study, patient, shard, true).await?;
+        let handle = self
+            .create(row_key.clone(), account, namespace, study, patient, shard, true)
+            .await?;
         arriving.insert(row_key, Arc::downgrade(&handle));
         Ok(handle)
     }
@@ -156,7 +177,9 @@ impl Studies {
         shard: usize,
         held: bool,
     ) -> Result<Option<Arc<StudyHandle>>> {
-        let Some(row) = self.store.shards()[shard].get_staged(row_key)? else { return Ok(None) };
+        let Some(row) = self.store.shards()[shard].get_staged(row_key)? else {
+            return Ok(None);
+        };
         let row: StudyRow = decode(&row, "study row")?;
         Ok(Some(Arc::new(StudyHandle {
             row_key: row_key.to_vec(),
@@ -172,7 +195,10 @@ impl Studies {
         })))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one handle, all of different types")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one handle, all of different types"
+    )]
     async fn create(
         &self,
         row_key: Vec<u8>,

@@ -44,7 +44,10 @@ pub struct Summaries {
 impl Summaries {
     /// An empty cache.
     pub fn new(keyring: Arc<Keyring>) -> Self {
-        Self { keyring, cache: Cache::with_weighter(16_384, CACHE_BYTES, ByBytes) }
+        Self {
+            keyring,
+            cache: Cache::with_weighter(16_384, CACHE_BYTES, ByBytes),
+        }
     }
 
     /// The summary of a row.
@@ -56,7 +59,10 @@ impl Summaries {
         let keys = self.keyring.study(row.keys)?;
         let text = open_record(&keys.phi, &summary_context(row.study), &row.sealed)?;
         let summary = serde_json::from_slice(&text).map_err(|_| EngineError::Corrupt("study summary"))?;
-        let open = Arc::new(OpenSummary { summary, text_bytes: text.len() as u64 });
+        let open = Arc::new(OpenSummary {
+            summary,
+            text_bytes: text.len() as u64,
+        });
         self.cache.insert(place, Arc::clone(&open));
         Ok(open)
     }
@@ -68,7 +74,13 @@ impl Summaries {
         row.sealed = seal_record(suite, key, &summary_context(row.study), &text)?;
         self.cache.remove(&(row.study, row.revision));
         row.revision += 1;
-        self.cache.insert((row.study, row.revision), Arc::new(OpenSummary { summary, text_bytes: text.len() as u64 }));
+        self.cache.insert(
+            (row.study, row.revision),
+            Arc::new(OpenSummary {
+                summary,
+                text_bytes: text.len() as u64,
+            }),
+        );
         Ok(())
     }
 

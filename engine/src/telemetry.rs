@@ -57,7 +57,9 @@ pub struct Telemetry {
 }
 
 fn seconds_buckets() -> Vec<f64> {
-    vec![0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
+    vec![
+        0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    ]
 }
 
 macro_rules! registered {
@@ -82,23 +84,40 @@ impl Telemetry {
         let telemetry = Self {
             stage_duration_seconds: registered!(
                 registry,
-                histograms("septum_stage_duration_seconds", "Seconds a stage worked on one message.", &["stage"])
+                histograms(
+                    "septum_stage_duration_seconds",
+                    "Seconds a stage worked on one message.",
+                    &["stage"]
+                )
             ),
             stage_blocked_seconds: registered!(
                 registry,
                 CounterVec::new(
-                    Opts::new("septum_stage_blocked_seconds_total", "Seconds spent waiting for a stage's credit."),
+                    Opts::new(
+                        "septum_stage_blocked_seconds_total",
+                        "Seconds spent waiting for a stage's credit."
+                    ),
                     &["stage"]
                 )
             ),
             stage_credits: registered!(
                 registry,
-                IntGaugeVec::new(Opts::new("septum_stage_credits", "Free credits of a stage."), &["stage"])
+                IntGaugeVec::new(
+                    Opts::new("septum_stage_credits", "Free credits of a stage."),
+                    &["stage"]
+                )
             ),
-            ingest_bytes: registered!(registry, counters("septum_ingest_bytes_total", "Bytes through ingest.", &["kind"])),
+            ingest_bytes: registered!(
+                registry,
+                counters("septum_ingest_bytes_total", "Bytes through ingest.", &["kind"])
+            ),
             instances: registered!(
                 registry,
-                counters("septum_instances_total", "Instances received, by outcome.", &["outcome"])
+                counters(
+                    "septum_instances_total",
+                    "Instances received, by outcome.",
+                    &["outcome"]
+                )
             ),
             ingest_commit_duration_seconds: registered!(
                 registry,
@@ -118,7 +137,10 @@ impl Telemetry {
             ),
             pipeline_restarts: registered!(
                 registry,
-                IntCounter::new("septum_pipeline_restarts_total", "Pipeline generations that were replaced.")
+                IntCounter::new(
+                    "septum_pipeline_restarts_total",
+                    "Pipeline generations that were replaced."
+                )
             ),
             compute_panics: registered!(
                 registry,
@@ -130,11 +152,19 @@ impl Telemetry {
             ),
             http_requests: registered!(
                 registry,
-                counters("septum_http_requests_total", "Requests by route and status.", &["route", "status"])
+                counters(
+                    "septum_http_requests_total",
+                    "Requests by route and status.",
+                    &["route", "status"]
+                )
             ),
             http_request_duration_seconds: registered!(
                 registry,
-                histograms("septum_http_request_duration_seconds", "Seconds until an answer began.", &["route"])
+                histograms(
+                    "septum_http_request_duration_seconds",
+                    "Seconds until an answer began.",
+                    &["route"]
+                )
             ),
             retrieve_bytes: registered!(
                 registry,
@@ -166,9 +196,16 @@ impl Telemetry {
             ),
             densify_bytes: registered!(
                 registry,
-                counters("septum_densify_bytes_total", "Sealed bytes before and after densifying.", &["kind"])
+                counters(
+                    "septum_densify_bytes_total",
+                    "Sealed bytes before and after densifying.",
+                    &["kind"]
+                )
             ),
-            ready: registered!(registry, Gauge::new("septum_ready", "1 while the server takes requests.")),
+            ready: registered!(
+                registry,
+                Gauge::new("septum_ready", "1 while the server takes requests.")
+            ),
             build: registered!(
                 registry,
                 GaugeVec::new(Opts::new("septum_build_info", "Build facts."), &["version", "suite"])
@@ -189,7 +226,9 @@ impl Telemetry {
 
     /// Observes the seconds since `start` for `stage`.
     pub fn observe_stage(&self, stage: &str, start: std::time::Instant) {
-        self.stage_duration_seconds.with_label_values(&[stage]).observe(start.elapsed().as_secs_f64());
+        self.stage_duration_seconds
+            .with_label_values(&[stage])
+            .observe(start.elapsed().as_secs_f64());
     }
 }
 

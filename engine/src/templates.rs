@@ -44,15 +44,22 @@ pub struct Templates {
 impl Templates {
     /// An empty cache over a store.
     pub fn new(store: Arc<Store>) -> Self {
-        Self { store, cache: Cache::with_weighter(1_024, CACHE_BYTES, ByBytes) }
+        Self {
+            store,
+            cache: Cache::with_weighter(1_024, CACHE_BYTES, ByBytes),
+        }
     }
 
     /// The committed template of the series an instance belongs to.
     pub async fn of_series(&self, instance: &InstanceContext) -> Result<Option<Arc<LoadedTemplate>>> {
         let study = &instance.study;
         let series_uid = instance.start.identity.series.as_str();
-        let series: Token =
-            token(study.account.index_key(), TokenDomain::Series, study.namespace, series_uid.as_bytes());
+        let series: Token = token(
+            study.account.index_key(),
+            TokenDomain::Series,
+            study.namespace,
+            series_uid.as_bytes(),
+        );
         let shard = &self.store.shards()[study.shard];
         self.of_row(shard, study.study, &series, &study.keys).await
     }
@@ -64,7 +71,9 @@ impl Templates {
         series: &Token,
         keys: &StudyKeys,
     ) -> Result<Option<Arc<LoadedTemplate>>> {
-        let Some(row) = shard.get(&key::series(study, series))? else { return Ok(None) };
+        let Some(row) = shard.get(&key::series(study, series))? else {
+            return Ok(None);
+        };
         let row: SeriesRow = decode(&row, "series row")?;
         self.load(shard, row.template, keys).await.map(Some)
     }
@@ -76,7 +85,10 @@ impl Templates {
         }
         let sealed = shard.read_object(object, None).await?;
         let plain = open_record(&keys.phi, &template_context(object), &sealed)?;
-        let loaded = Arc::new(LoadedTemplate { object, template: decode(&plain, "header template")? });
+        let loaded = Arc::new(LoadedTemplate {
+            object,
+            template: decode(&plain, "header template")?,
+        });
         self.cache.insert(object, Arc::clone(&loaded));
         Ok(loaded)
     }

@@ -16,7 +16,10 @@ fn files_below(folder: &Path, files: &mut Vec<PathBuf>) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             files_below(&path, files);
-        } else if !path.extension().is_some_and(|ending| ["md", "csv", "json", "txt", "hl7"].iter().any(|e| ending == *e)) {
+        } else if !path
+            .extension()
+            .is_some_and(|ending| ["md", "csv", "json", "txt", "hl7"].iter().any(|e| ending == *e))
+        {
             files.push(path);
         }
     }
@@ -32,7 +35,14 @@ fn find(bench: &Bench, file: &[u8], version: septum_core::ids::VersionId) -> Ins
     let services = &bench.archive.services;
     let identity = common::identity(file);
     let in_study = |study: &StudyRef| {
-        study.instance(services, identity.series.as_str(), identity.instance.as_str(), Some(version)).ok()
+        study
+            .instance(
+                services,
+                identity.series.as_str(),
+                identity.instance.as_str(),
+                Some(version),
+            )
+            .ok()
     };
     StudyRef::find(services, &bench.namespace, identity.study.as_str())
         .into_iter()
@@ -73,7 +83,11 @@ async fn invariant_4_and_5_every_file_comes_back_as_its_own_version() {
     let bench = bench.reopen().await;
     for (path, bytes, version) in &stored {
         let found = find(&bench, bytes, *version);
-        assert!(dataset_of(&bench.read(&found, Form::Original).await.unwrap()) == dataset_of(bytes), "{}", path.display());
+        assert!(
+            dataset_of(&bench.read(&found, Form::Original).await.unwrap()) == dataset_of(bytes),
+            "{}",
+            path.display()
+        );
     }
     assert_eq!(bench.archive.pipeline.num_credits_out(), 0);
     assert_eq!(bench.archive.pipeline.budget_bytes_out(), 0);
@@ -101,7 +115,12 @@ async fn invariant_3_nothing_planted_shows_on_disk() {
     for path in on_disk {
         let bytes = std::fs::read(&path).unwrap();
         for needle in &needles {
-            assert!(!contains(&bytes, needle), "a planted string of {} bytes shows in {}", needle.len(), path.display());
+            assert!(
+                !contains(&bytes, needle),
+                "a planted string of {} bytes shows in {}",
+                needle.len(),
+                path.display()
+            );
         }
     }
     drop(bench);
@@ -110,7 +129,11 @@ async fn invariant_3_nothing_planted_shows_on_disk() {
 fn files_below_all(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() { files_below_all(&path, files) } else { files.push(path) }
+        if path.is_dir() {
+            files_below_all(&path, files)
+        } else {
+            files.push(path)
+        }
     }
 }
 

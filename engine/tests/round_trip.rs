@@ -37,7 +37,11 @@ async fn invariant_4_what_goes_in_comes_out() {
     }
     let bench = bench.reopen().await;
     for file in &files {
-        assert_eq!(bench.dataset(file).await.unwrap(), dataset_of(file), "also after a restart");
+        assert_eq!(
+            bench.dataset(file).await.unwrap(),
+            dataset_of(file),
+            "also after a restart"
+        );
     }
 }
 
@@ -47,18 +51,42 @@ async fn invariant_5_repeats_are_stored_once_and_corrections_become_versions() {
     let first = tiny(1).build().bytes;
     let corrected = tiny(1).with_text((0x0008, 0x103E), b"LO", "corrected").build().bytes;
     assert_eq!(bench.store(&first).await.unwrap().kind, StoreKind::Stored);
-    let stored = bench.archive.services.store.shards().iter().map(|shard| shard.stats().last_batch).sum::<u64>();
+    let stored = bench
+        .archive
+        .services
+        .store
+        .shards()
+        .iter()
+        .map(|shard| shard.stats().last_batch)
+        .sum::<u64>();
     assert_eq!(bench.store(&first).await.unwrap().kind, StoreKind::Duplicate);
     assert!(stored > 0);
     assert_eq!(bench.store(&corrected).await.unwrap().kind, StoreKind::Version);
-    assert_eq!(bench.dataset(&first).await.unwrap(), dataset_of(&corrected), "the newest is current");
+    assert_eq!(
+        bench.dataset(&first).await.unwrap(),
+        dataset_of(&corrected),
+        "the newest is current"
+    );
     let services = &bench.archive.services;
     let current = bench.find(&first).unwrap();
-    let versions = current.study.versions(services, &current.series, &current.instance).unwrap();
+    let versions = current
+        .study
+        .versions(services, &current.series, &current.instance)
+        .unwrap();
     assert_eq!(versions.len(), 2);
-    let older = current.study.version(services, current.series, current.instance, versions[0]).unwrap();
-    assert_eq!(dataset_of(&bench.read(&older, Form::Original).await.unwrap()), dataset_of(&first));
-    assert_eq!(bench.store(&first).await.unwrap().kind, StoreKind::Duplicate, "a late repeat changes nothing");
+    let older = current
+        .study
+        .version(services, current.series, current.instance, versions[0])
+        .unwrap();
+    assert_eq!(
+        dataset_of(&bench.read(&older, Form::Original).await.unwrap()),
+        dataset_of(&first)
+    );
+    assert_eq!(
+        bench.store(&first).await.unwrap().kind,
+        StoreKind::Duplicate,
+        "a late repeat changes nothing"
+    );
 }
 
 #[tokio::test]
@@ -73,17 +101,25 @@ async fn invariant_5_accounts_neither_collide_nor_learn() {
     assert_eq!(bench.store_into(&other, &theirs).await.unwrap().kind, StoreKind::Stored);
     let uid = common::identity(&ours);
     let source = common::source();
-    septum_engine::erase::study(&bench.archive.services, &bench.namespace, uid.study.as_str(), &source).await.unwrap();
+    septum_engine::erase::study(&bench.archive.services, &bench.namespace, uid.study.as_str(), &source)
+        .await
+        .unwrap();
     assert!(matches!(bench.find(&ours), Err(EngineError::NotFound)));
     let kept = bench.find_in(&other, &theirs).unwrap();
-    assert_eq!(dataset_of(&bench.read(&kept, Form::Original).await.unwrap()), dataset_of(&theirs));
+    assert_eq!(
+        dataset_of(&bench.read(&kept, Form::Original).await.unwrap()),
+        dataset_of(&theirs)
+    );
 }
 
 #[tokio::test]
 async fn invariant_10_another_patient_is_held_apart() {
     let bench = Bench::new().await;
     let right = tiny(1).build().bytes;
-    let wrong = tiny(1).with_text((0x0010, 0x0020), b"LO", "SOMEBODY-ELSE").build().bytes;
+    let wrong = tiny(1)
+        .with_text((0x0010, 0x0020), b"LO", "SOMEBODY-ELSE")
+        .build()
+        .bytes;
     assert_eq!(bench.store(&right).await.unwrap().kind, StoreKind::Stored);
     assert_eq!(bench.store(&wrong).await.unwrap().kind, StoreKind::Held);
     assert_eq!(bench.dataset(&right).await.unwrap(), dataset_of(&right));
@@ -92,9 +128,18 @@ async fn invariant_10_another_patient_is_held_apart() {
     assert_eq!(held.len(), 1);
     let study = septum_engine::exceptions::find(services, &bench.namespace, &held[0].id).unwrap();
     let instances: Vec<_> = study.instances(services, None).collect::<Result<_, _>>().unwrap();
-    assert_eq!(dataset_of(&bench.read(&instances[0], Form::Original).await.unwrap()), dataset_of(&wrong));
-    septum_engine::exceptions::reject(services, &bench.namespace, &held[0].id, &common::source()).await.unwrap();
-    assert!(septum_engine::exceptions::list(services, &bench.namespace).unwrap().is_empty());
+    assert_eq!(
+        dataset_of(&bench.read(&instances[0], Form::Original).await.unwrap()),
+        dataset_of(&wrong)
+    );
+    septum_engine::exceptions::reject(services, &bench.namespace, &held[0].id, &common::source())
+        .await
+        .unwrap();
+    assert!(
+        septum_engine::exceptions::list(services, &bench.namespace)
+            .unwrap()
+            .is_empty()
+    );
     assert_eq!(bench.dataset(&right).await.unwrap(), dataset_of(&right));
 }
 
@@ -122,10 +167,17 @@ async fn invariant_9_deleting_a_part_re_seals_the_rest() {
     for file in [&files[0], &files[2], &files[3]] {
         assert_eq!(bench.dataset(file).await.unwrap(), dataset_of(file));
     }
-    assert!(matches!(services.keyring.study(before), Err(EngineError::NotFound)), "the old keys are gone");
+    assert!(
+        matches!(services.keyring.study(before), Err(EngineError::NotFound)),
+        "the old keys are gone"
+    );
     let bench = bench.reopen().await;
     assert_eq!(bench.dataset(&files[3]).await.unwrap(), dataset_of(&files[3]));
-    assert_eq!(bench.store(&files[1]).await.unwrap().kind, StoreKind::Stored, "it may come again");
+    assert_eq!(
+        bench.store(&files[1]).await.unwrap().kind,
+        StoreKind::Stored,
+        "it may come again"
+    );
 }
 
 #[tokio::test]
@@ -143,7 +195,9 @@ async fn densified_frames_still_merge_exactly() {
         };
         let services = &bench.archive.services;
         septum_engine::densify::densify(services, &candidate).await.unwrap();
-        let pixels = septum_engine::retrieve::stream::pixels_of(services, &found).unwrap().unwrap();
+        let pixels = septum_engine::retrieve::stream::pixels_of(services, &found)
+            .unwrap()
+            .unwrap();
         assert!(pixels.record().dense);
         assert_eq!(bench.dataset(file).await.unwrap(), dataset_of(file));
     }
@@ -182,9 +236,13 @@ async fn searches_find_at_every_level() {
         (Level::Instance, vec![("Modality", "CT")], 3),
         (Level::Instance, vec![("Modality", "CT"), ("limit", "2")], 2),
     ] {
-        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let query = Query::parse(level, pairs).unwrap();
-        let found = septum_engine::search::search(services, &namespaces, Default::default(), &query).await.unwrap();
+        let found = septum_engine::search::search(services, &namespaces, Default::default(), &query)
+            .await
+            .unwrap();
         assert_eq!(found.items.len(), expected, "{level:?} {query:?}");
     }
     let found = StudyRef::find(services, &bench.namespace, "1.2.3");

@@ -39,12 +39,18 @@ async fn every_stage_may_panic() {
         fail::cfg(format!("pipeline::{stage}"), "1*panic(planted)->off").unwrap();
         let planted = Instant::now();
         while bench.archive.pipeline.generation() == before {
-            assert!(planted.elapsed() < Duration::from_secs(5), "{stage}: the panic was never noticed");
+            assert!(
+                planted.elapsed() < Duration::from_secs(5),
+                "{stage}: the panic was never noticed"
+            );
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let noticed = Instant::now();
         while bench.store(&file(900_000 + round as u64)).await.is_err() {
-            assert!(noticed.elapsed() < RESTART_MAX, "{stage}: not back within {RESTART_MAX:?}");
+            assert!(
+                noticed.elapsed() < RESTART_MAX,
+                "{stage}: not back within {RESTART_MAX:?}"
+            );
         }
         let mut failed = 0;
         for task in load {
@@ -91,13 +97,22 @@ async fn poison_is_quarantined_the_second_time() {
     };
     fail::cfg("pipeline::split", &format!("return({})", source.user)).unwrap();
     for _ in 0..2 {
-        assert!(matches!(store(poison.clone()).await, Err(septum_engine::EngineError::Panicked)));
+        assert!(matches!(
+            store(poison.clone()).await,
+            Err(septum_engine::EngineError::Panicked)
+        ));
         assert!(bench.store(&harmless).await.is_ok(), "others go on");
     }
     fail::remove("pipeline::split");
-    assert!(matches!(store(poison.clone()).await, Err(septum_engine::EngineError::Quarantined)));
+    assert!(matches!(
+        store(poison.clone()).await,
+        Err(septum_engine::EngineError::Quarantined)
+    ));
     scenario.teardown();
     let bench = bench.reopen().await;
-    assert!(matches!(bench.store(&poison).await, Err(septum_engine::EngineError::Quarantined)), "also after a restart");
+    assert!(
+        matches!(bench.store(&poison).await, Err(septum_engine::EngineError::Quarantined)),
+        "also after a restart"
+    );
     assert!(bench.store(&file(3)).await.is_ok());
 }

@@ -57,7 +57,9 @@ impl Uid {
 
     /// Whether the UID keeps PS3.5 section 9.1: no empty component, no leading zero.
     pub fn is_conformant(&self) -> bool {
-        self.0.split('.').all(|c| !c.is_empty() && (c == "0" || !c.starts_with('0')))
+        self.0
+            .split('.')
+            .all(|c| !c.is_empty() && (c == "0" || !c.starts_with('0')))
     }
 }
 
@@ -101,6 +103,13 @@ typed_uid! {
     SopInstanceUid,
 }
 
+fn random_bytes() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    #[expect(clippy::expect_used, reason = "no id may ever be predictable")]
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    bytes
+}
+
 macro_rules! random_id {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
         $(#[$doc])*
@@ -113,10 +122,7 @@ macro_rules! random_id {
             /// # Panics
             /// When the operating system has no randomness to give: nothing safe can be done without it.
             pub fn random() -> Self {
-                let mut bytes = [0; 16];
-                #[expect(clippy::expect_used, reason = "no id may ever be predictable")]
-                getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
-                Self(bytes)
+                Self(random_bytes())
             }
 
             /// An id that was stored before.

@@ -1,5 +1,6 @@
 //! Children that misbehave cost one answer each.
 #![cfg(unix)]
+#![allow(clippy::expect_used, reason = "tests")]
 
 use septum_decoder::{Damage, DecodeError, DecodeRequest, DecoderPool, FrameLayout, PoolLimits};
 use std::time::{Duration, Instant};

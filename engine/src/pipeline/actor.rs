@@ -51,7 +51,11 @@ pub struct StageActor<S: Stage> {
 impl<S: Stage> StageActor<S> {
     /// An actor whose mailbox holds `mailbox_capacity` messages.
     pub fn new(stage: Arc<S>, death: Death, mailbox_capacity: usize) -> Self {
-        Self { stage, death, mailbox_capacity }
+        Self {
+            stage,
+            death,
+            mailbox_capacity,
+        }
     }
 }
 

@@ -70,7 +70,13 @@ impl Pool {
 
     /// An empty budget whose waits end after `timeout`.
     pub fn open(self: &Arc<Self>, timeout: Duration) -> Budget {
-        Budget { pool: Arc::clone(self), held: None, large: None, gathered_bytes: 0, timeout }
+        Budget {
+            pool: Arc::clone(self),
+            held: None,
+            large: None,
+            gathered_bytes: 0,
+            timeout,
+        }
     }
 
     /// Bytes' worth of permits that are out.
@@ -91,14 +97,18 @@ impl Budget {
             let num = u32::try_from(grains(bytes)).unwrap_or(u32::MAX);
             Arc::clone(&pool.permits).acquire_many_owned(num).await.ok()
         };
-        let Ok(Some(permits)) = tokio::time::timeout(self.timeout, draw).await else { return Err(overloaded) };
+        let Ok(Some(permits)) = tokio::time::timeout(self.timeout, draw).await else {
+            return Err(overloaded);
+        };
         match &mut self.held {
             Some(held) => held.merge(permits),
             None => self.held = Some(permits),
         }
         self.gathered_bytes += bytes;
         let free = pool.permits.available_permits() * GRAIN_BYTES;
-        pool.telemetry.memory_permits_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
+        pool.telemetry
+            .memory_permits_bytes
+            .set(i64::try_from(free).unwrap_or(i64::MAX));
         Ok(())
     }
 
@@ -110,8 +120,15 @@ impl Budget {
             let num = grains(bytes).min(held.num_permits());
             held.split(num)
         });
-        let large = if self.gathered_bytes <= SMALL_BYTES_MAX { self.large.take() } else { None };
-        Share { _permits: permits, _large: large }
+        let large = if self.gathered_bytes <= SMALL_BYTES_MAX {
+            self.large.take()
+        } else {
+            None
+        };
+        Share {
+            _permits: permits,
+            _large: large,
+        }
     }
 }
 
@@ -128,11 +145,20 @@ mod tests {
             budget.draw(SMALL_BYTES_MAX).await.expect("small shares always fit");
         }
         let (first, rest) = small.split_at_mut(1);
-        first[0].draw(LARGE_BYTES_MAX - SMALL_BYTES_MAX).await.expect("one large unit fits beside all small ones");
-        assert!(rest[0].draw(1024 * 1024).await.is_err(), "a second large one has to wait");
+        first[0]
+            .draw(LARGE_BYTES_MAX - SMALL_BYTES_MAX)
+            .await
+            .expect("one large unit fits beside all small ones");
+        assert!(
+            rest[0].draw(1024 * 1024).await.is_err(),
+            "a second large one has to wait"
+        );
         let share = first[0].share(LARGE_BYTES_MAX);
         drop(share);
-        rest[0].draw(1024 * 1024).await.expect("now it is the second one's turn");
+        rest[0]
+            .draw(1024 * 1024)
+            .await
+            .expect("now it is the second one's turn");
         drop(small);
         assert_eq!(pool.bytes_out(), 0);
     }

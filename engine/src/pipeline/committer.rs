@@ -33,10 +33,24 @@ impl Committer {
     }
 
     async fn run(&self, run: SealedRun) {
-        let SealedRun { object, bytes, first_unit, units, ticket, share } = run;
+        let SealedRun {
+            object,
+            bytes,
+            first_unit,
+            units,
+            ticket,
+            share,
+        } = run;
         match self.shard().put_batch(vec![(object, bytes)]).await {
             Ok(placed) => match placed.into_iter().next() {
-                Some(placed) => ticket.placed(Run { object, first_unit, units }, placed),
+                Some(placed) => ticket.placed(
+                    Run {
+                        object,
+                        first_unit,
+                        units,
+                    },
+                    placed,
+                ),
                 None => drop(ticket),
             },
             Err(error) => ticket.failed(error.into()),
@@ -47,7 +61,15 @@ impl Committer {
     async fn ended(&self, mut sealed: SealedInstance) {
         let ledger = &self.services.ledgers[self.shard];
         let decided = ledger.submit(|staging| decide(&self.services, staging, &mut sealed));
-        let SealedInstance { instance, record, receipt, payload_bytes, stored_bytes, pixels: _, .. } = sealed;
+        let SealedInstance {
+            instance,
+            record,
+            receipt,
+            payload_bytes,
+            stored_bytes,
+            pixels: _,
+            ..
+        } = sealed;
         let (kind, ticket) = match decided {
             Ok(decided) => decided,
             Err(error) => return receipt.failed(error),
@@ -58,10 +80,14 @@ impl Committer {
         };
         let study = &instance.study;
         let telemetry = &self.services.telemetry;
-        telemetry.ingest_commit_duration_seconds.observe(instance.admitted.elapsed().as_secs_f64());
+        telemetry
+            .ingest_commit_duration_seconds
+            .observe(instance.admitted.elapsed().as_secs_f64());
         if kind != StoreKind::Duplicate {
             if stored_bytes > 0 {
-                telemetry.compression_ratio.observe(payload_bytes as f64 / stored_bytes as f64);
+                telemetry
+                    .compression_ratio
+                    .observe(payload_bytes as f64 / stored_bytes as f64);
             }
             if record.pixels.as_ref().is_some_and(|pixels| !pixels.encapsulated) {
                 self.services.densify.push(Candidate {

@@ -11,9 +11,7 @@ use serde_json::{Map, Value};
 use super::Handoffs;
 use super::actor::Stage;
 use super::handoff::Credit;
-use super::messages::{
-    CompressWork, CompressedInstance, EncodedRun, EncodedUnit, FrameRun, InstanceEnded, SealWork,
-};
+use super::messages::{CompressWork, CompressedInstance, EncodedRun, EncodedUnit, FrameRun, InstanceEnded, SealWork};
 use super::ticket::Receipt;
 use crate::error::Result;
 use crate::headers::metadata_of;
@@ -43,17 +41,33 @@ impl Compressor {
     }
 
     async fn run(&self, run: FrameRun) {
-        let FrameRun { instance, first_unit, units, shape, native, ticket, share } = run;
+        let FrameRun {
+            instance,
+            first_unit,
+            units,
+            shape,
+            native,
+            ticket,
+            share,
+        } = run;
         let tier = self.services.settings.tier;
         let payload: u64 = units.iter().map(|unit| unit.len() as u64).sum();
-        self.services.telemetry.ingest_bytes.with_label_values(&["payload"]).inc_by(payload);
+        self.services
+            .telemetry
+            .ingest_bytes
+            .with_label_values(&["payload"])
+            .inc_by(payload);
         let encoded = if native {
             let work = move || {
                 units
                     .par_iter()
                     .map(|unit| {
                         let Encoded { codec, bytes } = encode(tier, shape.as_ref(), unit);
-                        let bytes = if codec == Codec::Raw { unit.clone() } else { bytes.into() };
+                        let bytes = if codec == Codec::Raw {
+                            unit.clone()
+                        } else {
+                            bytes.into()
+                        };
                         EncodedUnit { codec, bytes }
                     })
                     .collect()
@@ -61,11 +75,23 @@ impl Compressor {
             self.services.compute.run(work).await
         } else {
             // What comes compressed is kept as it came.
-            Ok(units.into_iter().map(|bytes| EncodedUnit { codec: Codec::Raw, bytes }).collect())
+            Ok(units
+                .into_iter()
+                .map(|bytes| EncodedUnit {
+                    codec: Codec::Raw,
+                    bytes,
+                })
+                .collect())
         };
         match encoded {
             Ok(units) => {
-                let run = EncodedRun { instance, first_unit, units, ticket, share };
+                let run = EncodedRun {
+                    instance,
+                    first_unit,
+                    units,
+                    ticket,
+                    share,
+                };
                 // A stage that is gone drops the run, and its ticket tells.
                 let _ = self.handoffs.sealer.hand_over(SealWork::Run(run)).await;
             }
@@ -74,7 +100,12 @@ impl Compressor {
     }
 
     async fn ended(&self, ended: InstanceEnded) {
-        let InstanceEnded { instance, split, placed, receipt } = ended;
+        let InstanceEnded {
+            instance,
+            split,
+            placed,
+            receipt,
+        } = ended;
         let template = match self.services.templates.of_series(&instance).await {
             Ok(template) => template,
             Err(error) => return receipt.failed(error),
@@ -102,18 +133,18 @@ impl Compressor {
                     placed,
                     receipt,
                 };
-                let _ = self.handoffs.sealer.hand_over(SealWork::Ended(Box::new(compressed))).await;
+                let _ = self
+                    .handoffs
+                    .sealer
+                    .hand_over(SealWork::Ended(Box::new(compressed)))
+                    .await;
             }
             Err(error) => Receipt::failed(receipt, error),
         }
     }
 }
 
-fn record(
-    instance: &super::messages::InstanceContext,
-    split: &SplitInstance,
-    headers: &Headers,
-) -> VersionRecord {
+fn record(instance: &super::messages::InstanceContext, split: &SplitInstance, headers: &Headers) -> VersionRecord {
     let identity = &instance.start.identity;
     VersionRecord {
         split: instance.split,
@@ -129,7 +160,12 @@ fn record(
         header_length: headers.header_length,
         pixels: instance.start.pixels.clone(),
         received_ms: now_ms(),
-        warnings: split.warnings.iter().map(|warning| warning.name().to_owned()).chain(headers.warnings.iter().cloned()).collect(),
+        warnings: split
+            .warnings
+            .iter()
+            .map(|warning| warning.name().to_owned())
+            .chain(headers.warnings.iter().cloned())
+            .collect(),
     }
 }
 
@@ -146,10 +182,17 @@ fn headers(
     let known = template.map(|template| &template.template);
     let compressed = compress_with_template(known.map(|known| known.header.as_slice()), &plain);
     let mut metadata = (text.len() as u64).to_be_bytes().to_vec();
-    metadata.extend(compress_with_template(known.map(|known| known.metadata.as_slice()), &text));
+    metadata.extend(compress_with_template(
+        known.map(|known| known.metadata.as_slice()),
+        &text,
+    ));
     let header_length = plain.len() as u64;
-    let new_template =
-        template.is_none().then(|| records::encode(&Template { header: plain, metadata: text }));
+    let new_template = template.is_none().then(|| {
+        records::encode(&Template {
+            header: plain,
+            metadata: text,
+        })
+    });
     Ok(Headers {
         header: compressed,
         header_length,

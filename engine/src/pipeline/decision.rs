@@ -27,12 +27,24 @@ const STORE: Action = Action::new("instance.store");
 pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut SealedInstance) -> Result<StoreKind> {
     let study = &sealed.instance.study;
     let index = study.account.index_key();
-    let series: Token = token(index, TokenDomain::Series, study.namespace, sealed.record.series_uid.as_bytes());
-    let instance: Token = token(index, TokenDomain::Instance, study.namespace, sealed.record.instance_uid.as_bytes());
+    let series: Token = token(
+        index,
+        TokenDomain::Series,
+        study.namespace,
+        sealed.record.series_uid.as_bytes(),
+    );
+    let instance: Token = token(
+        index,
+        TokenDomain::Instance,
+        study.namespace,
+        sealed.record.instance_uid.as_bytes(),
+    );
     let mut row = match staging.get(&study.row_key)? {
         Some(row) => decode::<StudyRow>(&row, "study row")?,
         None if study.was_committed() => {
-            return Err(EngineError::Conflict("the study was deleted while the instance was on its way"));
+            return Err(EngineError::Conflict(
+                "the study was deleted while the instance was on its way",
+            ));
         }
         None => StudyRow {
             study: study.study,
@@ -43,7 +55,9 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
         },
     };
     if row.study != study.study || row.keys != study.keys.id {
-        return Err(EngineError::Conflict("the study changed while the instance was on its way"));
+        return Err(EngineError::Conflict(
+            "the study changed while the instance was on its way",
+        ));
     }
     let instance_key = key::instance(study.study, &series, &instance);
     let mut versions = match staging.get(&instance_key)? {
@@ -53,7 +67,10 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
     let event = |outcome| Event {
         actor: Actor::User(sealed.instance.source.user),
         action: STORE,
-        object: ObjectRef::One(septum_core::audit::ObjectKind::Version, *sealed.instance.version.as_bytes()),
+        object: ObjectRef::One(
+            septum_core::audit::ObjectKind::Version,
+            *sealed.instance.version.as_bytes(),
+        ),
         outcome,
         source: sealed.instance.source.address,
         account: Some(study.account.account),
@@ -68,12 +85,17 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
     staging.put(instance_key, encode(&versions));
 
     let mut summary = if row.sealed.is_empty() {
-        StudySummary { study_uid: sealed.record.study_uid.clone(), ..StudySummary::default() }
+        StudySummary {
+            study_uid: sealed.record.study_uid.clone(),
+            ..StudySummary::default()
+        }
     } else {
         services.summaries.open(&row)?.summary.clone()
     };
     update_summary(&mut summary, sealed, is_new);
-    services.summaries.seal(&mut row, services.keyring.suite(), &study.keys.phi, summary)?;
+    services
+        .summaries
+        .seal(&mut row, services.keyring.suite(), &study.keys.phi, summary)?;
     staging.put(study.row_key.clone(), encode(&row));
     study.note_committed();
 
@@ -93,9 +115,15 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
     };
     staging.put(key::version(study.study, sealed.instance.version), encode(&version));
     staging.object(sealed.header.0, sealed.header.1.clone());
-    staging.put(key::metadata(study.study, &series, &instance), std::mem::take(&mut sealed.metadata));
+    staging.put(
+        key::metadata(study.study, &series, &instance),
+        std::mem::take(&mut sealed.metadata),
+    );
     if let Some((objects, record)) = sealed.pixels.take() {
-        let pixel_row = PixelRow { objects, sealed: record };
+        let pixel_row = PixelRow {
+            objects,
+            sealed: record,
+        };
         staging.put(key::pixels(study.study, sealed.instance.pixel_set), encode(&pixel_row));
         if sealed.record.pixels.as_ref().is_some_and(|pixels| !pixels.encapsulated) {
             crate::densify::stage(staging, study.study, study.keys.id, sealed.instance.pixel_set);
@@ -105,14 +133,24 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
     if !study.held {
         Stability::stage(staging, &study.row_key, now_ms());
         let change = Change {
-            kind: if is_new { ChangeKind::InstanceStored } else { ChangeKind::InstanceReplaced },
+            kind: if is_new {
+                ChangeKind::InstanceStored
+            } else {
+                ChangeKind::InstanceReplaced
+            },
             time_ms: now_ms(),
             study_uid: sealed.record.study_uid.clone(),
             series_uid: Some(sealed.record.series_uid.clone()),
             instance_uid: Some(sealed.record.instance_uid.clone()),
         };
         let suite = services.keyring.suite();
-        staging.change(study.namespace, Some(study.keys.id), suite, study.keys.phi.clone(), &change);
+        staging.change(
+            study.namespace,
+            Some(study.keys.id),
+            suite,
+            study.keys.phi.clone(),
+            &change,
+        );
     }
     Ok(match (study.held, is_new) {
         (true, _) => StoreKind::Held,
@@ -129,7 +167,9 @@ fn stored_alike(
 ) -> Result<Option<septum_core::ids::VersionId>> {
     let study = &sealed.instance.study;
     for version in &versions.versions {
-        let row = staging.get(&key::version(study.study, *version))?.ok_or(EngineError::Corrupt("version row"))?;
+        let row = staging
+            .get(&key::version(study.study, *version))?
+            .ok_or(EngineError::Corrupt("version row"))?;
         let row: VersionRow = decode(&row, "version row")?;
         let record = open_record(&study.keys.phi, &version_context(*version), &row.sealed)?;
         let record: VersionRecord = decode(&record, "version record")?;
@@ -148,7 +188,11 @@ fn update_summary(summary: &mut StudySummary, sealed: &SealedInstance, is_new: b
     merge(&mut summary.attributes, study_attributes(&sealed.attributes));
     summary.last_commit_ms = now_ms();
     let series_uid = &sealed.record.series_uid;
-    let series = match summary.series.iter_mut().position(|series| series.series_uid == *series_uid) {
+    let series = match summary
+        .series
+        .iter_mut()
+        .position(|series| series.series_uid == *series_uid)
+    {
         Some(index) => &mut summary.series[index],
         None => {
             summary.series.push(SeriesSummary {

@@ -56,13 +56,22 @@ impl<M: Send + 'static> Handoff<M> {
     /// the tickets inside it.
     pub async fn hand_over(&self, work: M) -> Result<()> {
         let start = Instant::now();
-        let permit = Arc::clone(&self.credits).acquire_owned().await.map_err(|_| EngineError::PipelineRestarted)?;
-        add_seconds(&self.telemetry.stage_blocked_seconds.with_label_values(&[self.stage]), start);
+        let permit = Arc::clone(&self.credits)
+            .acquire_owned()
+            .await
+            .map_err(|_| EngineError::PipelineRestarted)?;
+        add_seconds(
+            &self.telemetry.stage_blocked_seconds.with_label_values(&[self.stage]),
+            start,
+        );
         let free = i64::try_from(self.credits.available_permits()).unwrap_or(i64::MAX);
         self.telemetry.stage_credits.with_label_values(&[self.stage]).set(free);
         let recipient = self.recipient.load_full().ok_or(EngineError::PipelineRestarted)?;
         recipient
-            .try_send(Envelope { work, credit: Credit { _permit: permit } })
+            .try_send(Envelope {
+                work,
+                credit: Credit { _permit: permit },
+            })
             .map_err(|_| EngineError::PipelineRestarted)
     }
 

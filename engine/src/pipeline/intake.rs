@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::Handoffs;
 use super::budget::Budget;
-use super::messages::{InstanceContext, Input, Parse, Source, StoreOutcome};
+use super::messages::{Input, InstanceContext, Parse, Source, StoreOutcome};
 use super::ticket::{Flow, Pending, Receipt, receipt};
 use crate::accounts::Namespace;
 use crate::error::{EngineError, Result};
@@ -99,7 +99,15 @@ impl Intake {
             budget,
             receipt,
         };
-        Self { services, head: Head::default(), handoffs, progress: Some(Box::new(progress)), pending, start: None, _turn: turn }
+        Self {
+            services,
+            head: Head::default(),
+            handoffs,
+            progress: Some(Box::new(progress)),
+            pending,
+            start: None,
+            _turn: turn,
+        }
     }
 
     /// Feeds the next bytes. An error is final: the instance is refused or failed.
@@ -114,7 +122,11 @@ impl Intake {
     }
 
     fn check_poison(&self) -> Result<()> {
-        if self.services.quarantine.holds(&self.head) { Err(EngineError::Quarantined) } else { Ok(()) }
+        if self.services.quarantine.holds(&self.head) {
+            Err(EngineError::Quarantined)
+        } else {
+            Ok(())
+        }
     }
 
     /// The stream is complete: waits until the instance is durable, or learns why it is not.

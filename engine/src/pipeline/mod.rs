@@ -101,7 +101,11 @@ impl Pipeline {
                 .collect(),
         });
         let budget = budget::Pool::new(limits.memory_bytes, limits.concurrent_instances, Arc::clone(telemetry));
-        let supervisor = Supervisor::start(Arc::clone(&services), Arc::clone(&handoffs), limits.restarts_per_minute_max)?;
+        let supervisor = Supervisor::start(
+            Arc::clone(&services),
+            Arc::clone(&handoffs),
+            limits.restarts_per_minute_max,
+        )?;
         Ok(Self {
             services,
             handoffs,
@@ -115,16 +119,21 @@ impl Pipeline {
     /// Admits one instance, waiting for its turn at most the configured time.
     pub async fn admit(&self, namespace: Arc<Namespace>, source: Source) -> Result<Intake> {
         if !self.supervisor.is_ready() {
-            return Err(EngineError::Overloaded { retry_after_seconds: 30 });
+            return Err(EngineError::Overloaded {
+                retry_after_seconds: 30,
+            });
         }
-        let turn = tokio::time::timeout(self.limits.admission_timeout, Arc::clone(&self.admission).acquire_owned());
+        let turn = tokio::time::timeout(
+            self.limits.admission_timeout,
+            Arc::clone(&self.admission).acquire_owned(),
+        );
         match turn.await {
             Ok(Ok(turn)) => Ok(Intake::new(
                 Arc::clone(&self.services),
                 Arc::clone(&self.handoffs),
                 namespace,
                 source,
-                self.limits.split.clone(),
+                self.limits.split,
                 self.budget.open(self.limits.admission_timeout),
                 turn,
             )),

@@ -38,7 +38,11 @@ impl Parser {
                 let received = bytes.len() as u64;
                 let mut progress = pure(progress, |progress| progress.splitter.push(bytes, &mut progress.events))?;
                 self.services.telemetry.observe_stage(Self::NAME, start);
-                self.services.telemetry.ingest_bytes.with_label_values(&["received"]).inc_by(received);
+                self.services
+                    .telemetry
+                    .ingest_bytes
+                    .with_label_values(&["received"])
+                    .inc_by(received);
                 self.drain(&mut progress).await?;
                 Ok(Some(progress))
             }
@@ -48,12 +52,18 @@ impl Parser {
                 let mut events = std::mem::take(&mut progress.events);
                 let split = catch_unwind(AssertUnwindSafe(|| splitter.finish(&mut events)));
                 let split = split.map_err(|_| EngineError::Panicked)??;
-                let mut rest = Rest { instance: progress.instance, units: progress.units };
+                let mut rest = Rest {
+                    instance: progress.instance,
+                    units: progress.units,
+                };
                 for event in events {
                     match event {
                         SplitEvent::Started(start) => {
-                            let study =
-                                self.services.studies.resolve(&progress.namespace, &start.identity).await?;
+                            let study = self
+                                .services
+                                .studies
+                                .resolve(&progress.namespace, &start.identity)
+                                .await?;
                             rest.instance = Some(InstanceContext {
                                 study,
                                 version: progress.version,
@@ -83,8 +93,12 @@ impl Parser {
                 }
                 let placed = progress.flow.all_placed().await?;
                 check_complete(&split, &placed)?;
-                let ended =
-                    InstanceEnded { instance, split: Box::new(split), placed, receipt: progress.receipt };
+                let ended = InstanceEnded {
+                    instance,
+                    split: Box::new(split),
+                    placed,
+                    receipt: progress.receipt,
+                };
                 self.handoffs.compressor.hand_over(CompressWork::Ended(ended)).await?;
                 Ok(None)
             }
@@ -96,7 +110,11 @@ impl Parser {
         for event in std::mem::take(&mut progress.events) {
             match event {
                 SplitEvent::Started(start) => {
-                    let study = self.services.studies.resolve(&progress.namespace, &start.identity).await?;
+                    let study = self
+                        .services
+                        .studies
+                        .resolve(&progress.namespace, &start.identity)
+                        .await?;
                     progress.instance = Some(InstanceContext {
                         study,
                         version: progress.version,
@@ -120,7 +138,10 @@ impl Parser {
     }
 
     async fn emit(&self, progress: &mut Progress) -> Result<()> {
-        let instance = progress.instance.as_ref().ok_or(EngineError::Corrupt("splitter's events"))?;
+        let instance = progress
+            .instance
+            .as_ref()
+            .ok_or(EngineError::Corrupt("splitter's events"))?;
         let units = std::mem::take(&mut progress.units);
         let num_units = u32::try_from(units.len()).map_err(|_| EngineError::Corrupt("number of units"))?;
         let share = progress.budget.share(std::mem::take(&mut progress.units_bytes));
@@ -155,10 +176,7 @@ fn close_run(
 }
 
 /// Every unit of the layout is in a run, or the merge would not be exact.
-fn check_complete(
-    split: &SplitInstance,
-    placed: &[(crate::records::Run, septum_storage::Placed)],
-) -> Result<()> {
+fn check_complete(split: &SplitInstance, placed: &[(crate::records::Run, septum_storage::Placed)]) -> Result<()> {
     let expected = split.layout.as_ref().map_or(0, |layout| layout.num_units() as usize);
     let mut next = 0;
     for (run, _) in placed {
@@ -167,7 +185,11 @@ fn check_complete(
         }
         next += run.units.len();
     }
-    if next == expected { Ok(()) } else { Err(EngineError::Corrupt("number of units")) }
+    if next == expected {
+        Ok(())
+    } else {
+        Err(EngineError::Corrupt("number of units"))
+    }
 }
 
 /// Runs a pure step on the state; a panic fails this instance alone.

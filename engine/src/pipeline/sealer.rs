@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use septum_core::ids::ObjectId;
 use septum_core::dicom::PixelLayout;
+use septum_core::ids::ObjectId;
 use septum_core::seal::{DataKey, ObjectContext, ObjectSealer, Suite, TokenDomain, seal_record, token};
 
 use super::Handoffs;
@@ -32,7 +32,13 @@ impl Sealer {
     }
 
     async fn run(&self, run: EncodedRun) {
-        let EncodedRun { instance, first_unit, units, ticket, share } = run;
+        let EncodedRun {
+            instance,
+            first_unit,
+            units,
+            ticket,
+            share,
+        } = run;
         let suite = self.services.keyring.suite();
         let study = Arc::clone(&instance.study);
         let object = ObjectId::random();
@@ -45,7 +51,10 @@ impl Sealer {
                 .map(|unit| {
                     let encoded_length =
                         u32::try_from(unit.bytes.len()).map_err(|_| EngineError::Corrupt("unit length"))?;
-                    Ok(RunUnit { codec: unit.codec as u8, encoded_length })
+                    Ok(RunUnit {
+                        codec: unit.codec as u8,
+                        encoded_length,
+                    })
                 })
                 .collect::<Result<Vec<_>>>()?;
             Ok((bytes, units))
@@ -53,9 +62,22 @@ impl Sealer {
         match sealed.await.and_then(|sealed| sealed) {
             Ok((bytes, units)) => {
                 let stored = bytes.len() as u64;
-                self.services.telemetry.ingest_bytes.with_label_values(&["stored"]).inc_by(stored);
-                let run = SealedRun { object, bytes: bytes.into(), first_unit, units, ticket, share };
-                let _ = self.handoffs.committers[instance.study.shard].hand_over(CommitWork::Run(run)).await;
+                self.services
+                    .telemetry
+                    .ingest_bytes
+                    .with_label_values(&["stored"])
+                    .inc_by(stored);
+                let run = SealedRun {
+                    object,
+                    bytes: bytes.into(),
+                    first_unit,
+                    units,
+                    ticket,
+                    share,
+                };
+                let _ = self.handoffs.committers[instance.study.shard]
+                    .hand_over(CommitWork::Run(run))
+                    .await;
             }
             Err(error) => ticket.failed(error),
         }
@@ -64,9 +86,16 @@ impl Sealer {
     async fn ended(&self, compressed: Box<CompressedInstance>) {
         let suite = self.services.keyring.suite();
         let shard = compressed.instance.study.shard;
-        match self.services.compute.run(move || seal_instance(suite, *compressed)).await {
+        match self
+            .services
+            .compute
+            .run(move || seal_instance(suite, *compressed))
+            .await
+        {
             Ok(Ok(sealed)) => {
-                let _ = self.handoffs.committers[shard].hand_over(CommitWork::Ended(Box::new(sealed))).await;
+                let _ = self.handoffs.committers[shard]
+                    .hand_over(CommitWork::Ended(Box::new(sealed)))
+                    .await;
             }
             Ok(Err((receipt, error))) => receipt.failed(error),
             // The receipt was dropped by the panic.
@@ -78,7 +107,10 @@ impl Sealer {
 /// One object with a run: the object header, then each unit as one frame.
 pub fn seal_run(suite: Suite, key: &DataKey, context: &ObjectContext, units: &[&[u8]]) -> Result<Vec<u8>> {
     let sealer = ObjectSealer::new(suite, key, context)?;
-    let length = units.iter().map(|unit| ObjectSealer::sealed_length(unit.len())).sum::<usize>();
+    let length = units
+        .iter()
+        .map(|unit| ObjectSealer::sealed_length(unit.len()))
+        .sum::<usize>();
     let mut object = Vec::with_capacity(sealer.header().len() + length);
     object.extend_from_slice(sealer.header());
     for (index, unit) in units.iter().enumerate() {
@@ -105,7 +137,12 @@ fn seal_instance(suite: Suite, compressed: CompressedInstance) -> std::result::R
     } = compressed;
     let keys = &instance.study.keys;
     let token_of = |domain, uid: &str| {
-        token(instance.study.account.index_key(), domain, instance.study.namespace, uid.as_bytes())
+        token(
+            instance.study.account.index_key(),
+            domain,
+            instance.study.namespace,
+            uid.as_bytes(),
+        )
     };
     let series = token_of(TokenDomain::Series, &record.series_uid);
     let instance_token = token_of(TokenDomain::Instance, &record.instance_uid);
@@ -115,8 +152,11 @@ fn seal_instance(suite: Suite, compressed: CompressedInstance) -> std::result::R
         let header_object = ObjectId::random();
         let header = seal(&keys.phi, header_context(header_object, instance.version), &header)?;
         let sealed_record = seal(&keys.phi, version_context(instance.version), &encode(&record))?;
-        let metadata =
-            seal(&keys.phi, metadata_context(instance.study.study, &series, &instance_token), &metadata)?;
+        let metadata = seal(
+            &keys.phi,
+            metadata_context(instance.study.study, &series, &instance_token),
+            &metadata,
+        )?;
         let new_template = new_template
             .map(|plain| -> Result<_> {
                 let object = ObjectId::random();
@@ -135,8 +175,7 @@ fn seal_instance(suite: Suite, compressed: CompressedInstance) -> std::result::R
                     description,
                     runs: placed.iter().map(|(run, _)| run.clone()).collect(),
                 };
-                let sealed =
-                    seal(&keys.pixel, pixel_record_context(instance.pixel_set), &encode(&record))?;
+                let sealed = seal(&keys.pixel, pixel_record_context(instance.pixel_set), &encode(&record))?;
                 Some((objects, sealed))
             }
             _ => None,

@@ -55,7 +55,11 @@ impl Supervisor {
         let (signal, signals) = mpsc::channel(64);
         let ready = Arc::new(AtomicBool::new(false));
         let generation = Arc::new(AtomicU64::new(0));
-        let nursery = Nursery { services, handoffs, signal: signal.clone() };
+        let nursery = Nursery {
+            services,
+            handoffs,
+            signal: signal.clone(),
+        };
         let (started, start) = std::sync::mpsc::channel();
         let (is_ready, number) = (Arc::clone(&ready), Arc::clone(&generation));
         std::thread::Builder::new()
@@ -68,9 +72,16 @@ impl Supervisor {
                     }
                 });
             })
-            .map_err(|source| EngineError::File { what: "supervisor thread", source })?;
+            .map_err(|source| EngineError::File {
+                what: "supervisor thread",
+                source,
+            })?;
         start.recv().map_err(|_| EngineError::PipelineRestarted)?;
-        Ok(Self { ready, generation, signal })
+        Ok(Self {
+            ready,
+            generation,
+            signal,
+        })
     }
 
     /// Whether work can be handed in.
@@ -116,11 +127,17 @@ async fn supervise(
         tracing::error!(stage, generation = current, "a stage ended; the pipeline restarts");
         let now = Instant::now();
         ends.push_back(now);
-        while ends.front().is_some_and(|end| now.duration_since(*end) > Duration::from_secs(60)) {
+        while ends
+            .front()
+            .is_some_and(|end| now.duration_since(*end) > Duration::from_secs(60))
+        {
             ends.pop_front();
         }
         if ends.len() > restarts_per_minute_max {
-            tracing::error!(ends = ends.len(), "too many pipeline restarts within a minute; not ready any more");
+            tracing::error!(
+                ends = ends.len(),
+                "too many pipeline restarts within a minute; not ready any more"
+            );
             ready.store(false, Ordering::Release);
             nursery.services.telemetry.ready.set(0.0);
             return;
@@ -129,7 +146,11 @@ async fn supervise(
 }
 
 /// Waits for the end of a generation and says which stage ended it.
-async fn watch(generation: &Generation, number: u64, signals: &mut mpsc::Receiver<(u64, &'static str)>) -> &'static str {
+async fn watch(
+    generation: &Generation,
+    number: u64,
+    signals: &mut mpsc::Receiver<(u64, &'static str)>,
+) -> &'static str {
     let mut heartbeat = tokio::time::interval(HEARTBEAT_INTERVAL);
     loop {
         tokio::select! {
@@ -152,21 +173,43 @@ async fn watch(generation: &Generation, number: u64, signals: &mut mpsc::Receive
 
 impl Nursery {
     fn raise(&self, generation: u64) -> Generation {
-        let mut raised = Generation { arbiters: Vec::new(), pulses: Vec::new() };
+        let mut raised = Generation {
+            arbiters: Vec::new(),
+            pulses: Vec::new(),
+        };
         let (services, handoffs) = (&self.services, &self.handoffs);
         for (shard, handoff) in handoffs.committers.iter().enumerate() {
-            self.spawn(&mut raised, generation, Committer::new(Arc::clone(services), shard), handoff);
+            self.spawn(
+                &mut raised,
+                generation,
+                Committer::new(Arc::clone(services), shard),
+                handoff,
+            );
         }
-        self.spawn(&mut raised, generation, Sealer::new(Arc::clone(services), Arc::clone(handoffs)), &handoffs.sealer);
+        self.spawn(
+            &mut raised,
+            generation,
+            Sealer::new(Arc::clone(services), Arc::clone(handoffs)),
+            &handoffs.sealer,
+        );
         let compressor = Compressor::new(Arc::clone(services), Arc::clone(handoffs));
         self.spawn(&mut raised, generation, compressor, &handoffs.compressor);
-        self.spawn(&mut raised, generation, Parser::new(Arc::clone(services), Arc::clone(handoffs)), &handoffs.parser);
+        self.spawn(
+            &mut raised,
+            generation,
+            Parser::new(Arc::clone(services), Arc::clone(handoffs)),
+            &handoffs.parser,
+        );
         raised
     }
 
     fn spawn<S: Stage>(&self, raised: &mut Generation, generation: u64, stage: S, handoff: &Handoff<S::Work>) {
         let arbiter = Arbiter::new();
-        let death = Death { generation, stage: S::NAME, signal: self.signal.clone() };
+        let death = Death {
+            generation,
+            stage: S::NAME,
+            signal: self.signal.clone(),
+        };
         let capacity = handoff.num_credits();
         let actor = StageActor::new(Arc::new(stage), death, capacity);
         let address: Addr<StageActor<S>> = StageActor::start_in_arbiter(&arbiter.handle(), move |_| actor);

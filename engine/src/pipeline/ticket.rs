@@ -68,7 +68,9 @@ impl Flow {
     /// A ticket for one more run.
     pub fn ticket(self: &Arc<Self>) -> RunTicket {
         self.with(|state| state.num_outstanding += 1);
-        RunTicket { flow: Some(Arc::clone(self)) }
+        RunTicket {
+            flow: Some(Arc::clone(self)),
+        }
     }
 
     /// Waits until every run is placed and returns them by first unit, or the first failure.
@@ -156,6 +158,11 @@ mod tests {
 
     #[tokio::test]
     async fn no_runs_means_placed() {
-        assert!(Arc::new(Flow::default()).all_placed().await.is_ok_and(|placed| placed.is_empty()));
+        assert!(
+            Arc::new(Flow::default())
+                .all_placed()
+                .await
+                .is_ok_and(|placed| placed.is_empty())
+        );
     }
 }

@@ -49,7 +49,9 @@ impl Frames {
         if frames.description().encapsulated && frames.num_frames() > 0 {
             frames.first = Some(frames.decode(0).await?);
         } else if frames.description().encapsulated {
-            return Err(EngineError::NotAcceptable("the frames of this instance cannot be told apart".to_owned()));
+            return Err(EngineError::NotAcceptable(
+                "the frames of this instance cannot be told apart".to_owned(),
+            ));
         }
         Ok(frames)
     }
@@ -115,7 +117,12 @@ impl Frames {
             }
             return Ok(decoded.samples.into());
         }
-        let range = self.pixels.record().layout.frame_range(index).ok_or(EngineError::NotFound)?;
+        let range = self
+            .pixels
+            .record()
+            .layout
+            .frame_range(index)
+            .ok_or(EngineError::NotFound)?;
         let bytes = self.pixels.payload(range.bytes.clone()).await?;
         if range.bit_offset > 0 || range.num_bits.is_some_and(|bits| bits % 8 != 0) {
             return Ok(aligned(&bytes, range.bit_offset, range.num_bits.unwrap_or(0)));
@@ -124,14 +131,19 @@ impl Frames {
     }
 
     fn turned(&self, bytes: Bytes) -> Bytes {
-        if self.big_endian { little_endian(bytes.to_vec(), self.bits_allocated()).into() } else { bytes }
+        if self.big_endian {
+            little_endian(bytes.to_vec(), self.bits_allocated()).into()
+        } else {
+            bytes
+        }
     }
 
     async fn decode(&self, index: u32) -> Result<Decoded> {
         let frame = stored_frame(&self.pixels, index).await?;
-        let shape = self.description().shape.ok_or_else(|| {
-            EngineError::NotAcceptable("the instance does not describe its pixels".to_owned())
-        })?;
+        let shape = self
+            .description()
+            .shape
+            .ok_or_else(|| EngineError::NotAcceptable("the instance does not describe its pixels".to_owned()))?;
         let request = DecodeRequest {
             transfer_syntax: self.transfer_syntax_uid.clone(),
             layout: layout_of(&shape),
@@ -144,9 +156,10 @@ impl Frames {
             .await
             .map_err(|_| EngineError::Panicked)?;
         decoded.map_err(|error| match error {
-            DecodeError::NotStarted(kind) => {
-                EngineError::File { what: "decoder process", source: std::io::Error::from(kind) }
-            }
+            DecodeError::NotStarted(kind) => EngineError::File {
+                what: "decoder process",
+                source: std::io::Error::from(kind),
+            },
             // Nothing here decodes it: the client may still have the original.
             error => EngineError::NotAcceptable(error.to_string()),
         })

@@ -76,10 +76,19 @@ impl StudyRef {
         shard: usize,
         row_key: Vec<u8>,
     ) -> Result<Self> {
-        let row = services.store.shards()[shard].get(&row_key)?.ok_or(EngineError::NotFound)?;
+        let row = services.store.shards()[shard]
+            .get(&row_key)?
+            .ok_or(EngineError::NotFound)?;
         let row: StudyRow = decode(&row, "study row")?;
         let keys = services.keyring.study(row.keys)?;
-        Ok(Self { namespace, account, shard, row_key, row, keys })
+        Ok(Self {
+            namespace,
+            account,
+            shard,
+            row_key,
+            row,
+            keys,
+        })
     }
 
     /// Its random id.
@@ -94,12 +103,22 @@ impl StudyRef {
 
     /// The token of one of its series.
     pub fn series_token(&self, series_uid: &str) -> Token {
-        token(self.account.index_key(), TokenDomain::Series, self.namespace, series_uid.as_bytes())
+        token(
+            self.account.index_key(),
+            TokenDomain::Series,
+            self.namespace,
+            series_uid.as_bytes(),
+        )
     }
 
     /// The token of one of its instances.
     pub fn instance_token(&self, instance_uid: &str) -> Token {
-        token(self.account.index_key(), TokenDomain::Instance, self.namespace, instance_uid.as_bytes())
+        token(
+            self.account.index_key(),
+            TokenDomain::Instance,
+            self.namespace,
+            instance_uid.as_bytes(),
+        )
     }
 
     /// One instance: its current version, or the one asked for.
@@ -144,7 +163,14 @@ impl StudyRef {
         let row: VersionRow = decode(&row, "version row")?;
         let record = open_record(&self.keys.phi, &version_context(version), &row.sealed)?;
         let record = Arc::new(decode(&record, "version record")?);
-        Ok(InstanceRef { study: self.clone(), series, instance, version, row, record })
+        Ok(InstanceRef {
+            study: self.clone(),
+            series,
+            instance,
+            version,
+            row,
+            record,
+        })
     }
 
     /// The current version of each instance of the study, or of one series, in the order of their rows.
@@ -172,7 +198,9 @@ pub fn tokens_of(row_key: &[u8]) -> Result<(Token, Token)> {
     let corrupt = || EngineError::Corrupt("row key");
     let start = row_key.len().checked_sub(32).ok_or_else(corrupt)?;
     let token = |at: usize| -> Result<Token> {
-        Ok(Token::from_bytes(row_key[at..at + 16].try_into().map_err(|_| corrupt())?))
+        Ok(Token::from_bytes(
+            row_key[at..at + 16].try_into().map_err(|_| corrupt())?,
+        ))
     };
     Ok((token(start)?, token(start + 16)?))
 }

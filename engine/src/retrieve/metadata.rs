@@ -33,8 +33,7 @@ pub async fn of_study(services: &Arc<Services>, study: &StudyRef, series_uid: Op
         Some(uid) => key::series_metadata(study.id(), &study.series_token(uid)),
         None => key::study_metadata(study.id()),
     };
-    let rows: Vec<(Vec<u8>, Vec<u8>)> =
-        crate::scan::rows(study.stored_in(services), prefix).collect::<Result<_>>()?;
+    let rows: Vec<(Vec<u8>, Vec<u8>)> = crate::scan::rows(study.stored_in(services), prefix).collect::<Result<_>>()?;
     let mut entries = Vec::with_capacity(rows.len());
     let mut template: Option<(Token, Option<Arc<LoadedTemplate>>)> = None;
     for (row_key, sealed) in rows {
@@ -58,15 +57,29 @@ pub async fn of_instance(services: &Arc<Services>, instance: &InstanceRef) -> Re
     let versions = study.versions(services, &instance.series, &instance.instance)?;
     if versions.last() == Some(&instance.version) {
         let row_key = key::metadata(study.id(), &instance.series, &instance.instance);
-        let sealed = study.stored_in(services).get(&row_key)?.ok_or(EngineError::Corrupt("metadata row"))?;
+        let sealed = study
+            .stored_in(services)
+            .get(&row_key)?
+            .ok_or(EngineError::Corrupt("metadata row"))?;
         let template = template_of(services, study, &instance.series).await?;
-        return open(study, &study.keys, instance.series, instance.instance, &sealed, template.as_deref());
+        return open(
+            study,
+            &study.keys,
+            instance.series,
+            instance.instance,
+            &sealed,
+            template.as_deref(),
+        );
     }
     let header = super::stream::header_of(services, instance).await?;
     let start = start_of(instance)?;
     let (attributes, _) = metadata_of(&start, &header);
     let text = serde_json::to_string(&attributes).map_err(|_| EngineError::Corrupt("metadata"))?;
-    Ok(Entry { series: instance.series, instance: instance.instance, text })
+    Ok(Entry {
+        series: instance.series,
+        instance: instance.instance,
+        text,
+    })
 }
 
 /// What the splitter once said of an instance, from its record.
@@ -98,9 +111,15 @@ async fn template_of(
     series: &Token,
 ) -> Result<Option<Arc<LoadedTemplate>>> {
     let shard = study.stored_in(services);
-    let Some(row) = shard.get(&key::series(study.id(), series))? else { return Ok(None) };
+    let Some(row) = shard.get(&key::series(study.id(), series))? else {
+        return Ok(None);
+    };
     let row: SeriesRow = decode(&row, "series row")?;
-    services.templates.load(shard, row.template, &study.keys).await.map(Some)
+    services
+        .templates
+        .load(shard, row.template, &study.keys)
+        .await
+        .map(Some)
 }
 
 fn open(
@@ -120,7 +139,11 @@ fn open(
     }
     let template = template.map(|loaded| loaded.template.metadata.as_slice());
     let text = decompress_with_template(template, compressed, length as usize).map_err(|_| corrupt())?;
-    Ok(Entry { series, instance, text: String::from_utf8(text).map_err(|_| corrupt())? })
+    Ok(Entry {
+        series,
+        instance,
+        text: String::from_utf8(text).map_err(|_| corrupt())?,
+    })
 }
 
 /// Puts an instance's address where metadata has its placeholder.

@@ -44,7 +44,10 @@ impl ReadPermits {
     /// A pool of `memory_bytes`.
     pub fn new(memory_bytes: usize) -> Self {
         let num_grains = (memory_bytes / GRAIN_BYTES).max(4);
-        Self { permits: Arc::new(Semaphore::new(num_grains)), num_grains }
+        Self {
+            permits: Arc::new(Semaphore::new(num_grains)),
+            num_grains,
+        }
     }
 
     /// Waits for permits for `bytes`.

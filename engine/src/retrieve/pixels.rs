@@ -29,7 +29,12 @@ struct ByBytes;
 
 impl Weighter<PixelSetId, Arc<PixelRecord>> for ByBytes {
     fn weight(&self, _: &PixelSetId, record: &Arc<PixelRecord>) -> u64 {
-        record.runs.iter().map(|run| 64 + 8 * run.units.len() as u64).sum::<u64>() + 512
+        record
+            .runs
+            .iter()
+            .map(|run| 64 + 8 * run.units.len() as u64)
+            .sum::<u64>()
+            + 512
     }
 }
 
@@ -41,7 +46,10 @@ pub struct PixelCaches {
 
 impl Default for PixelCaches {
     fn default() -> Self {
-        Self { records: Cache::with_weighter(4_096, RECORDS_BYTES, ByBytes), openers: Cache::new(OPENERS) }
+        Self {
+            records: Cache::with_weighter(4_096, RECORDS_BYTES, ByBytes),
+            openers: Cache::new(OPENERS),
+        }
     }
 }
 
@@ -69,7 +77,14 @@ impl PixelReader {
             Some(record) => record,
             None => load(services, shard, study, &keys, pixel_set)?,
         };
-        Ok(Self { services: Arc::clone(services), shard, study, keys, pixel_set, record })
+        Ok(Self {
+            services: Arc::clone(services),
+            shard,
+            study,
+            keys,
+            pixel_set,
+            record,
+        })
     }
 
     /// The pixel record.
@@ -99,7 +114,16 @@ impl PixelReader {
 
     /// A unit in the form it is stored in.
     pub async fn unit_encoded(&self, index: u32) -> Result<(Codec, Bytes)> {
-        match read_unit(&self.services, self.shard, &self.keys, self.pixel_set, &self.record, index).await {
+        match read_unit(
+            &self.services,
+            self.shard,
+            &self.keys,
+            self.pixel_set,
+            &self.record,
+            index,
+        )
+        .await
+        {
             Err(EngineError::Storage(StorageError::NotFound)) => {
                 self.forget();
                 let record = load(&self.services, self.shard, self.study, &self.keys, self.pixel_set)?;
@@ -111,7 +135,11 @@ impl PixelReader {
 
     /// A unit as it was received.
     pub async fn unit(&self, index: u32) -> Result<Bytes> {
-        let permit = self.services.read_permits.acquire(2 * self.record.layout.unit_length(index)).await?;
+        let permit = self
+            .services
+            .read_permits
+            .acquire(2 * self.record.layout.unit_length(index))
+            .await?;
         self.unit_plain(index).await.map(|bytes| permit.hold(bytes))
     }
 
@@ -120,10 +148,18 @@ impl PixelReader {
         let length = self.record.layout.unit_length(index);
         let length = usize::try_from(length).map_err(|_| EngineError::Corrupt("unit length"))?;
         if codec == Codec::Raw {
-            return if bytes.len() == length { Ok(bytes) } else { Err(EngineError::Corrupt("unit length")) };
+            return if bytes.len() == length {
+                Ok(bytes)
+            } else {
+                Err(EngineError::Corrupt("unit length"))
+            };
         }
         let shape = unit_shape(&self.record.description);
-        let decoded = self.services.compute.run(move || decode_frame(codec, shape.as_ref(), &bytes, length)).await?;
+        let decoded = self
+            .services
+            .compute
+            .run(move || decode_frame(codec, shape.as_ref(), &bytes, length))
+            .await?;
         decoded.map(Bytes::from).map_err(|_| EngineError::Corrupt("frame"))
     }
 
@@ -157,7 +193,9 @@ fn load(
     keys: &StudyKeys,
     pixel_set: PixelSetId,
 ) -> Result<Arc<PixelRecord>> {
-    let row = services.store.shards()[shard].get(&key::pixels(study, pixel_set))?.ok_or(EngineError::NotFound)?;
+    let row = services.store.shards()[shard]
+        .get(&key::pixels(study, pixel_set))?
+        .ok_or(EngineError::NotFound)?;
     let row: PixelRow = decode(&row, "pixel row")?;
     let record = open_record(&keys.pixel, &pixel_record_context(pixel_set), &row.sealed)?;
     let record: Arc<PixelRecord> = Arc::new(decode(&record, "pixel record")?);
@@ -167,10 +205,18 @@ fn load(
 
 fn find_run(record: &PixelRecord, index: u32) -> Result<(&Run, usize)> {
     let corrupt = || EngineError::Corrupt("pixel record");
-    let at = record.runs.partition_point(|run| run.first_unit <= index).checked_sub(1).ok_or_else(corrupt)?;
+    let at = record
+        .runs
+        .partition_point(|run| run.first_unit <= index)
+        .checked_sub(1)
+        .ok_or_else(corrupt)?;
     let run = &record.runs[at];
     let within = (index - run.first_unit) as usize;
-    if within < run.units.len() { Ok((run, within)) } else { Err(corrupt()) }
+    if within < run.units.len() {
+        Ok((run, within))
+    } else {
+        Err(corrupt())
+    }
 }
 
 async fn read_unit(
@@ -184,7 +230,8 @@ async fn read_unit(
     let (run, within) = find_run(record, index)?;
     let unit = run.units[within];
     let codec = unit.codec()?;
-    let sealed_length = |unit: &crate::records::RunUnit| ObjectSealer::sealed_length(unit.encoded_length as usize) as u64;
+    let sealed_length =
+        |unit: &crate::records::RunUnit| ObjectSealer::sealed_length(unit.encoded_length as usize) as u64;
     let start = OBJECT_HEADER_BYTES as u64 + run.units[..within].iter().map(sealed_length).sum::<u64>();
     let end = start + sealed_length(&unit);
     let stored_in = &services.store.shards()[shard];
@@ -198,13 +245,18 @@ async fn read_unit(
             (opener, bytes.slice(OBJECT_HEADER_BYTES..))
         }
         None => {
-            let header = stored_in.read_object(run.object, Some(0..OBJECT_HEADER_BYTES as u64)).await?;
+            let header = stored_in
+                .read_object(run.object, Some(0..OBJECT_HEADER_BYTES as u64))
+                .await?;
             let opener = Arc::new(ObjectOpener::new(&keys.pixel, &header, &context)?);
             (opener, stored_in.read_object(run.object, Some(start..end)).await?)
         }
     };
     services.pixel_caches.openers.insert(run.object, Arc::clone(&opener));
     let frame = u32::try_from(within).map_err(|_| EngineError::Corrupt("pixel record"))?;
-    let plain = services.compute.run(move || opener.open_frame(frame, &sealed)).await??;
+    let plain = services
+        .compute
+        .run(move || opener.open_frame(frame, &sealed))
+        .await??;
     Ok((codec, plain.into()))
 }

@@ -13,9 +13,7 @@ use dicom_core::{Tag, VR};
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use septum_core::dicom::transcode::{PixelHeader, PixelPatch, file_meta, swap_samples, to_explicit_little};
-use septum_core::dicom::{
-    Encoding, HeaderBytes, Merger, Piece, PixelDescription, PixelElement, TransferSyntax,
-};
+use septum_core::dicom::{Encoding, HeaderBytes, Merger, Piece, PixelDescription, PixelElement, TransferSyntax};
 use septum_core::seal::open_record;
 use tokio::sync::mpsc;
 
@@ -79,7 +77,9 @@ pub async fn header_of(services: &Arc<Services>, instance: &InstanceRef) -> Resu
 
 /// Opens an instance's pixels, checking that the halves belong together.
 pub fn pixels_of(services: &Arc<Services>, instance: &InstanceRef) -> Result<Option<PixelReader>> {
-    let Some(pixel_set) = instance.row.pixel_set else { return Ok(None) };
+    let Some(pixel_set) = instance.row.pixel_set else {
+        return Ok(None);
+    };
     let study = &instance.study;
     let reader = PixelReader::open(services, study.shard, study.id(), Arc::clone(&study.keys), pixel_set)?;
     if reader.record().split != instance.record.split {
@@ -94,7 +94,11 @@ pub async fn open(services: &Arc<Services>, instance: &InstanceRef, form: Form) 
     let pixels = pixels_of(services, instance)?;
     let stored = TransferSyntax::of(&instance.record.transfer_syntax_uid);
     let is_native_already = instance.record.encoding == Encoding::ExplicitLittle;
-    let encapsulated = instance.record.pixels.as_ref().is_some_and(|pixels| pixels.encapsulated);
+    let encapsulated = instance
+        .record
+        .pixels
+        .as_ref()
+        .is_some_and(|pixels| pixels.encapsulated);
     if form == Form::Original || (is_native_already && !encapsulated) {
         let deflate = form == Form::Original && stored.is_deflated();
         return Ok(original(services, instance, header, pixels, form, deflate));
@@ -111,10 +115,17 @@ fn original(
     deflate: bool,
 ) -> InstanceStream {
     let record = Arc::clone(&instance.record);
-    let uid = if form == Form::Original { record.transfer_syntax_uid.clone() } else { EXPLICIT_LITTLE.to_owned() };
-    let prefix = if uid == record.transfer_syntax_uid { prefix_of(&header) } else { None };
-    let prefix =
-        prefix.unwrap_or_else(|| file_meta(&uid, &record.sop_class_uid, &record.instance_uid).into());
+    let uid = if form == Form::Original {
+        record.transfer_syntax_uid.clone()
+    } else {
+        EXPLICIT_LITTLE.to_owned()
+    };
+    let prefix = if uid == record.transfer_syntax_uid {
+        prefix_of(&header)
+    } else {
+        None
+    };
+    let prefix = prefix.unwrap_or_else(|| file_meta(&uid, &record.sop_class_uid, &record.instance_uid).into());
     let length = (!deflate).then(|| prefix.len() as u64 + record.dataset_length);
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
     tokio::spawn(async move {
@@ -124,7 +135,11 @@ fn original(
             let _ = sender.send(Err(error)).await;
         }
     });
-    InstanceStream { transfer_syntax_uid: uid, length, pieces }
+    InstanceStream {
+        transfer_syntax_uid: uid,
+        length,
+        pieces,
+    }
 }
 
 /// Preamble and file meta as they came, the preamble zeroed unless it is the other half of a TIFF (PS3.10 section 7.1).
@@ -192,7 +207,10 @@ async fn send_original(
     }
     let mut last = held.map(|bytes| bytes.to_vec()).unwrap_or_default();
     if let Some(deflater) = deflater {
-        let rest = deflater.finish().map_err(|source| EngineError::File { what: "deflate", source })?;
+        let rest = deflater.finish().map_err(|source| EngineError::File {
+            what: "deflate",
+            source,
+        })?;
         last.extend(rest);
         if last.len() % 2 == 1 {
             // PS3.5 section A.5: padded to an even length.
@@ -204,7 +222,10 @@ async fn send_original(
 }
 
 fn deflated(deflater: &mut DeflateEncoder<Vec<u8>>, bytes: &[u8]) -> Result<Bytes> {
-    let failed = |source| EngineError::File { what: "deflate", source };
+    let failed = |source| EngineError::File {
+        what: "deflate",
+        source,
+    };
     deflater.write_all(bytes).map_err(failed)?;
     Ok(std::mem::take(deflater.get_mut()).into())
 }
@@ -232,9 +253,13 @@ async fn native(
                 .ok_or_else(|| EngineError::NotAcceptable("the decoded pixels exceed 4 GiB".to_owned()))?,
         );
     }
-    let transcoded =
-        to_explicit_little(&header.elements_before(), &header.elements_after(), instance.record.encoding.into(), &patch)
-            .map_err(|_| EngineError::NotAcceptable("the header cannot be re-encoded".to_owned()))?;
+    let transcoded = to_explicit_little(
+        &header.elements_before(),
+        &header.elements_after(),
+        instance.record.encoding.into(),
+        &patch,
+    )
+    .map_err(|_| EngineError::NotAcceptable("the header cannot be re-encoded".to_owned()))?;
     let record = &instance.record;
     let prefix = file_meta(EXPLICIT_LITTLE, &record.sop_class_uid, &record.instance_uid);
     let padding = payload_length % 2;
@@ -270,7 +295,11 @@ async fn native(
             let _ = sender.send(Err(error)).await;
         }
     });
-    Ok(InstanceStream { transfer_syntax_uid: EXPLICIT_LITTLE.to_owned(), length: Some(length), pieces })
+    Ok(InstanceStream {
+        transfer_syntax_uid: EXPLICIT_LITTLE.to_owned(),
+        length: Some(length),
+        pieces,
+    })
 }
 
 fn patch_of(frames: &Frames) -> Result<PixelPatch> {
@@ -283,7 +312,10 @@ fn patch_of(frames: &Frames) -> Result<PixelPatch> {
         PixelElement::Float => (Tag(0x7FE0, 0x0008), VR::OF),
         PixelElement::Double => (Tag(0x7FE0, 0x0009), VR::OD),
     };
-    let mut patch = PixelPatch { pixel: Some(PixelHeader { tag, vr, length: None }), ..PixelPatch::default() };
+    let mut patch = PixelPatch {
+        pixel: Some(PixelHeader { tag, vr, length: None }),
+        ..PixelPatch::default()
+    };
     if let Some(decoded) = frames.decoded() {
         patch.samples_per_pixel = Some(decoded.samples_per_pixel);
         patch.photometric_interpretation = Some(decoded.photometric.clone());

@@ -1,6 +1,12 @@
 //! An archive on temporary roots, and short ways to store and read.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, reason = "shared by several test binaries")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "shared by several test binaries"
+)]
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,7 +56,10 @@ pub struct Bench {
 }
 
 pub fn source() -> Source {
-    Source { user: UserId::random(), address: None }
+    Source {
+        user: UserId::random(),
+        address: None,
+    }
 }
 
 impl Bench {
@@ -64,7 +73,11 @@ impl Bench {
         change(&mut config);
         let archive = Archive::open(config).await.unwrap();
         let namespace = archive.services.accounts.namespaces().unwrap().remove(0);
-        Self { root, archive, namespace }
+        Self {
+            root,
+            archive,
+            namespace,
+        }
     }
 
     /// Stops everything and opens it again on the same roots.
@@ -77,7 +90,11 @@ impl Bench {
         }
         let archive = Archive::open(config(self.root.path())).await.unwrap();
         let namespace = archive.services.accounts.namespace(self.namespace.id).unwrap();
-        Self { root: self.root, archive, namespace }
+        Self {
+            root: self.root,
+            archive,
+            namespace,
+        }
     }
 
     pub async fn store(&self, file: &[u8]) -> Result<StoreOutcome> {

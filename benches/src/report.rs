@@ -141,7 +141,8 @@ fn number(value: f64) -> String {
         value if value >= 99.95 => format!("{value:.0}"),
         value if value >= 9.995 => format!("{value:.1}"),
         value if value >= 0.1 => format!("{value:.2}"),
-        value => format!("{value:.3}"),
+        value if value >= 0.002 => format!("{value:.3}"),
+        value => format!("{value:.5}"),
     }
 }
 

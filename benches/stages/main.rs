@@ -18,6 +18,9 @@ use std::process::ExitCode;
 use septum_benches::measure::Runner;
 use septum_benches::options::{Options, USAGE};
 
+/// The prefix of a group's names, and what runs it.
+type Group = (&'static str, fn(&mut Runner));
+
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,
@@ -32,7 +35,7 @@ fn main() -> ExitCode {
     };
     let json = options.json.clone();
     let mut runner = Runner::new(options);
-    let groups: [(&str, fn(&mut Runner)); 7] = [
+    let groups: [Group; 7] = [
         ("split/", split::run),
         ("codec/", codec::run),
         ("header/", header::run),

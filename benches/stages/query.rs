@@ -109,7 +109,7 @@ fn study(number: usize) -> Map<String, Value> {
         "Anna", "Jürgen", "María", "Johann", "Olga", "Tarō", "Siobhán", "Andrea", "Wei",
     ];
     const DESCRIPTION: [&str; 4] = ["CT Thorax nativ", "MR Knee left", "US Abdomen", "Screening mammography"];
-    let pick = |from: &'static [&'static str], salt: usize| from[(number * 2_654_435_761 >> salt) % from.len()];
+    let pick = |from: &'static [&'static str], salt: usize| from[((number * 2_654_435_761) >> salt) % from.len()];
     let name = format!("{}^{}^{}", pick(&FAMILY, 5), pick(&GIVEN, 9), number % 97);
     let date = format!(
         "20{:02}{:02}{:02}",

@@ -32,7 +32,7 @@ fn context() -> ObjectContext {
 }
 
 fn frames(runner: &mut Runner, key: &DataKey, suite: Suite, size: &str, num_bytes: usize) {
-    let plain: Vec<u8> = (0..num_bytes).map(|at| (at * 31 >> 3) as u8).collect();
+    let plain: Vec<u8> = (0..num_bytes).map(|at| ((at * 31) >> 3) as u8).collect();
     let context = context();
     let sealer = ObjectSealer::new(suite, key, &context).expect("a native build has both suites");
     let mut sealed = Vec::new();

@@ -62,8 +62,9 @@ bench: ## Benchmarks of codecs, parser, sealing and storage
 	@$(ENVIRONMENT) septum_rocksdb && cargo bench --locked --profile release -p septum-benches
 
 .PHONY: fuzz
-fuzz: binary ## Mutated corpus against the real server (SECONDS=60)
+fuzz: binary ## Every parser under a fuzzer, then a mutated corpus against the server (SECONDS=60)
 	@.ci/install build test
+	@$(ENVIRONMENT) FUZZ_SECONDS=$(SECONDS) engine/core/fuzz/run
 	@$(ENVIRONMENT) python=$$(septum_venv) && SEPTUM_FUZZ_SECONDS=$(SECONDS) "$$python" -m pytest -q -s .ci/clients/test_bad_input.py -k mutation
 
 .PHONY: format

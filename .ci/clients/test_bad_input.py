@@ -199,7 +199,10 @@ def raw(server, data: bytes, then_wait_seconds: float = 0.0) -> bytes:
     context = ssl.create_default_context(cafile=server.verify)
     with socket.create_connection(("localhost", server.port), timeout=20) as plain, \
             context.wrap_socket(plain, server_hostname="localhost") as connection:
-        connection.sendall(data)
+        try:
+            connection.sendall(data)
+        except OSError:
+            return b""  # refused before all was sent
         if then_wait_seconds:
             connection.settimeout(then_wait_seconds)
             try:

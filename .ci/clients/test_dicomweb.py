@@ -59,13 +59,16 @@ def test_patient_name_wildcards(client, server, corpus, pattern):
     assert header.StudyInstanceUID in [item["0020000D"]["Value"][0] for item in found]
 
 
-def test_search_by_date_range_and_uid_list(client, series):
-    date = str(corpus_files.read_header(series[0].path).StudyDate)
+def test_search_by_date_range_and_uid_list(client, server, corpus):
+    path = corpus / "pydicom" / "CT_small.dcm"
+    assert server.store([path.read_bytes()]).status_code in (200, 202)
+    header = corpus_files.read_header(path)
+    study, date = header.StudyInstanceUID, str(header.StudyDate)
     for value in (date, f"{date}-", f"-{date}", f"{date}-{date}"):
         found = client.search_for_studies(search_filters={"StudyDate": value})
-        assert series[0].study in [item["0020000D"]["Value"][0] for item in found], value
+        assert study in [item["0020000D"]["Value"][0] for item in found], value
     for separator in (",", "\\"):
-        found = client.search_for_studies(search_filters={"StudyInstanceUID": separator.join([series[0].study, "1.2.3.4"])})
+        found = client.search_for_studies(search_filters={"StudyInstanceUID": separator.join([study, "1.2.3.4"])})
         assert len(found) == 1
 
 

@@ -19,7 +19,11 @@ pub fn serve(listener: TcpListener, archive: Arc<Archive>) -> std::io::Result<Se
         App::new()
             .service(web::resource("/metrics").route(web::get().to(move || {
                 let text = metrics.services.telemetry.encode();
-                async move { HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text) }
+                async move {
+                    HttpResponse::Ok()
+                        .content_type("text/plain; version=0.0.4; charset=utf-8")
+                        .body(text)
+                }
             })))
             .service(web::resource("/healthz").route(web::get().to(|| async { HttpResponse::Ok().body("alive\n") })))
             .service(web::resource("/readyz").route(web::get().to(move || {
@@ -33,7 +37,12 @@ pub fn serve(listener: TcpListener, archive: Arc<Archive>) -> std::io::Result<Se
                 }
             })))
     });
-    Ok(server.workers(1).max_connections(64).disable_signals().listen(listener)?.run())
+    Ok(server
+        .workers(1)
+        .max_connections(64)
+        .disable_signals()
+        .listen(listener)?
+        .run())
 }
 
 /// Binds a listener; the error names the setting.

@@ -52,7 +52,10 @@ impl App {
                 bytes_per_second_min: limits.body_rate.0,
                 grace: Duration::from_secs(limits.body_grace_s),
             },
-            multipart: MultipartLimits { parts: limits.parts, part_header: limits.part_header.as_usize() },
+            multipart: MultipartLimits {
+                parts: limits.parts,
+                part_header: limits.part_header.as_usize(),
+            },
             frames_max: limits.frames,
             search_results_max: limits.search_results,
             requests: Arc::new(Semaphore::new(limits.requests)),

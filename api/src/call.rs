@@ -49,7 +49,10 @@ impl Call {
 
     /// Who asks, for change records.
     pub fn source(&self) -> Source {
-        Source { user: self.principal.user, address: self.address }
+        Source {
+            user: self.principal.user,
+            address: self.address,
+        }
     }
 
     /// A part of the path; empty where the route has none of that name.
@@ -62,7 +65,9 @@ impl Call {
     /// # Errors
     /// 400 where it is no UID; also for the other two.
     pub fn study_uid(&self) -> Answer<String> {
-        StudyInstanceUid::parse(self.path("study")).map(|uid| uid.as_str().to_owned()).map_err(no_uid)
+        StudyInstanceUid::parse(self.path("study"))
+            .map(|uid| uid.as_str().to_owned())
+            .map_err(no_uid)
     }
 
     /// The series' UID in the path.
@@ -70,7 +75,9 @@ impl Call {
     /// # Errors
     /// As [`Self::study_uid`].
     pub fn series_uid(&self) -> Answer<String> {
-        SeriesInstanceUid::parse(self.path("series")).map(|uid| uid.as_str().to_owned()).map_err(no_uid)
+        SeriesInstanceUid::parse(self.path("series"))
+            .map(|uid| uid.as_str().to_owned())
+            .map_err(no_uid)
     }
 
     /// The series' UID in the path, where the route has one.
@@ -78,7 +85,11 @@ impl Call {
     /// # Errors
     /// As [`Self::study_uid`].
     pub fn series_uid_if_any(&self) -> Answer<Option<String>> {
-        if self.path("series").is_empty() { Ok(None) } else { self.series_uid().map(Some) }
+        if self.path("series").is_empty() {
+            Ok(None)
+        } else {
+            self.series_uid().map(Some)
+        }
     }
 
     /// The SOP Instance UID in the path.
@@ -86,7 +97,9 @@ impl Call {
     /// # Errors
     /// As [`Self::study_uid`].
     pub fn instance_uid(&self) -> Answer<String> {
-        SopInstanceUid::parse(self.path("instance")).map(|uid| uid.as_str().to_owned()).map_err(no_uid)
+        SopInstanceUid::parse(self.path("instance"))
+            .map(|uid| uid.as_str().to_owned())
+            .map_err(no_uid)
     }
 
     /// The version asked for by `?version=`.
@@ -104,7 +117,10 @@ impl Call {
 
     /// A parameter of the query.
     pub fn query(&self, name: &str) -> Option<String> {
-        crate::http::query_pairs(&self.request).into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
+        crate::http::query_pairs(&self.request)
+            .into_iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value)
     }
 
     /// The one namespace of the path.
@@ -121,7 +137,11 @@ impl Call {
     /// The address of the DICOMweb service the request's study lies in.
     pub fn service_url(&self, namespace: &Namespace) -> String {
         let exception = self.path("exception");
-        let held = if exception.is_empty() { String::new() } else { format!("/exceptions/{exception}") };
+        let held = if exception.is_empty() {
+            String::new()
+        } else {
+            format!("/exceptions/{exception}")
+        };
         format!("{}/namespaces/{}{held}/dicomweb", self.base_url, namespace.id)
     }
 
@@ -137,8 +157,14 @@ impl Call {
             let namespace = self.namespace()?;
             let study = exceptions::find(services, namespace, exception)?;
             // The id alone names the study, yet an address that contradicts itself is no address.
-            let is_same = StudyRef::find_held(services, namespace, &uid)?.iter().any(|held| held.row_key == study.row_key);
-            return if is_same { Ok((Arc::clone(namespace), study)) } else { Err(Problem::not_found()) };
+            let is_same = StudyRef::find_held(services, namespace, &uid)?
+                .iter()
+                .any(|held| held.row_key == study.row_key);
+            return if is_same {
+                Ok((Arc::clone(namespace), study))
+            } else {
+                Err(Problem::not_found())
+            };
         }
         let mut found = Vec::new();
         for (namespace, granted) in self.namespaces.iter().zip(&self.granted) {
@@ -157,8 +183,10 @@ impl Call {
                     .iter()
                     .map(|(namespace, _)| format!("{}/studies/{uid}", self.service_url(namespace)))
                     .collect();
-                Err(Problem::conflict("several namespaces have a study of this UID; ask for one of `choices`")
-                    .with_member("choices", choices.into()))
+                Err(
+                    Problem::conflict("several namespaces have a study of this UID; ask for one of `choices`")
+                        .with_member("choices", choices.into()),
+                )
             }
         }
     }
@@ -168,7 +196,12 @@ impl Call {
     /// # Errors
     /// 503 while the audit log takes no entries.
     pub async fn audit(&self, object: ObjectRef, account: Option<AccountId>) -> Answer<()> {
-        self.app.archive.audit.note(self.event(object, account, Outcome::Success)).await.map_err(Problem::from)
+        self.app
+            .archive
+            .audit
+            .note(self.event(object, account, Outcome::Success))
+            .await
+            .map_err(Problem::from)
     }
 
     /// Audits that a study, or something in it, is read.
@@ -176,7 +209,11 @@ impl Call {
     /// # Errors
     /// As [`Self::audit`].
     pub async fn audit_study(&self, study: &StudyRef) -> Answer<()> {
-        self.audit(ObjectRef::One(ObjectKind::Study, *study.id().as_bytes()), Some(study.account.account)).await
+        self.audit(
+            ObjectRef::One(ObjectKind::Study, *study.id().as_bytes()),
+            Some(study.account.account),
+        )
+        .await
     }
 
     /// Audits that namespaces are searched or listed.
@@ -193,7 +230,14 @@ impl Call {
 
     /// Audits what became of something, where the answer does not depend on it.
     pub async fn audit_outcome(&self, object: ObjectRef, account: Option<AccountId>, outcome: Outcome) {
-        if self.app.archive.audit.note(self.event(object, account, outcome)).await.is_err() {
+        if self
+            .app
+            .archive
+            .audit
+            .note(self.event(object, account, outcome))
+            .await
+            .is_err()
+        {
             tracing::warn!("a refusal could not be audited");
         }
     }
@@ -214,18 +258,27 @@ impl Call {
     /// # Errors
     /// 400 when it was taken before.
     pub fn body(&mut self) -> Answer<BodyReader> {
-        let payload = self.payload.take().ok_or_else(|| Problem::bad_request("there is no body"))?;
+        let payload = self
+            .payload
+            .take()
+            .ok_or_else(|| Problem::bad_request("there is no body"))?;
         Ok(BodyReader::new(payload, self.app.body))
     }
 
     /// Whether the client has exactly this already: then 304.
     pub fn not_modified(&self, etag: &str) -> Option<HttpResponse> {
-        let mut known = self.request.headers().get_all(header::IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
+        let mut known = self
+            .request
+            .headers()
+            .get_all(header::IF_NONE_MATCH)
+            .filter_map(|value| value.to_str().ok());
         let weak = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
         let matches = known.any(|list| list.split(',').any(|tag| tag.trim() == "*" || weak(tag) == weak(etag)));
         matches.then(|| {
             let mut response = HttpResponse::NotModified();
-            response.insert_header((header::ETAG, header_value(etag))).insert_header((header::VARY, "Accept"));
+            response
+                .insert_header((header::ETAG, header_value(etag)))
+                .insert_header((header::VARY, "Accept"));
             response.finish()
         })
     }

@@ -35,7 +35,11 @@ pub async fn dispatch(
 ) -> HttpResponse {
     let start = Instant::now();
     // HEAD is GET without the body.
-    let method = if *request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
+    let method = if *request.method() == Method::HEAD {
+        Method::GET
+    } else {
+        request.method().clone()
+    };
     let row = rows.iter().find(|row| row.method == method).copied();
     let name = row.map_or(NO_ROUTE, |row| row.name);
     let outcome = answer(&app, rows, row, &request, payload).await;
@@ -43,9 +47,20 @@ pub async fn dispatch(
     complete(&app, &request, &mut response);
     let status = response.status();
     let telemetry = &app.archive.services.telemetry;
-    telemetry.http_requests.with_label_values(&[name, status.as_str()]).inc();
-    telemetry.http_request_duration_seconds.with_label_values(&[name]).observe(start.elapsed().as_secs_f64());
-    tracing::debug!(route = name, status = status.as_u16(), ms = start.elapsed().as_millis() as u64, "request");
+    telemetry
+        .http_requests
+        .with_label_values(&[name, status.as_str()])
+        .inc();
+    telemetry
+        .http_request_duration_seconds
+        .with_label_values(&[name])
+        .observe(start.elapsed().as_secs_f64());
+    tracing::debug!(
+        route = name,
+        status = status.as_u16(),
+        ms = start.elapsed().as_millis() as u64,
+        "request"
+    );
     if *request.method() == Method::HEAD {
         return response.map_body(|_, body| BoxBody::new(Announced(body.size())));
     }
@@ -65,13 +80,19 @@ async fn answer(
     if rows.is_empty() {
         return Err(Problem::not_found());
     }
-    let Some(row) = row else { return not_allowed(rows, request) };
+    let Some(row) = row else {
+        return not_allowed(rows, request);
+    };
     let base_url = base_url::of(request, app.is_tls, &app.trusted_proxies)
         .ok_or_else(|| Problem::bad_request("the Host header is missing or malformed"))?;
     if cors::is_cross_site_change(request.method(), request.headers(), &app.cors_origins, Some(&base_url)) {
-        return Err(Problem::forbidden("a page of another site may not change anything here"));
+        return Err(Problem::forbidden(
+            "a page of another site may not change anything here",
+        ));
     }
-    let permit = Arc::clone(&app.requests).try_acquire_owned().map_err(|_| Problem::overloaded(1))?;
+    let permit = Arc::clone(&app.requests)
+        .try_acquire_owned()
+        .map_err(|_| Problem::overloaded(1))?;
     let address = app.client_address(request);
     let action = Action::new(row.action);
     if row.reach == Reach::Public {
@@ -106,7 +127,13 @@ async fn answer(
     let response = (row.handler)(Entry::Call(Box::new(call))).await?;
     // The place among the requests is free again when the last byte is out.
     let telemetry = app.archive.services.telemetry.retrieve_bytes.clone();
-    Ok(response.map_body(|_, body| BoxBody::new(Counted { body, bytes: telemetry, _permit: permit })))
+    Ok(response.map_body(|_, body| {
+        BoxBody::new(Counted {
+            body,
+            bytes: telemetry,
+            _permit: permit,
+        })
+    }))
 }
 
 /// What a handler is given.
@@ -122,12 +149,18 @@ struct Refused {
     object: ObjectRef,
 }
 
-type Admitted = (Vec<septum_core::access::Granted>, Vec<Arc<septum_engine::accounts::Namespace>>);
+type Admitted = (
+    Vec<septum_core::access::Granted>,
+    Vec<Arc<septum_engine::accounts::Namespace>>,
+);
 
 /// Asks for the row's permission, where it reaches.
 fn admit(app: &App, row: &Route, request: &HttpRequest, principal: &Principal) -> Result<Admitted, Refused> {
     let accounts = &app.archive.services.accounts;
-    let system = |problem| Refused { problem, object: ObjectRef::System };
+    let system = |problem| Refused {
+        problem,
+        object: ObjectRef::System,
+    };
     match row.reach {
         Reach::Public => Err(system(Problem::not_found())),
         Reach::System => {
@@ -139,22 +172,35 @@ fn admit(app: &App, row: &Route, request: &HttpRequest, principal: &Principal) -
             let id = NamespaceId::parse(text).ok_or_else(|| system(Problem::not_found()))?;
             let object = ObjectRef::One(ObjectKind::Namespace, *id.as_bytes());
             // "Not yours" must look like "not there".
-            let absent = |_| Refused { problem: Problem::not_found(), object };
+            let absent = |_| Refused {
+                problem: Problem::not_found(),
+                object,
+            };
             let granted = authorize(Some(principal), row.permission, Object::Namespace(id)).map_err(absent)?;
-            let namespace =
-                accounts.namespace(id).map_err(|error| Refused { problem: Problem::from(error), object })?;
+            let namespace = accounts.namespace(id).map_err(|error| Refused {
+                problem: Problem::from(error),
+                object,
+            })?;
             Ok((vec![granted], vec![namespace]))
         }
         Reach::Union => {
             let all = accounts.namespaces().map_err(|error| system(Problem::from(error)))?;
-            let granted = authorize_each(Some(principal), row.permission, all.iter().map(|namespace| namespace.id))
-                .map_err(|d| system(denied(d)))?;
+            let granted = authorize_each(
+                Some(principal),
+                row.permission,
+                all.iter().map(|namespace| namespace.id),
+            )
+            .map_err(|d| system(denied(d)))?;
             if granted.is_empty() {
                 return Err(system(denied(Denied::Forbidden(row.permission))));
             }
             let namespaces = all
                 .into_iter()
-                .filter(|namespace| granted.iter().any(|granted| granted.covers(row.permission, namespace.id)))
+                .filter(|namespace| {
+                    granted
+                        .iter()
+                        .any(|granted| granted.covers(row.permission, namespace.id))
+                })
                 .collect();
             Ok((granted, namespaces))
         }
@@ -169,7 +215,14 @@ fn denied(denied: Denied) -> Problem {
 }
 
 async fn note_denial(app: &App, actor: Actor, action: Action, object: ObjectRef, source: Option<IpAddr>) {
-    let event = Event { actor, action, object, outcome: Outcome::Denied, source, account: None };
+    let event = Event {
+        actor,
+        action,
+        object,
+        outcome: Outcome::Denied,
+        source,
+        account: None,
+    };
     if app.archive.audit.note(event).await.is_err() {
         tracing::warn!("a refusal could not be audited");
     }
@@ -185,8 +238,12 @@ fn not_allowed(rows: &[&'static Route], request: &HttpRequest) -> Answer {
     if *request.method() == Method::OPTIONS {
         return Ok(HttpResponse::NoContent().insert_header((header::ALLOW, allow)).finish());
     }
-    Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this address does not take this method")
-        .with_header(header::ALLOW, allow))
+    Err(Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        "this address does not take this method",
+    )
+    .with_header(header::ALLOW, allow))
 }
 
 /// What every answer carries, errors included.
@@ -201,12 +258,20 @@ fn complete(app: &App, request: &HttpRequest, response: &mut HttpResponse) {
     };
     set(headers, header::CACHE_CONTROL, "no-store");
     set(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    set(headers, header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
+    set(
+        headers,
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; frame-ancestors 'none'",
+    );
     set(headers, header::REFERRER_POLICY, "no-referrer");
     set(
         headers,
         HeaderName::from_static("cross-origin-resource-policy"),
-        if origin.is_some() { "cross-origin" } else { "same-origin" },
+        if origin.is_some() {
+            "cross-origin"
+        } else {
+            "same-origin"
+        },
     );
     if app.is_tls {
         set(headers, header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");

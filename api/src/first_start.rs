@@ -28,7 +28,9 @@ pub async fn administrator(archive: &Arc<Archive>, url: &str) -> Result<(), Stri
         println!("Septum is at {url}");
         return Ok(());
     }
-    let given = std::env::var(PASSWORD_VARIABLE).ok().filter(|password| !password.is_empty());
+    let given = std::env::var(PASSWORD_VARIABLE)
+        .ok()
+        .filter(|password| !password.is_empty());
     if let Some(password) = &given {
         let length = password.chars().count();
         if !(auth::PASSWORD_CHARACTERS_MIN..=auth::PASSWORD_CHARACTERS_MAX).contains(&length) {
@@ -67,8 +69,17 @@ pub fn wants_demo() -> bool {
 /// What the engine says of the first instance that it does not take.
 pub async fn demo(archive: &Arc<Archive>) -> septum_engine::Result<()> {
     let services = &archive.services;
-    let namespace = services.accounts.namespaces()?.into_iter().next().ok_or(septum_engine::EngineError::NotFound)?;
-    let user = services.accounts.user(ADMINISTRATOR)?.ok_or(septum_engine::EngineError::NotFound)?.id;
+    let namespace = services
+        .accounts
+        .namespaces()?
+        .into_iter()
+        .next()
+        .ok_or(septum_engine::EngineError::NotFound)?;
+    let user = services
+        .accounts
+        .user(ADMINISTRATOR)?
+        .ok_or(septum_engine::EngineError::NotFound)?
+        .id;
     let start = Instant::now();
     let (mut num_instances, mut num_bytes) = (0_u64, 0_u64);
     for spec in demo_studies() {
@@ -85,7 +96,11 @@ pub async fn demo(archive: &Arc<Archive>) -> septum_engine::Result<()> {
             intake.finish().await.1?;
             num_instances += 1;
         }
-        tracing::info!(instances = num_instances, mebibytes = num_bytes >> 20, "demo study stored");
+        tracing::info!(
+            instances = num_instances,
+            mebibytes = num_bytes >> 20,
+            "demo study stored"
+        );
     }
     tracing::info!(
         instances = num_instances,

@@ -4,8 +4,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_web::dev::ServerHandle;
 use actix_web::HttpServer;
+use actix_web::dev::ServerHandle;
 use septum_core::codec::Tier;
 use septum_core::dicom::SplitLimits;
 use septum_engine::EngineError;
@@ -98,7 +98,10 @@ pub fn make_folders(config: &Config) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let storage = &config.storage;
     let root_key = storage.root_key_path();
-    for folder in [&storage.phi_root, &storage.pixel_root, &storage.key_root].into_iter().map(AsRef::as_ref).chain(root_key.parent())
+    for folder in [&storage.phi_root, &storage.pixel_root, &storage.key_root]
+        .into_iter()
+        .map(AsRef::as_ref)
+        .chain(root_key.parent())
     {
         if !folder.as_os_str().is_empty() {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
@@ -135,7 +138,9 @@ pub async fn start(config: &Config) -> Result<Running, ServerError> {
     tracing::info!(ms = opening.elapsed().as_millis() as u64, "the archive is open");
     let scheme = if certificate.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{}", shown_address(address));
-    first_start::administrator(&archive, &url).await.map_err(ServerError::FirstStart)?;
+    first_start::administrator(&archive, &url)
+        .await
+        .map_err(ServerError::FirstStart)?;
     let app = App::new(Arc::clone(&archive), config);
     let public = public_server(config, public_listener, certificate.as_ref(), app)?;
     let operators = admin::serve(admin_listener, Arc::clone(&archive))?;
@@ -181,7 +186,11 @@ fn public_server(
     app: Arc<App>,
 ) -> Result<actix_web::dev::Server, ServerError> {
     let limits = &config.limits;
-    let workers = if config.server.workers == 0 { cores() } else { config.server.workers };
+    let workers = if config.server.workers == 0 {
+        cores()
+    } else {
+        config.server.workers
+    };
     let header_timeout = Duration::from_secs(limits.header_timeout_s);
     let server = HttpServer::new(move || actix_web::App::new().configure(routes::configure(Arc::clone(&app))))
         .workers(workers)

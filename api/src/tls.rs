@@ -64,7 +64,9 @@ pub fn ensure_self_signed(tls_dir: &Path, names: &[String]) -> Result<(), TlsErr
     subjects.dedup();
     let mut parameters = rcgen::CertificateParams::new(subjects).map_err(failed)?;
     parameters.distinguished_name = rcgen::DistinguishedName::new();
-    parameters.distinguished_name.push(rcgen::DnType::CommonName, "Septum (self-signed)");
+    parameters
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "Septum (self-signed)");
     parameters.not_before = OffsetDateTime::now_utc() - time::Duration::hours(1);
     parameters.not_after = OffsetDateTime::now_utc() + time::Duration::days(SELF_SIGNED_DAYS);
     parameters.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
@@ -81,7 +83,10 @@ pub fn ensure_self_signed(tls_dir: &Path, names: &[String]) -> Result<(), TlsErr
 }
 
 fn is_young(path: &Path) -> bool {
-    let age = std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok().and_then(|made| made.elapsed().ok());
+    let age = std::fs::metadata(path)
+        .and_then(|metadata| metadata.modified())
+        .ok()
+        .and_then(|made| made.elapsed().ok());
     age.is_some_and(|age| age < Duration::from_secs(SELF_SIGNED_DAYS as u64 * 24 * 3600 * 3 / 4))
 }
 
@@ -90,7 +95,11 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -98,8 +107,11 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
 fn host_name() -> Option<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     let name = name.trim();
-    (!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.')))
-        .then(|| name.to_owned())
+    (!name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.')))
+    .then(|| name.to_owned())
 }
 
 /// The certificate in use, which can change while serving.
@@ -110,7 +122,9 @@ pub struct Certificate {
 
 impl std::fmt::Debug for Certificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Certificate").field("tls_dir", &self.tls_dir).finish_non_exhaustive()
+        f.debug_struct("Certificate")
+            .field("tls_dir", &self.tls_dir)
+            .finish_non_exhaustive()
     }
 }
 
@@ -121,7 +135,10 @@ impl Certificate {
     /// [`TlsError`].
     pub fn load(tls_dir: &Path) -> Result<Arc<Self>, TlsError> {
         let current = RwLock::new((read(tls_dir)?, changed(tls_dir)));
-        Ok(Arc::new(Self { tls_dir: tls_dir.to_owned(), current }))
+        Ok(Arc::new(Self {
+            tls_dir: tls_dir.to_owned(),
+            current,
+        }))
     }
 
     /// Reads the files again; a certificate that cannot be used leaves the old one in use.
@@ -169,7 +186,9 @@ impl Certificate {
         let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(|error| TlsError::Certificate(error.to_string()))?;
-        Ok(builder.with_no_client_auth().with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>))
+        Ok(builder
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>))
     }
 }
 
@@ -182,24 +201,37 @@ impl ResolvesServerCert for Certificate {
 fn changed(tls_dir: &Path) -> Option<SystemTime> {
     [CERTIFICATE_FILE, KEY_FILE]
         .iter()
-        .filter_map(|name| std::fs::metadata(tls_dir.join(name)).and_then(|metadata| metadata.modified()).ok())
+        .filter_map(|name| {
+            std::fs::metadata(tls_dir.join(name))
+                .and_then(|metadata| metadata.modified())
+                .ok()
+        })
         .max()
 }
 
 fn read(tls_dir: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
     let (certificate_path, key_path) = (tls_dir.join(CERTIFICATE_FILE), tls_dir.join(KEY_FILE));
     let bytes = |path: &Path| {
-        std::fs::read(path).map_err(|source| TlsError::File { path: path.to_owned(), source })
+        std::fs::read(path).map_err(|source| TlsError::File {
+            path: path.to_owned(),
+            source,
+        })
     };
     let pem = |path: &Path| {
         let path = path.to_owned();
-        move |error: rustls::pki_types::pem::Error| TlsError::Pem { path, reason: error.to_string() }
+        move |error: rustls::pki_types::pem::Error| TlsError::Pem {
+            path,
+            reason: error.to_string(),
+        }
     };
     let chain = CertificateDer::pem_slice_iter(&bytes(&certificate_path)?)
         .collect::<Result<Vec<_>, _>>()
         .map_err(pem(&certificate_path))?;
     if chain.is_empty() {
-        return Err(TlsError::Pem { path: certificate_path, reason: "holds no certificate".to_owned() });
+        return Err(TlsError::Pem {
+            path: certificate_path,
+            reason: "holds no certificate".to_owned(),
+        });
     }
     let key = PrivateKeyDer::from_pem_slice(&bytes(&key_path)?).map_err(pem(&key_path))?;
     let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
@@ -218,7 +250,10 @@ mod tests {
         let tls_dir = folder.path().join("tls");
         assert!(Certificate::load(&tls_dir).is_err());
         ensure_self_signed(&tls_dir, &["archive.example".to_owned()]).expect("makes one");
-        let mode = std::fs::metadata(tls_dir.join(KEY_FILE)).expect("is there").permissions().mode();
+        let mode = std::fs::metadata(tls_dir.join(KEY_FILE))
+            .expect("is there")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         let certificate = Certificate::load(&tls_dir).expect("reads it");
         certificate.server_config().expect("serves it");
@@ -228,7 +263,11 @@ mod tests {
         assert_eq!(certificate.current.read().expect("whole").0.cert, first);
         std::fs::remove_file(tls_dir.join(CERTIFICATE_FILE)).expect("removes");
         certificate.reload();
-        assert_eq!(certificate.current.read().expect("whole").0.cert, first, "the old one stays");
+        assert_eq!(
+            certificate.current.read().expect("whole").0.cert,
+            first,
+            "the old one stays"
+        );
         ensure_self_signed(&tls_dir, &[]).expect("makes another");
         certificate.reload();
         assert_ne!(certificate.current.read().expect("whole").0.cert, first);

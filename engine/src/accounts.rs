@@ -87,10 +87,13 @@ impl Accounts {
         for user in accounts.load::<User>(RowKind::User)? {
             state.users.insert(user.name.clone(), Arc::new(user));
         }
-        let first = state.accounts.is_empty();
+        let first = state.namespaces.is_empty();
         *accounts.write()? = state;
         if first {
-            let account = accounts.create_account("Default").await?;
+            let account = match accounts.accounts()?.into_iter().next() {
+                Some(account) => account,
+                None => accounts.create_account("Default").await?,
+            };
             accounts.create_namespace(account.id, "Default", "").await?;
         }
         Ok(Arc::new(accounts))

@@ -25,6 +25,7 @@ use crate::maintenance;
 use crate::observe::StorageObserver;
 use crate::pipeline::{Pipeline, PipelineLimits};
 use crate::quarantine::Quarantine;
+use crate::reseal::Copies;
 use crate::retrieve::permits::ReadPermits;
 use crate::retrieve::pixels::PixelCaches;
 use crate::services::{Services, Settings};
@@ -36,6 +37,9 @@ use crate::templates::Templates;
 
 /// How often stable studies are looked for and space is reclaimed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Erasures that failed are tried again once in so many sweeps.
+const RESUME_EVERY_SWEEPS: u64 = 30;
 
 /// Bytes that one sweep may rewrite to reclaim space.
 const COMPACT_BYTES_PER_SWEEP: u64 = 32 * 1024 * 1024;
@@ -120,14 +124,14 @@ impl Archive {
         let ledgers = store
             .shards()
             .iter()
-            .map(|shard| Ledger::open(Arc::clone(shard), Arc::clone(&telemetry)))
-            .collect::<Result<Vec<_>>>()?;
+            .map(|shard| Ledger::new(Arc::clone(shard), Arc::clone(&telemetry)))
+            .collect();
         let decoder = DecoderPool::new(
             config.decoder_command.clone(),
             config.decoder_children,
             PoolLimits::default(),
         );
-        let catalog_ledger = Ledger::open(Arc::clone(store.catalog()), Arc::clone(&telemetry))?;
+        let catalog_ledger = Ledger::new(Arc::clone(store.catalog()), Arc::clone(&telemetry));
         let services = Arc::new(Services {
             quarantine: Quarantine::open(&catalog_ledger, Arc::clone(&keyring))?,
             catalog_ledger,
@@ -140,6 +144,7 @@ impl Archive {
             decoder: Arc::new(decoder),
             densify: DensifyQueue::new(Arc::clone(&telemetry)),
             stability: Stability::new(config.stable_after),
+            copies: Copies::default(),
             settings: Settings { tier: config.tier },
             ledgers,
             store,
@@ -147,8 +152,8 @@ impl Archive {
             accounts,
             telemetry,
         });
-        erase::resume(&services).await?;
-        services.stability.reload(&services)?;
+        erase::resume(&services).await;
+        services.stability.reload(&services);
         let pipeline = Arc::new(Pipeline::start(
             Arc::clone(&services),
             PipelineLimits {
@@ -164,11 +169,24 @@ impl Archive {
             tokio::spawn(sweep(Arc::clone(&services))),
         ];
         if config.densify {
-            services.densify.reload(&services)?;
+            services.densify.reload(&services);
             let busy = Arc::clone(&pipeline);
             tasks.push(tokio::spawn(densify::run(Arc::clone(&services), move || {
                 busy.num_credits_out() > 0
             })));
+        }
+        show_sizes(&services);
+        for outcome in [
+            "stored",
+            "duplicate",
+            "version",
+            "held",
+            "rejected",
+            "failed",
+            "abandoned",
+        ] {
+            // A series that is not there yet cannot be watched.
+            services.telemetry.instances.with_label_values(&[outcome]).inc_by(0);
         }
         services.telemetry.ready.set(1.0);
         Ok(Arc::new(Self {
@@ -225,10 +243,14 @@ fn store_config(config: &ArchiveConfig, telemetry: &Arc<Telemetry>) -> StoreConf
 /// Declares studies stable, gives space back, shows sizes.
 async fn sweep(services: Arc<Services>) {
     let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+    let mut rounds = 0_u64;
     loop {
         interval.tick().await;
-        if let Err(error) = services.stability.sweep(&services).await {
-            tracing::error!(%error, "stable studies could not be declared");
+        services.stability.sweep(&services).await;
+        show_sizes(&services);
+        rounds += 1;
+        if rounds.is_multiple_of(RESUME_EVERY_SWEEPS) {
+            erase::resume(&services).await;
         }
         for shard in services.store.shards().iter().chain([services.store.catalog()]) {
             if let Err(error) = maintenance::compact(shard, COMPACT_BYTES_PER_SWEEP).await {
@@ -236,4 +258,20 @@ async fn sweep(services: Arc<Services>) {
             }
         }
     }
+}
+
+fn show_sizes(services: &Services) {
+    let (mut phi, mut pixel) = (0, 0);
+    for shard in services.store.shards().iter().chain([services.store.catalog()]) {
+        let stats = shard.stats();
+        phi += stats.journal_bytes;
+        pixel += stats.pixel_bytes;
+    }
+    let bytes = &services.telemetry.storage_bytes;
+    bytes
+        .with_label_values(&["phi"])
+        .set(i64::try_from(phi).unwrap_or(i64::MAX));
+    bytes
+        .with_label_values(&["pixel"])
+        .set(i64::try_from(pixel).unwrap_or(i64::MAX));
 }

@@ -59,8 +59,13 @@ impl AuditLog {
 
 async fn write(services: Arc<Services>, mut events: mpsc::Receiver<Event>, working: Arc<AtomicBool>) {
     let mut batch = Vec::new();
-    while let Some(first) = events.recv().await {
-        batch.push(first);
+    loop {
+        if batch.is_empty() {
+            match events.recv().await {
+                Some(first) => batch.push(first),
+                None => return,
+            }
+        }
         tokio::time::sleep(GATHER).await;
         while batch.len() < QUEUE_EVENTS
             && let Ok(event) = events.try_recv()
@@ -141,7 +146,7 @@ pub async fn keep_signing(services: Arc<Services>) {
             .ledgers
             .iter()
             .chain([&services.catalog_ledger])
-            .map(|ledger| ledger.tree_head().size)
+            .map(|ledger| ledger.durable_head().map_or(0, |head| head.size))
             .collect();
         if signed.as_ref() != Some(&sizes) {
             match sign_checkpoint(&services).await {

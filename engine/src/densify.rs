@@ -114,27 +114,31 @@ impl DensifyQueue {
         self.len() == 0
     }
 
-    /// Finds what waited when the server stopped.
-    pub fn reload(&self, services: &Services) -> Result<()> {
+    /// Finds what waited when the server stopped. A damaged shard's are left out.
+    pub fn reload(&self, services: &Services) {
         let prefix = RowKind::Densify.key(&[]);
         for (shard, ledger) in services.ledgers.iter().enumerate() {
-            for entry in crate::scan::rows(ledger.shard(), prefix.clone()) {
-                let (key, value) = entry?;
-                let ids: [u8; 32] = key[prefix.len()..]
-                    .try_into()
-                    .map_err(|_| EngineError::Corrupt("densify row"))?;
-                let (study, pixel_set) = ids.split_at(16);
-                let id = |bytes: &[u8]| <[u8; 16]>::try_from(bytes).map_err(|_| EngineError::Corrupt("densify row"));
-                self.push(Candidate {
-                    shard,
-                    study: StudyId::from_bytes(id(study)?),
-                    keys: decode(&value, "densify row")?,
-                    pixel_set: PixelSetId::from_bytes(id(pixel_set)?),
-                });
+            for row in crate::scan::rows(ledger.shard(), prefix.clone()) {
+                match row.and_then(|(key, value)| candidate(shard, &key[prefix.len()..], &value)) {
+                    Ok(candidate) => self.push(candidate),
+                    Err(error) => tracing::error!(%error, shard, "a pixel set that waits could not be found"),
+                }
             }
         }
-        Ok(())
     }
+}
+
+fn candidate(shard: usize, ids: &[u8], keys: &[u8]) -> Result<Candidate> {
+    let corrupt = || EngineError::Corrupt("densify row");
+    let id = |range: std::ops::Range<usize>| -> Result<[u8; 16]> {
+        ids.get(range).and_then(|id| id.try_into().ok()).ok_or_else(corrupt)
+    };
+    Ok(Candidate {
+        shard,
+        study: StudyId::from_bytes(id(0..16)?),
+        keys: decode(keys, "densify row")?,
+        pixel_set: PixelSetId::from_bytes(id(16..32)?),
+    })
 }
 
 /// Works through the queue for ever; `busy` tells whether ingest has work.

@@ -56,8 +56,8 @@ pub fn withdraw_intent(staging: &mut Staging<'_>, study: StudyId) {
 /// Erases a study.
 pub async fn study(services: &Arc<Services>, namespace: &Namespace, study_uid: &str, source: &Source) -> Result<()> {
     let found = StudyRef::find(services, namespace, study_uid)?;
-    let study_uid = study_uid.to_owned();
-    erase(services, &found, source, Some(study_uid)).await
+    let (services, source, study_uid) = (Arc::clone(services), source.clone(), study_uid.to_owned());
+    detached(async move { erase(&services, &found, &source, Some(study_uid)).await }).await
 }
 
 /// Erases a series; the study goes with its last series.
@@ -68,12 +68,11 @@ pub async fn series(
     series_uid: &str,
     source: &Source,
 ) -> Result<()> {
-    let found = StudyRef::find(services, namespace, study_uid)?;
     let removal = Removal {
         series_uid: series_uid.to_owned(),
         instance_uid: None,
     };
-    reseal::without(services, found, removal, source).await
+    remove(services, namespace, study_uid, removal, source).await
 }
 
 /// Erases an instance with all its versions; series and study go with their last instance.
@@ -85,12 +84,28 @@ pub async fn instance(
     instance_uid: &str,
     source: &Source,
 ) -> Result<()> {
-    let found = StudyRef::find(services, namespace, study_uid)?;
     let removal = Removal {
         series_uid: series_uid.to_owned(),
         instance_uid: Some(instance_uid.to_owned()),
     };
-    reseal::without(services, found, removal, source).await
+    remove(services, namespace, study_uid, removal, source).await
+}
+
+async fn remove(
+    services: &Arc<Services>,
+    namespace: &Namespace,
+    study_uid: &str,
+    removal: Removal,
+    source: &Source,
+) -> Result<()> {
+    let found = StudyRef::find(services, namespace, study_uid)?;
+    let (services, source) = (Arc::clone(services), source.clone());
+    detached(async move { reseal::without(&services, found, removal, &source).await }).await
+}
+
+/// Goes on to the end even if whoever asked goes away.
+pub async fn detached(work: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
+    tokio::spawn(work).await.map_err(|_| EngineError::Panicked)?
 }
 
 /// Erases whatever a study row names. `announced` is the UID that the change feed shows, none for held studies.
@@ -164,15 +179,16 @@ pub async fn finish(services: &Arc<Services>, shard: usize, intent: Intent) -> R
             if rows.is_empty() {
                 break;
             }
-            let mut freed = Vec::new();
-            for (row_key, value) in &rows {
-                freed.extend(objects_of(row_key, value)?);
-            }
             ledger
                 .commit(|staging| {
                     staging.use_reserve();
-                    rows.into_iter().for_each(|(row_key, _)| staging.delete(row_key));
-                    staging.free(freed);
+                    for (row_key, _) in rows {
+                        // As it is now: densifying may have swapped it since the scan.
+                        if let Some(value) = staging.get(&row_key)? {
+                            staging.free(objects_of(&row_key, &value)?);
+                            staging.delete(row_key);
+                        }
+                    }
                     Ok(())
                 })
                 .await?;
@@ -180,11 +196,11 @@ pub async fn finish(services: &Arc<Services>, shard: usize, intent: Intent) -> R
     }
     ledger
         .commit(|staging| {
+            staging.use_reserve();
             withdraw_intent(staging, intent.study);
             Ok(())
         })
-        .await?;
-    Ok(())
+        .await
 }
 
 /// The objects that only this row refers to.
@@ -197,14 +213,20 @@ fn objects_of(row_key: &[u8], value: &[u8]) -> Result<Vec<ObjectId>> {
     })
 }
 
-/// Finishes what a crash interrupted.
-pub async fn resume(services: &Arc<Services>) -> Result<()> {
-    for shard in 0..services.ledgers.len() {
-        let rows =
-            crate::scan::rows(services.ledgers[shard].shard(), RowKind::Saga.key(&[])).collect::<Result<Vec<_>>>()?;
-        for (_, value) in rows {
-            finish(services, shard, decode(&value, "saga row")?).await?;
+/// Finishes what a crash or a failure interrupted; a shard that cannot is left for later. Copies that are being made
+/// right now are not touched.
+pub async fn resume(services: &Arc<Services>) {
+    for (shard, ledger) in services.ledgers.iter().enumerate() {
+        for row in crate::scan::rows(ledger.shard(), RowKind::Saga.key(&[])) {
+            let finished = match row.and_then(|(_, value)| decode::<Intent>(&value, "saga row")) {
+                Ok(intent) if services.copies.holds(intent.study) => Ok(()),
+                Ok(intent) => finish(services, shard, intent).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = finished {
+                tracing::error!(%error, shard, "an erasure could not be finished; it is tried again");
+                break;
+            }
         }
     }
-    Ok(())
 }

@@ -95,6 +95,8 @@ impl EngineError {
             Self::Corrupt(_) | Self::Seal(_) | Self::Decode(_) => ErrorKind::Corrupt,
             Self::Storage(StorageError::NoSpace) => ErrorKind::DiskFull,
             Self::Storage(StorageError::Overloaded) => ErrorKind::Overloaded,
+            // A row named an object that is not there.
+            Self::Storage(StorageError::NotFound) => ErrorKind::Corrupt,
             Self::Storage(error) if error.is_corrupt() => ErrorKind::Corrupt,
             Self::PipelineRestarted
             | Self::Panicked

@@ -68,5 +68,6 @@ pub fn find(services: &Arc<Services>, namespace: &Namespace, id: &str) -> Result
 /// Rejects a held study: it is erased.
 pub async fn reject(services: &Arc<Services>, namespace: &Namespace, id: &str, source: &Source) -> Result<()> {
     let found = find(services, namespace, id)?;
-    erase::erase(services, &found, source, None).await
+    let (services, source) = (Arc::clone(services), source.clone());
+    erase::detached(async move { erase::erase(&services, &found, &source, None).await }).await
 }

@@ -209,6 +209,11 @@ impl Keyring {
         let account = self.account(account)?;
         let keys = Arc::new(StudyKeys::unwrap(&account, id, &WrappedStudyKeys { phi, pixel })?);
         self.studies.insert(id, Arc::clone(&keys));
+        if self.store.keys().get(&id)?.is_none() {
+            // Destroyed between the look and the insert.
+            self.studies.remove(&id);
+            return Err(EngineError::NotFound);
+        }
         Ok(keys)
     }
 

@@ -11,7 +11,7 @@
 //! | change | sequence number, big endian | [`ChangeRow`] |
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use septum_core::audit::{Action, Actor, Leaf, ObjectRef, Outcome, Tree, TreeHead};
 use septum_core::ids::{AccountId, NamespaceId, ObjectId, StudyKeyId};
@@ -95,16 +95,12 @@ pub fn change_context(sequence: u64) -> ObjectContext {
     ObjectContext::without_pixels(Part::Record, *b"septum change\0\0\0", ObjectId::from_bytes(id))
 }
 
-struct State {
-    tree: Tree,
-    next_change: u64,
-}
-
 /// The writer of one shard.
 pub struct Ledger {
     shard: Arc<Shard>,
     telemetry: Arc<Telemetry>,
-    state: Mutex<State>,
+    /// Held while a batch is decided and takes its place in the commit order.
+    order: Mutex<()>,
 }
 
 /// A batch being decided.
@@ -137,31 +133,18 @@ fn next_change_key() -> Vec<u8> {
 }
 
 impl Ledger {
-    /// Takes up where the shard left off.
-    pub fn open(shard: Arc<Shard>, telemetry: Arc<Telemetry>) -> Result<Self> {
-        let tree = match shard.get(&tree_key())? {
-            Some(bytes) => Tree::from_bytes(&bytes).map_err(|_| EngineError::Corrupt("audit tree"))?,
-            None => Tree::new(),
-        };
-        let next_change = match shard.get(&next_change_key())? {
-            Some(bytes) => decode(&bytes, "change number")?,
-            None => 0,
-        };
-        Ok(Self {
+    /// The writer of `shard`. What it goes on from is read from the shard at each submission.
+    pub fn new(shard: Arc<Shard>, telemetry: Arc<Telemetry>) -> Self {
+        Self {
             shard,
             telemetry,
-            state: Mutex::new(State { tree, next_change }),
-        })
+            order: Mutex::new(()),
+        }
     }
 
     /// The shard.
     pub fn shard(&self) -> &Arc<Shard> {
         &self.shard
-    }
-
-    /// The audit tree's size and root, of what is staged or durable.
-    pub fn tree_head(&self) -> TreeHead {
-        TreeHead::from(&self.lock().tree)
     }
 
     /// The audit tree's size and root, of what is durable.
@@ -173,19 +156,10 @@ impl Ledger {
         Ok(TreeHead::from(&tree))
     }
 
-    /// Changes are numbered below this.
-    pub fn next_change(&self) -> u64 {
-        self.lock().next_change
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // State is replaced whole at the end of a submission, so a panic in between leaves it as it was.
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
     /// Decides and stages one batch. An error from `decide` stages nothing.
     pub fn submit<T>(&self, decide: impl FnOnce(&mut Staging<'_>) -> Result<T>) -> Result<(T, CommitTicket)> {
-        let mut state = self.lock();
+        // Nothing inside is kept between two submissions, so a panic in an earlier one left nothing half done.
+        let _order = self.order.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let generation = self.shard.generation();
         let (mut tree, mut next_change) = self.position()?;
         let mut staging = Staging {
@@ -233,7 +207,6 @@ impl Ledger {
             batch.rows.push(Row::put(next_change_key(), encode(&next_change)));
         }
         let ticket = self.shard.submit(batch);
-        *state = State { tree, next_change };
         Ok((decided, ticket))
     }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use septum_storage::vfs::{RealVfs, Vfs};
 use septum_storage::{
-    BackupReport, BackupRoots, FsckReport, ScrubCursor, ScrubReport, Store, StoreConfig, backup as copy_out,
-    fsck as prove, restore as copy_in,
+    BackupReport, BackupRoots, FsckReport, ScrubCursor, ScrubReport, StorageError, Store, StoreConfig,
+    backup as copy_out, fsck as prove, restore as copy_in,
 };
 
 use crate::archive::ArchiveConfig;
@@ -15,6 +15,12 @@ use crate::error::{EngineError, Result};
 
 /// Bytes a scrub verifies between two pauses.
 const SCRUB_STEP_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How often a backup beside a running server is tried.
+const BACKUP_ATTEMPTS: u32 = 20;
+
+/// Between two tries.
+const BACKUP_PAUSE: Duration = Duration::from_millis(100);
 
 fn store_config(config: &ArchiveConfig) -> StoreConfig {
     StoreConfig {
@@ -74,14 +80,24 @@ pub fn scrub(
 
 /// Copies a store, also while a server has it open; a second backup to the same place copies only what is new.
 pub fn backup(config: &ArchiveConfig, target: &Path) -> Result<BackupReport> {
-    let store = Store::open(
-        StoreConfig {
-            read_only: true,
-            ..store_config(config)
-        },
-        vfs(),
-    )?;
-    Ok(copy_out(&store, &BackupRoots::under(target))?)
+    let attempt = || {
+        let store = Store::open(
+            StoreConfig {
+                read_only: true,
+                ..store_config(config)
+            },
+            vfs(),
+        )?;
+        copy_out(&store, &BackupRoots::under(target))
+    };
+    for _ in 1..BACKUP_ATTEMPTS {
+        match attempt() {
+            // The server beside us went on between two of our looks; what is copied already stays copied.
+            Err(StorageError::NeedsRecovery { .. } | StorageError::Io { .. }) => std::thread::sleep(BACKUP_PAUSE),
+            outcome => return Ok(outcome?),
+        }
+    }
+    Ok(attempt()?)
 }
 
 /// Restores a backup into empty roots.

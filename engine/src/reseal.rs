@@ -3,30 +3,41 @@
 //! The remaining versions are copied, each object opened with the old key and sealed with the new one, into rows under
 //! a new study id that no reader sees yet. One commit then points the study's row at the new id and notes the intent to
 //! erase the old one. If instances arrived meanwhile (the row's revision tells), they are copied too and the commit is
-//! tried again. A crash before that commit leaves the copy under an intent to erase *it*.
+//! tried again. Until that commit the copy stands under an intent to erase *it*, so neither a crash nor a failure leaves
+//! anything behind.
+//!
+//! Nothing of what is removed goes along: headers are compressed standing alone, because a template is the header of
+//! one instance, and the summary is made anew from what remains.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use septum_core::ids::{ObjectId, StudyId, VersionId};
+use septum_core::audit::Action;
+use septum_core::codec::compress_with_template;
+use septum_core::ids::{ObjectId, PixelSetId, StudyId, VersionId};
 use septum_core::seal::{ObjectContext, StudyKeys, Token, open_record, seal_record};
+use serde_json::{Map, Value};
 
 use crate::erase::{self, Intent};
 use crate::error::{EngineError, Result};
-use crate::ledger::{Change, ChangeKind};
+use crate::ledger::{Change, ChangeKind, Staging};
 use crate::pipeline::messages::Source;
 use crate::pipeline::sealer::seal_run;
 use crate::records::{
-    InstanceRow, PixelRow, SeriesRow, StudyRow, StudySummary, VersionRow, decode, encode, header_context, key,
-    metadata_context, pixel_record_context, run_context, template_context, version_context,
+    InstanceRow, PixelRow, RunUnit, StudyRow, StudySummary, VersionRow, decode, encode, header_context, key,
+    metadata_context, pixel_record_context, run_context, version_context,
 };
 use crate::retrieve::locate::tokens_of;
-use crate::retrieve::{PixelReader, StudyRef};
+use crate::retrieve::{PixelReader, StudyRef, metadata, stream};
 use crate::services::{Services, now_ms};
+use crate::summaries::absorb;
 
 /// Rounds of copying before the study counts as too busy.
 const ROUNDS_MAX: usize = 16;
+
+const DELETE_SERIES: Action = Action::new("series.delete");
+const DELETE_INSTANCE: Action = Action::new("instance.delete");
 
 /// What to leave out.
 #[derive(Debug, Clone)]
@@ -37,12 +48,26 @@ pub struct Removal {
     pub instance_uid: Option<String>,
 }
 
+/// Copies being made: their intents to erase are not to be carried out.
+#[derive(Default)]
+pub struct Copies(Mutex<HashSet<StudyId>>);
+
+impl Copies {
+    fn set(&self) -> MutexGuard<'_, HashSet<StudyId>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Whether a study id is a copy being made.
+    pub fn holds(&self, study: StudyId) -> bool {
+        self.set().contains(&study)
+    }
+}
+
 struct Copy<'a> {
     services: &'a Arc<Services>,
-    from: StudyRef,
+    from: &'a StudyRef,
     to: StudyId,
     keys: Arc<StudyKeys>,
-    templates: HashMap<ObjectId, ObjectId>,
     copied: HashSet<VersionId>,
 }
 
@@ -53,8 +78,7 @@ pub async fn without(services: &Arc<Services>, found: StudyRef, removal: Removal
     let is_removed = |row_series: &Token, row_instance: &Token| {
         *row_series == series && instance.is_none_or(|instance| *row_instance == instance)
     };
-    let rows = || instance_rows(services, &found);
-    let all = rows()?;
+    let all = instance_rows(services, &found)?;
     if !all.iter().any(|(series, instance, _)| is_removed(series, instance)) {
         return Err(EngineError::NotFound);
     }
@@ -64,67 +88,67 @@ pub async fn without(services: &Arc<Services>, found: StudyRef, removal: Removal
     }
     let keys = services.keyring.create_study(&found.account).await?;
     let to = StudyId::random();
-    let mut copy = Copy {
+    let copy = Intent {
+        study: to,
+        keys: keys.id,
+    };
+    services.copies.set().insert(to);
+    let mut work = Copy {
         services,
-        from: found.clone(),
+        from: &found,
         to,
-        keys: Arc::clone(&keys),
-        templates: HashMap::new(),
+        keys,
         copied: HashSet::new(),
     };
-    let ledger = &services.ledgers[found.shard];
-    ledger
-        .commit(|staging| {
-            erase::stage_intent(
-                staging,
-                Intent {
-                    study: to,
-                    keys: keys.id,
-                },
-            );
-            Ok(())
-        })
-        .await?;
+    let made = make(&mut work, &removal, &is_removed, source).await;
+    services.copies.set().remove(&to);
+    match made {
+        Ok(()) => {
+            let old = Intent {
+                study: found.id(),
+                keys: found.row.keys,
+            };
+            erase::finish(services, found.shard, old).await
+        }
+        Err(error) => {
+            erase::finish(services, found.shard, copy).await?;
+            Err(error)
+        }
+    }
+}
+
+async fn make(
+    copy: &mut Copy<'_>,
+    removal: &Removal,
+    is_removed: &(impl Fn(&Token, &Token) -> bool + Sync),
+    source: &Source,
+) -> Result<()> {
+    let (services, found) = (copy.services, copy.from);
+    let intent = Intent {
+        study: copy.to,
+        keys: copy.keys.id,
+    };
+    copy.commit(|staging| erase::stage_intent(staging, intent)).await?;
     for _ in 0..ROUNDS_MAX {
-        let row = services.store.shards()[found.shard]
+        let row = found
+            .stored_in(services)
             .get(&found.row_key)?
             .ok_or(EngineError::NotFound)?;
-        let row: StudyRow = decode(&row, "study row")?;
-        if row.study != found.id() {
-            break;
+        let seen: StudyRow = decode(&row, "study row")?;
+        if seen.study != found.id() {
+            return Err(EngineError::Overloaded { retry_after_seconds: 1 });
         }
-        for (series, instance, versions) in rows()? {
+        for (series, instance, versions) in instance_rows(services, found)? {
             if !is_removed(&series, &instance) {
                 copy.instance(series, instance, &versions).await?;
             }
         }
-        match switch(services, &found, &row, to, &keys, &removal, source) {
-            Ok(ticket) => {
-                let _proof = ticket.await?;
-                services.summaries.forget(&row);
-                return erase::finish(
-                    services,
-                    found.shard,
-                    Intent {
-                        study: found.id(),
-                        keys: found.row.keys,
-                    },
-                )
-                .await;
-            }
+        let summary = copy.summary(&seen).await?;
+        match copy.switch(&seen, summary, removal, source).await {
             Err(EngineError::Conflict(_)) => {}
-            Err(error) => return Err(error),
+            switched => return switched,
         }
     }
-    erase::finish(
-        services,
-        found.shard,
-        Intent {
-            study: to,
-            keys: keys.id,
-        },
-    )
-    .await?;
     Err(EngineError::Overloaded { retry_after_seconds: 5 })
 }
 
@@ -144,126 +168,42 @@ fn instance_rows(services: &Services, found: &StudyRef) -> Result<Vec<InstanceEn
         .collect()
 }
 
-/// Points the study at its copy, if nothing arrived since `seen`.
-fn switch(
-    services: &Services,
-    found: &StudyRef,
-    seen: &StudyRow,
-    to: StudyId,
-    keys: &StudyKeys,
-    removal: &Removal,
-    source: &Source,
-) -> Result<septum_storage::CommitTicket> {
-    let mut summary = services.summaries.open(seen)?.summary.clone();
-    shrink(&mut summary, removal);
-    let study_uid = summary.study_uid.clone();
-    let ledger = &services.ledgers[found.shard];
-    let ((), ticket) = ledger.submit(|staging| {
-        let row = staging.get(&found.row_key)?.ok_or(EngineError::NotFound)?;
-        let mut row: StudyRow = decode(&row, "study row")?;
-        if row.revision != seen.revision || row.study != seen.study {
-            return Err(EngineError::Conflict("instances arrived meanwhile"));
-        }
-        row.study = to;
-        row.keys = keys.id;
-        services
-            .summaries
-            .seal(&mut row, services.keyring.suite(), &keys.phi, summary)?;
-        staging.put(found.row_key.clone(), encode(&row));
-        erase::withdraw_intent(staging, to);
-        erase::stage_intent(
-            staging,
-            Intent {
-                study: found.id(),
-                keys: found.row.keys,
-            },
-        );
-        staging.audit(erase::event(found, source));
-        let change = Change {
-            kind: match removal.instance_uid {
-                Some(_) => ChangeKind::InstanceDeleted,
-                None => ChangeKind::SeriesDeleted,
-            },
-            time_ms: now_ms(),
-            study_uid,
-            series_uid: Some(removal.series_uid.clone()),
-            instance_uid: removal.instance_uid.clone(),
-        };
-        let record_key = services.keyring.record_key().clone();
-        staging.change(found.namespace, None, services.keyring.suite(), record_key, &change);
-        Ok(())
-    })?;
-    Ok(ticket)
-}
-
-fn shrink(summary: &mut StudySummary, removal: &Removal) {
-    if let Some(at) = summary
-        .series
-        .iter()
-        .position(|series| series.series_uid == removal.series_uid)
-    {
-        match removal.instance_uid {
-            Some(_) if summary.series[at].num_instances > 1 => summary.series[at].num_instances -= 1,
-            _ => {
-                summary.series.remove(at);
-            }
-        }
-    }
-}
-
 impl Copy<'_> {
     async fn instance(&mut self, series: Token, instance: Token, versions: &[VersionId]) -> Result<()> {
+        let mut anything_new = false;
         for version in versions {
             if self.copied.insert(*version) {
+                anything_new = true;
                 self.version(series, instance, *version).await?;
             }
         }
-        let stored_in = self.from.stored_in(self.services);
-        let metadata = stored_in
-            .get(&key::metadata(self.from.id(), &series, &instance))?
-            .ok_or(EngineError::Corrupt("metadata row"))?;
-        let plain = open_record(
-            &self.from.keys.phi,
-            &metadata_context(self.from.id(), &series, &instance),
-            &metadata,
-        )?;
-        let metadata = self.seal_phi(&metadata_context(self.to, &series, &instance), &plain)?;
+        let Some(current) = versions.last().filter(|_| anything_new) else {
+            return Ok(());
+        };
+        let found = self.from.version(self.services, series, instance, *current)?;
+        let entry = metadata::of_instance(self.services, &found).await?;
+        let packed = metadata::pack(None, entry.text.as_bytes());
+        let sealed = self.seal_phi(&metadata_context(self.to, &series, &instance), &packed)?;
         let row = encode(&InstanceRow {
             versions: versions.to_vec(),
         });
         let to = self.to;
         self.commit(move |staging| {
             staging.put(key::instance(to, &series, &instance), row);
-            staging.put(key::metadata(to, &series, &instance), metadata);
+            staging.put(key::metadata(to, &series, &instance), sealed);
         })
         .await
     }
 
-    async fn version(&mut self, series: Token, instance: Token, version: VersionId) -> Result<()> {
-        self.template(series).await?;
+    async fn version(&self, series: Token, instance: Token, version: VersionId) -> Result<()> {
         let found = self.from.version(self.services, series, instance, version)?;
-        let stored_in = self.from.stored_in(self.services);
         let record = open_record(&self.from.keys.phi, &version_context(version), &found.row.sealed)?;
-        let sealed_header = stored_in.read_object(found.row.header, None).await?;
-        let header = open_record(
-            &self.from.keys.phi,
-            &header_context(found.row.header, version),
-            &sealed_header,
-        )?;
-        let header_object = ObjectId::random();
-        let header = self.seal_phi(&header_context(header_object, version), &header)?;
-        let template = match found.row.template {
-            Some(old) => Some(
-                *self
-                    .templates
-                    .get(&old)
-                    .ok_or(EngineError::Corrupt("header template"))?,
-            ),
-            None => None,
-        };
+        let header = stream::encoded_header(self.services, &found).await?;
+        let object = ObjectId::random();
+        let header = self.seal_phi(&header_context(object, version), &compress_with_template(None, &header))?;
         let row = encode(&VersionRow {
-            header: header_object,
-            template,
+            header: object,
+            template: None,
             pixel_set: found.row.pixel_set,
             sealed: self.seal_phi(&version_context(version), &record)?,
         });
@@ -273,36 +213,43 @@ impl Copy<'_> {
         let to = self.to;
         self.commit(move |staging| {
             staging.put(key::version(to, version), row);
-            staging.object(header_object, header.into());
+            staging.object(object, header.into());
         })
         .await
     }
 
-    async fn pixels(&self, version: VersionId, pixel_set: septum_core::ids::PixelSetId) -> Result<()> {
-        let from = &self.from;
+    async fn pixels(&self, version: VersionId, pixel_set: PixelSetId) -> Result<()> {
+        let from = self.from;
         let reader = PixelReader::open(self.services, from.shard, from.id(), Arc::clone(&from.keys), pixel_set)?;
         let mut record = reader.record().clone();
-        let stored_in = from.stored_in(self.services);
         let mut placed = Vec::new();
         for run in &mut record.runs {
             let mut units: Vec<Bytes> = Vec::with_capacity(run.units.len());
+            let mut table = Vec::with_capacity(run.units.len());
             for index in run.first_unit..run.first_unit + run.units.len() as u32 {
-                units.push(reader.unit_encoded(index).await?.1);
+                // What is read may be denser than the record says, if it was densified meanwhile: the table is of what
+                // is read.
+                let (codec, bytes) = reader.unit_encoded(index).await?;
+                let encoded_length = u32::try_from(bytes.len()).map_err(|_| EngineError::Corrupt("unit length"))?;
+                table.push(RunUnit {
+                    codec: codec.into(),
+                    encoded_length,
+                });
+                units.push(bytes);
             }
             let object = ObjectId::random();
             let context = run_context(object, version, pixel_set);
             let (suite, keys) = (self.services.keyring.suite(), Arc::clone(&self.keys));
-            let sealed = self
-                .services
-                .compute
-                .run(move || {
-                    let units: Vec<&[u8]> = units.iter().map(AsRef::as_ref).collect();
-                    seal_run(suite, &keys.pixel, &context, &units)
-                })
-                .await??;
-            placed.extend(stored_in.put_batch(vec![(object, sealed)]).await?);
+            let sealed = self.services.compute.run(move || {
+                let units: Vec<&[u8]> = units.iter().map(AsRef::as_ref).collect();
+                seal_run(suite, &keys.pixel, &context, &units)
+            });
+            let sealed = sealed.await??;
+            placed.extend(from.stored_in(self.services).put_batch(vec![(object, sealed)]).await?);
             run.object = object;
+            run.units = table;
         }
+        reader.forget();
         let suite = self.services.keyring.suite();
         let row = PixelRow {
             objects: record.runs.iter().map(|run| run.object).collect(),
@@ -314,7 +261,6 @@ impl Copy<'_> {
             )?,
         };
         let (to, keys, dense) = (self.to, self.keys.id, record.dense);
-        reader.forget();
         self.commit(move |staging| {
             staging.place(placed);
             staging.put(key::pixels(to, pixel_set), encode(&row));
@@ -325,26 +271,89 @@ impl Copy<'_> {
         .await
     }
 
-    async fn template(&mut self, series: Token) -> Result<()> {
-        let stored_in = self.from.stored_in(self.services);
-        let Some(row) = stored_in.get(&key::series(self.from.id(), &series))? else {
-            return Ok(());
+    /// The summary of what was copied, its series in the order they had.
+    async fn summary(&self, seen: &StudyRow) -> Result<StudySummary> {
+        let before = self.services.summaries.open(seen)?;
+        let copied = StudyRef {
+            row: StudyRow {
+                study: self.to,
+                keys: self.keys.id,
+                ..seen.clone()
+            },
+            keys: Arc::clone(&self.keys),
+            ..self.from.clone()
         };
-        let old = decode::<SeriesRow>(&row, "series row")?.template;
-        if self.templates.contains_key(&old) {
-            return Ok(());
+        let mut summary = StudySummary {
+            study_uid: before.summary.study_uid.clone(),
+            last_commit_ms: before.summary.last_commit_ms,
+            ..StudySummary::default()
+        };
+        for entry in metadata::of_study(self.services, &copied, None).await? {
+            let attributes: Map<String, Value> =
+                serde_json::from_str(&entry.text).map_err(|_| EngineError::Corrupt("metadata"))?;
+            let uid = |tag: &str| {
+                let uid = attributes.get(tag).and_then(|attribute| attribute["Value"][0].as_str());
+                uid.unwrap_or_default().to_owned()
+            };
+            absorb(&mut summary, &attributes, &uid("0020000E"), &uid("00080016"), true);
         }
-        let sealed = stored_in.read_object(old, None).await?;
-        let plain = open_record(&self.from.keys.phi, &template_context(old), &sealed)?;
-        let object = ObjectId::random();
-        let sealed = self.seal_phi(&template_context(object), &plain)?;
-        self.templates.insert(old, object);
-        let to = self.to;
-        self.commit(move |staging| {
-            staging.object(object, sealed.into());
-            staging.put(key::series(to, &series), encode(&SeriesRow { template: object }));
-        })
-        .await
+        let place = |uid: &str| before.summary.series.iter().position(|series| series.series_uid == uid);
+        summary.series.sort_by_key(|series| place(&series.series_uid));
+        Ok(summary)
+    }
+
+    /// Points the study at its copy, if nothing arrived since `seen`.
+    async fn switch(&self, seen: &StudyRow, summary: StudySummary, removal: &Removal, source: &Source) -> Result<()> {
+        let (services, found) = (self.services, self.from);
+        let change = Change {
+            kind: match removal.instance_uid {
+                Some(_) => ChangeKind::InstanceDeleted,
+                None => ChangeKind::SeriesDeleted,
+            },
+            time_ms: now_ms(),
+            study_uid: summary.study_uid.clone(),
+            series_uid: Some(removal.series_uid.clone()),
+            instance_uid: removal.instance_uid.clone(),
+        };
+        let mut event = erase::event(found, source);
+        event.action = if removal.instance_uid.is_some() {
+            DELETE_INSTANCE
+        } else {
+            DELETE_SERIES
+        };
+        self.services.ledgers[found.shard]
+            .commit(|staging| {
+                let row = staging.get(&found.row_key)?.ok_or(EngineError::NotFound)?;
+                let mut row: StudyRow = decode(&row, "study row")?;
+                if row.revision != seen.revision || row.study != seen.study {
+                    return Err(EngineError::Conflict("instances arrived meanwhile"));
+                }
+                row.study = self.to;
+                row.keys = self.keys.id;
+                let suite = services.keyring.suite();
+                services.summaries.seal(&mut row, suite, &self.keys.phi, summary)?;
+                staging.put(found.row_key.clone(), encode(&row));
+                erase::withdraw_intent(staging, self.to);
+                erase::stage_intent(
+                    staging,
+                    Intent {
+                        study: found.id(),
+                        keys: found.row.keys,
+                    },
+                );
+                staging.audit(event);
+                staging.change(
+                    found.namespace,
+                    None,
+                    suite,
+                    services.keyring.record_key().clone(),
+                    &change,
+                );
+                Ok(())
+            })
+            .await?;
+        services.summaries.forget(seen);
+        Ok(())
     }
 
     fn seal_phi(&self, context: &ObjectContext, plain: &[u8]) -> Result<Vec<u8>> {
@@ -356,7 +365,7 @@ impl Copy<'_> {
         )?)
     }
 
-    async fn commit(&self, stage: impl FnOnce(&mut crate::ledger::Staging<'_>)) -> Result<()> {
+    async fn commit(&self, stage: impl FnOnce(&mut Staging<'_>)) -> Result<()> {
         self.services.ledgers[self.from.shard]
             .commit(|staging| {
                 stage(staging);

@@ -13,6 +13,7 @@ use crate::densify::DensifyQueue;
 use crate::keyring::Keyring;
 use crate::ledger::Ledger;
 use crate::quarantine::Quarantine;
+use crate::reseal::Copies;
 use crate::retrieve::permits::ReadPermits;
 use crate::retrieve::pixels::PixelCaches;
 use crate::stability::Stability;
@@ -60,6 +61,8 @@ pub struct Services {
     pub densify: DensifyQueue,
     /// Studies that are not stable yet.
     pub stability: Stability,
+    /// Re-sealed copies being made.
+    pub copies: Copies,
     /// Inputs that are poison.
     pub quarantine: Quarantine,
     /// Choices.

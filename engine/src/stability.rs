@@ -58,20 +58,21 @@ impl Stability {
         self.waiting().insert((shard, study_row_key.to_vec()), Instant::now());
     }
 
-    /// Finds the studies that were open when the server stopped.
-    pub fn reload(&self, services: &Services) -> Result<()> {
+    /// Finds the studies that were open when the server stopped. A damaged shard's are left out.
+    pub fn reload(&self, services: &Services) {
         let prefix = RowKind::Unstable.key(&[]);
         for (shard, ledger) in services.ledgers.iter().enumerate() {
             for row in crate::scan::rows(ledger.shard(), prefix.clone()) {
-                let (key, _) = row?;
-                self.touch(shard, &RowKind::Study.key(&[&key[prefix.len()..]]));
+                match row {
+                    Ok((key, _)) => self.touch(shard, &RowKind::Study.key(&[&key[prefix.len()..]])),
+                    Err(error) => tracing::error!(%error, shard, "open studies could not be found"),
+                }
             }
         }
-        Ok(())
     }
 
     /// Declares every study stable whose quiet time is over.
-    pub async fn sweep(&self, services: &Arc<Services>) -> Result<()> {
+    pub async fn sweep(&self, services: &Arc<Services>) {
         let due: Vec<(usize, Vec<u8>)> = self
             .waiting()
             .iter()
@@ -81,12 +82,12 @@ impl Stability {
         for place in due {
             let (shard, row_key) = &place;
             match services.ledgers[*shard]
-                .commit(|staging| declare(services, staging, row_key))
+                .commit(|staging| self.declare(services, staging, row_key))
                 .await
             {
                 // Deleted meanwhile: nothing to declare.
                 Ok(()) | Err(EngineError::NotFound) => {}
-                Err(error) => return Err(error),
+                Err(error) => tracing::error!(%error, "a study could not be declared stable"),
             }
             let mut waiting = self.waiting();
             if waiting
@@ -96,43 +97,50 @@ impl Stability {
                 waiting.remove(&place);
             }
         }
+    }
+
+    /// Nothing may have been staged within the quiet time, or an instance on its way would lose its `unstable` row.
+    fn declare(&self, services: &Services, staging: &mut Staging<'_>, study_row_key: &[u8]) -> Result<()> {
+        let Some(opened) = staging.get(&unstable_key(study_row_key))? else {
+            return Err(EngineError::NotFound);
+        };
+        let opened: i64 = decode(&opened, "unstable row")?;
+        if now_ms() - opened < i64::try_from(self.quiet.as_millis()).unwrap_or(i64::MAX) {
+            return Ok(());
+        }
+        staging.delete(unstable_key(study_row_key));
+        let Some(row) = staging.get(study_row_key)? else {
+            return Err(EngineError::NotFound);
+        };
+        let row: StudyRow = decode(&row, "study row")?;
+        let keys = services.keyring.study(row.keys)?;
+        let open = services.summaries.open(&row)?;
+        let namespace: [u8; 16] = study_row_key[1..17]
+            .try_into()
+            .map_err(|_| EngineError::Corrupt("study row key"))?;
+        let change = Change {
+            kind: ChangeKind::StudyStable,
+            time_ms: now_ms(),
+            study_uid: open.summary.study_uid.clone(),
+            series_uid: None,
+            instance_uid: None,
+        };
+        let namespace = NamespaceId::from_bytes(namespace);
+        staging.change(
+            namespace,
+            Some(row.keys),
+            services.keyring.suite(),
+            keys.phi.clone(),
+            &change,
+        );
+        staging.audit(Event {
+            actor: Actor::System,
+            action: STABLE,
+            object: ObjectRef::One(ObjectKind::Study, *row.study.as_bytes()),
+            outcome: Outcome::Success,
+            source: None,
+            account: None,
+        });
         Ok(())
     }
-}
-
-fn declare(services: &Services, staging: &mut Staging<'_>, study_row_key: &[u8]) -> Result<()> {
-    staging.delete(unstable_key(study_row_key));
-    let Some(row) = staging.get(study_row_key)? else {
-        return Err(EngineError::NotFound);
-    };
-    let row: StudyRow = decode(&row, "study row")?;
-    let keys = services.keyring.study(row.keys)?;
-    let open = services.summaries.open(&row)?;
-    let namespace: [u8; 16] = study_row_key[1..17]
-        .try_into()
-        .map_err(|_| EngineError::Corrupt("study row key"))?;
-    let change = Change {
-        kind: ChangeKind::StudyStable,
-        time_ms: now_ms(),
-        study_uid: open.summary.study_uid.clone(),
-        series_uid: None,
-        instance_uid: None,
-    };
-    let namespace = NamespaceId::from_bytes(namespace);
-    staging.change(
-        namespace,
-        Some(row.keys),
-        services.keyring.suite(),
-        keys.phi.clone(),
-        &change,
-    );
-    staging.audit(Event {
-        actor: Actor::System,
-        action: STABLE,
-        object: ObjectRef::One(ObjectKind::Study, *row.study.as_bytes()),
-        outcome: Outcome::Success,
-        source: None,
-        account: None,
-    });
-    Ok(())
 }

@@ -114,7 +114,11 @@ impl Studies {
             return self.exception(account, namespace.id, study_token, patient, shard).await;
         }
         let mut arriving = self.arriving.lock().await;
-        if let Some(handle) = arriving.get(&normal).and_then(Weak::upgrade) {
+        if let Some(handle) = arriving
+            .get(&normal)
+            .and_then(Weak::upgrade)
+            .filter(|handle| !handle.was_committed())
+        {
             if handle.patient == patient {
                 return Ok(handle);
             }
@@ -158,7 +162,11 @@ impl Studies {
         if let Some(handle) = self.stored(&row_key, &account, namespace, study, shard, true)? {
             return Ok(handle);
         }
-        if let Some(handle) = arriving.get(&row_key).and_then(Weak::upgrade) {
+        if let Some(handle) = arriving
+            .get(&row_key)
+            .and_then(Weak::upgrade)
+            .filter(|handle| !handle.was_committed())
+        {
             return Ok(handle);
         }
         let handle = self

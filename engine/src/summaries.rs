@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use septum_core::dicom::json::{series_attributes, study_attributes};
 use septum_core::ids::StudyId;
 use septum_core::seal::{DataKey, Suite, open_record, seal_record};
 
+use serde_json::{Map, Value};
+
 use crate::error::{EngineError, Result};
 use crate::keyring::Keyring;
-use crate::records::{StudyRow, StudySummary, summary_context};
+use crate::records::{SeriesSummary, StudyRow, StudySummary, summary_context};
 
 /// Bytes of opened summaries kept.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
@@ -87,5 +90,46 @@ impl Summaries {
     /// Forgets a study whose keys are destroyed.
     pub fn forget(&self, row: &StudyRow) {
         self.cache.remove(&(row.study, row.revision));
+    }
+}
+
+/// Adds what an instance says to its study's summary. What is known stays, what is new is added: the first instance to
+/// say something is right about it.
+pub fn absorb(
+    summary: &mut StudySummary,
+    attributes: &Map<String, Value>,
+    series_uid: &str,
+    sop_class_uid: &str,
+    is_new: bool,
+) {
+    merge(&mut summary.attributes, study_attributes(attributes));
+    let at = match summary.series.iter().position(|series| series.series_uid == series_uid) {
+        Some(at) => at,
+        None => {
+            summary.series.push(SeriesSummary {
+                series_uid: series_uid.to_owned(),
+                attributes: Map::new(),
+                num_instances: 0,
+                sop_classes: Vec::new(),
+            });
+            summary.series.len() - 1
+        }
+    };
+    let series = &mut summary.series[at];
+    merge(&mut series.attributes, series_attributes(attributes));
+    if is_new {
+        series.num_instances += 1;
+    }
+    if !series.sop_classes.iter().any(|known| known == sop_class_uid) {
+        series.sop_classes.push(sop_class_uid.to_owned());
+    }
+}
+
+fn merge(known: &mut Map<String, Value>, new: Map<String, Value>) {
+    for (tag, value) in new {
+        let is_empty = known.get(&tag).is_none_or(|old| old.get("Value").is_none());
+        if is_empty {
+            known.insert(tag, value);
+        }
     }
 }

@@ -20,7 +20,8 @@ pub struct Telemetry {
     pub stage_credits: IntGaugeVec,
     /// Bytes: `received` from senders, `payload` pixel bytes before and `stored` after compression and sealing.
     pub ingest_bytes: IntCounterVec,
-    /// Instances by outcome: `stored`, `duplicate`, `version`, `held`, `rejected`, `failed`.
+    /// Instances by outcome: `stored`, `duplicate`, `version`, `held`, `rejected`, `failed`, and
+    /// `abandoned` where the stream broke off or was refused before its end.
     pub instances: IntCounterVec,
     /// Seconds from an instance's first byte to its acknowledgement.
     pub ingest_commit_duration_seconds: Histogram,
@@ -42,7 +43,7 @@ pub struct Telemetry {
     pub commit_batch_instances: Histogram,
     /// Seconds of one fsync: `pixels`, `journal`, `keys`.
     pub fsync_duration_seconds: HistogramVec,
-    /// Bytes on disk by root: `phi`, `pixel`, `key`.
+    /// Committed bytes by root: `phi` (journal), `pixel`.
     pub storage_bytes: IntGaugeVec,
     /// Pixel sets that wait for the dense tier.
     pub densify_queue: IntGauge,

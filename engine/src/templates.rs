@@ -92,9 +92,4 @@ impl Templates {
         self.cache.insert(object, Arc::clone(&loaded));
         Ok(loaded)
     }
-
-    /// Forgets a template whose keys are destroyed.
-    pub fn forget(&self, object: ObjectId) {
-        self.cache.remove(&object);
-    }
 }

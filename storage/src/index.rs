@@ -12,6 +12,7 @@ use rocksdb::{
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
@@ -238,7 +239,17 @@ impl IndexOpener {
     /// Opens the index in `directory`.
     pub(crate) fn open(&self, directory: &Path, shard: u16, mode: IndexMode) -> Result<Arc<dyn Index>> {
         match self.kind {
-            IndexKind::RocksDb => Ok(Arc::new(RocksIndex::open(directory, shard, &self.cache, mode)?)),
+            IndexKind::RocksDb => {
+                if mode == IndexMode::Create {
+                    // RocksDB would make it open to everybody.
+                    let mut builder = std::fs::DirBuilder::new();
+                    builder.recursive(true).mode(0o700);
+                    builder
+                        .create(directory)
+                        .map_err(StorageError::io("create the index directory"))?;
+                }
+                Ok(Arc::new(RocksIndex::open(directory, shard, &self.cache, mode)?))
+            }
             IndexKind::Memory => Ok(Arc::new(MemoryIndex::default())),
         }
     }

@@ -33,7 +33,9 @@ fn level(entry: (f64, Instant), now: Instant) -> f64 {
 impl Limiter {
     pub(super) fn may_try(&self, address: Option<IpAddr>) -> bool {
         let failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        failures.get(&bucket_of(address)).is_none_or(|entry| level(*entry, Instant::now()) < BURST)
+        failures
+            .get(&bucket_of(address))
+            .is_none_or(|entry| level(*entry, Instant::now()) < BURST)
     }
 
     pub(super) fn note_failure(&self, address: Option<IpAddr>) {

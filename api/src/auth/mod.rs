@@ -78,7 +78,9 @@ impl Authenticator {
     /// # Errors
     /// 401 for wrong credentials and for schemes that are not known; 429 after too many failures.
     pub async fn authenticate(&self, headers: &HeaderMap, address: Option<IpAddr>) -> Answer<Option<Arc<Principal>>> {
-        let Some(header) = headers.get(AUTHORIZATION) else { return Ok(None) };
+        let Some(header) = headers.get(AUTHORIZATION) else {
+            return Ok(None);
+        };
         let text = header.to_str().map_err(|_| Problem::unauthenticated())?;
         if text.len() > HEADER_BYTES_MAX {
             return Err(Problem::unauthenticated());
@@ -102,7 +104,14 @@ impl Authenticator {
         {
             return Ok(Arc::clone(user));
         }
-        let later = || Problem::later(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts", "too many attempts to sign in", 10);
+        let later = || {
+            Problem::later(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many-attempts",
+                "too many attempts to sign in",
+                10,
+            )
+        };
         if !self.limiter.may_try(address) {
             return Err(later());
         }
@@ -143,8 +152,13 @@ impl Authenticator {
     }
 
     fn remembers(&self, pair: &[u8; 32], user: &User) -> bool {
-        let mut remembered = self.remembered.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let Some(known) = remembered.get(pair) else { return false };
+        let mut remembered = self
+            .remembered
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Some(known) = remembered.get(pair) else {
+            return false;
+        };
         let valid =
             known.until > Instant::now() && known.name == user.name && known.password_hash == user.password_hash;
         if !valid {
@@ -154,14 +168,24 @@ impl Authenticator {
     }
 
     fn remember(&self, pair: [u8; 32], user: &User) {
-        let mut remembered = self.remembered.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut remembered = self
+            .remembered
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let now = Instant::now();
         if remembered.len() >= REMEMBERED_MAX {
             remembered.retain(|_, known| known.until > now);
         }
         if remembered.len() < REMEMBERED_MAX {
             let (password_hash, name) = (user.password_hash.clone(), user.name.clone());
-            remembered.insert(pair, Remembered { until: now + REMEMBERED, password_hash, name });
+            remembered.insert(
+                pair,
+                Remembered {
+                    until: now + REMEMBERED,
+                    password_hash,
+                    name,
+                },
+            );
         }
     }
 }
@@ -189,7 +213,11 @@ mod tests {
             ("/zo=", None),
         ] {
             let pair = basic(text);
-            assert_eq!(pair.as_ref().map(|(name, password)| (name.as_str(), password.as_str())), expected, "{text}");
+            assert_eq!(
+                pair.as_ref().map(|(name, password)| (name.as_str(), password.as_str())),
+                expected,
+                "{text}"
+            );
         }
     }
 }

@@ -24,22 +24,32 @@ fn argon2() -> Option<Argon2<'static>> {
 
 /// The hash of a password. `None` only where the operating system has no memory or randomness to give.
 pub fn hash(password: &str) -> Option<String> {
-    argon2()?.hash_password(password.as_bytes()).ok().map(|hash| hash.to_string())
+    argon2()?
+        .hash_password(password.as_bytes())
+        .ok()
+        .map(|hash| hash.to_string())
 }
 
 /// Whether the password is the one of the stored hash. Without a stored hash the same work is done, and the answer is no.
 pub(super) fn verify(stored: Option<&str>, password: &str) -> bool {
     static NOBODY: OnceLock<Option<String>> = OnceLock::new();
     let nobody = || NOBODY.get_or_init(|| hash(&random_password())).as_deref();
-    let Some(phc) = stored.or_else(nobody) else { return false };
-    let Ok(parsed) = argon2::PasswordHash::new(phc) else { return false };
+    let Some(phc) = stored.or_else(nobody) else {
+        return false;
+    };
+    let Ok(parsed) = argon2::PasswordHash::new(phc) else {
+        return false;
+    };
     let matches = argon2().is_some_and(|argon2| argon2.verify_password(password.as_bytes(), &parsed).is_ok());
     matches && stored.is_some() && password.chars().count() <= PASSWORD_CHARACTERS_MAX
 }
 
 /// A password of 100 random bits in four groups.
 pub fn random_password() -> String {
-    let random = [septum_core::ids::ObjectId::random(), septum_core::ids::ObjectId::random()];
+    let random = [
+        septum_core::ids::ObjectId::random(),
+        septum_core::ids::ObjectId::random(),
+    ];
     let mut password = String::new();
     for (index, byte) in random.iter().flat_map(|id| *id.as_bytes()).take(20).enumerate() {
         if index > 0 && index % 5 == 0 {

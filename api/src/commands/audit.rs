@@ -28,9 +28,15 @@ pub(super) fn run(command: &AuditCommand) -> ExitCode {
     crate::logging::start(&config.log);
     super::forbid_core_dumps();
     let verified = block_on(async {
-        let opening = archive_config(&config, false)
-            .map_err(|source| EngineError::File { what: "this program", source })?;
-        let archive = Archive::open(septum_engine::archive::ArchiveConfig { densify: false, ..opening }).await?;
+        let opening = archive_config(&config, false).map_err(|source| EngineError::File {
+            what: "this program",
+            source,
+        })?;
+        let archive = Archive::open(septum_engine::archive::ArchiveConfig {
+            densify: false,
+            ..opening
+        })
+        .await?;
         let verified = audit_log::verify(&archive.services);
         archive.shutdown(Duration::from_secs(5)).await;
         verified

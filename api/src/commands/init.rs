@@ -27,9 +27,15 @@ async fn init(config: &Config) -> Result<(), ServerError> {
         tls::ensure_self_signed(&config.server.tls_dir, &config.server.names)?;
     }
     let archive = Archive::open(archive_config(config, is_first_start(config))?).await?;
-    let scheme = if config.server.tls == TlsMode::Off { "http" } else { "https" };
+    let scheme = if config.server.tls == TlsMode::Off {
+        "http"
+    } else {
+        "https"
+    };
     let url = format!("{scheme}://{} (once it is started)", config.server.listen);
-    first_start::administrator(&archive, &url).await.map_err(ServerError::FirstStart)?;
+    first_start::administrator(&archive, &url)
+        .await
+        .map_err(ServerError::FirstStart)?;
     archive.shutdown(Duration::from_secs(5)).await;
     Ok(())
 }

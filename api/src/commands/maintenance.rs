@@ -89,7 +89,9 @@ pub(super) fn scrub(arguments: &ScrubArguments) -> ExitCode {
     run(&arguments.config, |_, archive| {
         // A file that is missing or of another version starts at the beginning.
         let kept = arguments.resume.as_deref().and_then(|file| std::fs::read(file).ok());
-        let cursor = kept.and_then(|kept| serde_json::from_slice(&kept).ok()).unwrap_or_default();
+        let cursor = kept
+            .and_then(|kept| serde_json::from_slice(&kept).ok())
+            .unwrap_or_default();
         let (mut num_verified, mut verified_bytes, mut num_damaged) = (0_u64, 0_u64, 0_u64);
         maintenance::scrub(archive, cursor, arguments.rate_mib << 20, |cursor, report| {
             num_verified += report.num_verified;
@@ -102,14 +104,19 @@ pub(super) fn scrub(arguments: &ScrubArguments) -> ExitCode {
                 keep(file, serde_json::to_vec(cursor));
             }
         })?;
-        println!("{num_verified} records and keys ({} MiB) verified, {num_damaged} damaged", verified_bytes >> 20);
+        println!(
+            "{num_verified} records and keys ({} MiB) verified, {num_damaged} damaged",
+            verified_bytes >> 20
+        );
         Ok(num_damaged == 0)
     })
 }
 
 /// Keeps how far a pass has come. If it cannot be kept, the next pass starts earlier: nothing is missed.
 fn keep(file: &Path, cursor: serde_json::Result<Vec<u8>>) {
-    let kept = cursor.map_err(std::io::Error::from).and_then(|cursor| std::fs::write(file, cursor));
+    let kept = cursor
+        .map_err(std::io::Error::from)
+        .and_then(|cursor| std::fs::write(file, cursor));
     if let Err(error) = kept {
         tracing::warn!(%error, "the place to go on at could not be kept");
     }
@@ -119,7 +126,10 @@ pub(super) fn backup(arguments: &BackupArguments) -> ExitCode {
     run(&arguments.config, |config, archive| {
         let report = maintenance::backup(archive, &arguments.destination)?;
         show_copied(report.num_files, report.total_bytes, report.copied_bytes);
-        println!("Without the root key it cannot be read: keep {} safe, elsewhere.", config.storage.root_key_path().display());
+        println!(
+            "Without the root key it cannot be read: keep {} safe, elsewhere.",
+            config.storage.root_key_path().display()
+        );
         Ok(true)
     })
 }
@@ -128,13 +138,20 @@ pub(super) fn restore(arguments: &RestoreArguments) -> ExitCode {
     run(&arguments.config, |config, archive| {
         let report = maintenance::restore(archive, &arguments.source)?;
         show_copied(report.num_files, report.total_bytes, report.copied_bytes);
-        println!("Now put the root key at {} and start the server.", config.storage.root_key_path().display());
+        println!(
+            "Now put the root key at {} and start the server.",
+            config.storage.root_key_path().display()
+        );
         Ok(true)
     })
 }
 
 fn show_copied(num_files: u64, total_bytes: u64, copied_bytes: u64) {
-    println!("{num_files} files, {} MiB; {} MiB copied this time", total_bytes >> 20, copied_bytes >> 20);
+    println!(
+        "{num_files} files, {} MiB; {} MiB copied this time",
+        total_bytes >> 20,
+        copied_bytes >> 20
+    );
 }
 
 /// Runs a command over the settings; `Ok(false)` are findings.
@@ -149,7 +166,10 @@ fn run(
     crate::logging::start(&config.log);
     super::forbid_core_dumps();
     let outcome = archive_config(&config, false)
-        .map_err(|source| septum_engine::EngineError::File { what: "this program", source })
+        .map_err(|source| septum_engine::EngineError::File {
+            what: "this program",
+            source,
+        })
         .and_then(|archive| command(&config, &archive));
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

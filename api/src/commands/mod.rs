@@ -91,7 +91,10 @@ fn load(file: Option<&Path>) -> Result<Config, ExitCode> {
 /// Runs the program.
 pub fn main() -> ExitCode {
     // Before anything else: a decoder child confines itself while it has one thread and no secrets.
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == DECODE_CHILD) {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|argument| argument == DECODE_CHILD)
+    {
         septum_decoder::run_child();
     }
     let command = match CommandLine::try_parse() {
@@ -99,7 +102,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             let is_help = !error.use_stderr();
             let _ = error.print();
-            return if is_help { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) };
+            return if is_help {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(EXIT_USAGE)
+            };
         }
     };
     match command {
@@ -130,7 +137,10 @@ fn with_config(arguments: &ConfigArguments, run: impl FnOnce(&Config) -> ExitCod
 /// Keys and patients are in this process's memory: it leaves no core dump, and other processes of the user cannot look.
 pub(crate) fn forbid_core_dumps() {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
     if let Err(error) = setrlimit(Resource::Core, none) {
         tracing::warn!(%error, "core dumps could not be forbidden");
     }

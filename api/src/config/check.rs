@@ -15,18 +15,35 @@ const MEMORY_BYTES_MIN: u64 = 64 << 20;
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
     let mut refuse = |setting: &str, message: &str| {
-        found.push(Problem { setting: setting.to_owned(), message: message.to_owned(), origin: None });
+        found.push(Problem {
+            setting: setting.to_owned(),
+            message: message.to_owned(),
+            origin: None,
+        });
     };
-    let Config { server, admin, storage, limits, log, .. } = config;
+    let Config {
+        server,
+        admin,
+        storage,
+        limits,
+        log,
+        ..
+    } = config;
     if server.tls == TlsMode::Off && !server.listen.ip().is_loopback() {
-        refuse("server.tls", "can be off on a loopback address only: passwords and images would cross the network");
+        refuse(
+            "server.tls",
+            "can be off on a loopback address only: passwords and images would cross the network",
+        );
     }
     if server.listen == admin.listen && server.listen.port() != 0 {
         refuse("admin.listen", "must differ from server.listen");
     }
     for origin in &server.cors_origins {
         if !is_origin(origin) {
-            refuse("server.cors_origins", "each must be scheme://host or scheme://host:port, without a path or wildcard");
+            refuse(
+                "server.cors_origins",
+                "each must be scheme://host or scheme://host:port, without a path or wildcard",
+            );
         }
     }
     if storage.shards == 0 || storage.shards > SHARDS_MAX {
@@ -47,7 +64,10 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         for (other_setting, other) in &roots[..index] {
             let (one, other) = (plain(root), plain(other));
             if one.starts_with(&other) || other.starts_with(&one) {
-                refuse(setting, &format!("must neither be, hold nor lie inside {other_setting}"));
+                refuse(
+                    setting,
+                    &format!("must neither be, hold nor lie inside {other_setting}"),
+                );
             }
         }
     }
@@ -59,7 +79,10 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         ("limits.frames", limits.frames),
         ("limits.search_results", limits.search_results),
         ("limits.depth", usize::from(limits.depth)),
-        ("limits.header_timeout_s", usize::try_from(limits.header_timeout_s).unwrap_or(1)),
+        (
+            "limits.header_timeout_s",
+            usize::try_from(limits.header_timeout_s).unwrap_or(1),
+        ),
         ("limits.body_grace_s", usize::try_from(limits.body_grace_s).unwrap_or(1)),
     ] {
         if value == 0 {
@@ -84,7 +107,10 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
 /// An absolute path without `.` and `..`, so that two spellings of a folder compare equal.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
-    for part in std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).components() {
+    for part in std::path::absolute(path)
+        .unwrap_or_else(|_| path.to_owned())
+        .components()
+    {
         match part {
             std::path::Component::ParentDir => drop(plain.pop()),
             std::path::Component::CurDir => {}
@@ -99,7 +125,9 @@ fn is_origin(text: &str) -> bool {
     text.split_once("://").is_some_and(|(scheme, host)| {
         matches!(scheme, "http" | "https")
             && !host.is_empty()
-            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']'))
+            && host
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']'))
     })
 }
 
@@ -125,10 +153,22 @@ mod tests {
             },
             &["server.tls"],
         );
-        check(|config| config.storage.pixel_root = "data/../data/phi".into(), &["storage.pixel_root"]);
-        check(|config| config.storage.key_root = "./data/pixel/keys".into(), &["storage.key_root"]);
-        check(|config| config.server.cors_origins = vec!["*".into()], &["server.cors_origins"]);
-        check(|config| config.server.cors_origins = vec!["https://a.example/path".into()], &["server.cors_origins"]);
+        check(
+            |config| config.storage.pixel_root = "data/../data/phi".into(),
+            &["storage.pixel_root"],
+        );
+        check(
+            |config| config.storage.key_root = "./data/pixel/keys".into(),
+            &["storage.key_root"],
+        );
+        check(
+            |config| config.server.cors_origins = vec!["*".into()],
+            &["server.cors_origins"],
+        );
+        check(
+            |config| config.server.cors_origins = vec!["https://a.example/path".into()],
+            &["server.cors_origins"],
+        );
         check(|config| config.storage.shards = 65, &["storage.shards"]);
         check(|config| config.log.level = "loud=very=much".into(), &["log.level"]);
         check(|config| config.limits.memory.0 = 1, &["limits.memory", "limits.header"]);

@@ -32,7 +32,9 @@ impl fmt::Display for Problem {
             write!(f, "{}: ", self.setting)?;
         }
         f.write_str(&self.message)?;
-        self.origin.as_ref().map_or(Ok(()), |origin| write!(f, " (from {origin})"))
+        self.origin
+            .as_ref()
+            .map_or(Ok(()), |origin| write!(f, " (from {origin})"))
     }
 }
 
@@ -54,7 +56,11 @@ pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
 
 /// [`load`] with the environment given.
 pub(super) fn load_from(file: Option<&Path>, environment: &[(String, String)]) -> Result<Config, ConfigError> {
-    let problem = |message: String, origin: Option<String>| Problem { setting: String::new(), message, origin };
+    let problem = |message: String, origin: Option<String>| Problem {
+        setting: String::new(),
+        message,
+        origin,
+    };
     let mut layers = vec![(None, Figment::from(Toml::string(DEFAULT_TOML)))];
     if let Some(path) = file {
         let origin = path.display().to_string();
@@ -64,11 +70,16 @@ pub(super) fn load_from(file: Option<&Path>, environment: &[(String, String)]) -
     }
     for (name, value) in environment {
         // Not `Env::prefixed`: it reads the process's environment, which tests cannot set safely.
-        let Some(key) = name.strip_prefix(ENV_PREFIX) else { continue };
+        let Some(key) = name.strip_prefix(ENV_PREFIX) else {
+            continue;
+        };
         let key = key.to_lowercase().replace("__", ".");
         let parsed: Value = value.parse().unwrap_or_else(|_| Value::from(value.as_str()));
         let parsed = literal_where_text(&key, parsed, value);
-        layers.push((Some(format!("environment variable {name}")), Figment::from(Serialized::global(&key, parsed))));
+        layers.push((
+            Some(format!("environment variable {name}")),
+            Figment::from(Serialized::global(&key, parsed)),
+        ));
     }
     let mut problems = Vec::new();
     let defaults = Figment::from(Serialized::defaults(Config::default()));
@@ -99,7 +110,11 @@ pub(super) fn load_from(file: Option<&Path>, environment: &[(String, String)]) -
     match merged.extract::<Config>() {
         Ok(config) => {
             problems.extend(check::problems(&config));
-            if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
+            if problems.is_empty() {
+                Ok(config)
+            } else {
+                Err(ConfigError(problems))
+            }
         }
         Err(error) => {
             problems.extend(error.into_iter().map(|error| problem(error.kind.to_string(), None)));
@@ -138,12 +153,17 @@ mod tests {
     use crate::config::{ByteSize, TlsMode};
 
     fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     #[test]
     fn the_shipped_file_says_the_defaults() {
-        let shipped: Config = Figment::from(Toml::string(DEFAULT_TOML)).extract().expect("complete and known");
+        let shipped: Config = Figment::from(Toml::string(DEFAULT_TOML))
+            .extract()
+            .expect("complete and known");
         assert_eq!(shipped, Config::default());
         assert_eq!(load_from(None, &[]).expect("loads"), Config::default());
     }
@@ -152,7 +172,11 @@ mod tests {
     fn files_win_over_defaults_and_the_environment_over_files() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("septum.toml");
-        std::fs::write(&path, "[server]\nlisten = '127.0.0.1:1'\ntls = 'off'\n[limits]\nmemory = '1GiB'\n").expect("writes");
+        std::fs::write(
+            &path,
+            "[server]\nlisten = '127.0.0.1:1'\ntls = 'off'\n[limits]\nmemory = '1GiB'\n",
+        )
+        .expect("writes");
         let variables = environment(&[
             ("SEPTUM__SERVER__LISTEN", "127.0.0.1:2"),
             ("SEPTUM__STORAGE__PHI_ROOT", "123"),
@@ -179,7 +203,16 @@ mod tests {
         let ConfigError(problems) = load_from(None, &variables).expect_err("five problems");
         let mut settings: Vec<_> = problems.iter().map(|problem| problem.setting.as_str()).collect();
         settings.sort_unstable();
-        assert_eq!(settings, ["limits.memory", "nothing", "server.listen", "server.listne", "storage.shards"]);
+        assert_eq!(
+            settings,
+            [
+                "limits.memory",
+                "nothing",
+                "server.listen",
+                "server.listne",
+                "storage.shards"
+            ]
+        );
         assert!(load_from(Some(Path::new("/nonexistent.toml")), &[]).is_err());
     }
 }

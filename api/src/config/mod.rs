@@ -99,7 +99,11 @@ pub struct StorageConfig {
 impl StorageConfig {
     /// The root key's file, the default filled in.
     pub fn root_key_path(&self) -> PathBuf {
-        if self.root_key_file.as_os_str().is_empty() { self.key_root.join("root.key") } else { self.root_key_file.clone() }
+        if self.root_key_file.as_os_str().is_empty() {
+            self.key_root.join("root.key")
+        } else {
+            self.root_key_file.clone()
+        }
     }
 }
 
@@ -211,7 +215,9 @@ impl Default for ServerConfig {
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::new(LOOPBACK, 8081) }
+        Self {
+            listen: SocketAddr::new(LOOPBACK, 8081),
+        }
     }
 }
 
@@ -257,12 +263,20 @@ impl Default for LimitsConfig {
 
 impl Default for PipelineConfig {
     fn default() -> Self {
-        Self { stable_after_s: 60, densify: true, compute_threads: 0, restarts_per_minute: 10 }
+        Self {
+            stable_after_s: 60,
+            densify: true,
+            compute_threads: 0,
+            restarts_per_minute: 10,
+        }
     }
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Text, level: "info".to_owned() }
+        Self {
+            format: LogFormat::Text,
+            level: "info".to_owned(),
+        }
     }
 }

@@ -34,7 +34,9 @@ impl ByteSize {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exact = UNITS.iter().find(|(_, shift)| self.0 >= 1 << shift && self.0 % (1 << shift) == 0);
+        let exact = UNITS
+            .iter()
+            .find(|(_, shift)| self.0 >= 1 << shift && self.0 % (1 << shift) == 0);
         match exact {
             Some((unit, shift)) => write!(f, "{}{unit}", self.0 >> shift),
             None => write!(f, "{}B", self.0),
@@ -63,7 +65,9 @@ impl<'de> Deserialize<'de> for ByteSize {
             }
 
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<ByteSize, E> {
-                u64::try_from(number).map(ByteSize).map_err(|_| E::custom("a size is not negative"))
+                u64::try_from(number)
+                    .map(ByteSize)
+                    .map_err(|_| E::custom("a size is not negative"))
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<ByteSize, E> {

@@ -84,7 +84,10 @@ fn parse<'a>(texts: impl Iterator<Item = &'a str>) -> Answer<Vec<Range>> {
         }
     }
     if found.is_empty() {
-        let media = MediaType { essence: "*/*".to_owned(), parameters: Vec::new() };
+        let media = MediaType {
+            essence: "*/*".to_owned(),
+            parameters: Vec::new(),
+        };
         found.push(Range { media, weight: 1000 });
     }
     // Stable: of equal weights, the earlier one is wanted more.
@@ -125,7 +128,11 @@ pub fn choices(ranges: &[Range]) -> Answer<Vec<Choice>> {
                 Some("*") => Syntax::Stored,
                 Some(uid) => Syntax::Uid(uid.to_owned()),
             };
-            Ok(Choice { multipart, media, syntax })
+            Ok(Choice {
+                multipart,
+                media,
+                syntax,
+            })
         })
         .collect()
 }
@@ -161,7 +168,10 @@ mod tests {
         use Syntax::{Default, Stored};
         let uid = |uid: &str| Syntax::Uid(uid.to_owned());
         check(&[], &[(false, "*/*", Default)]);
-        check(&["multipart/related; type=\"application/dicom\""], &[(true, "application/dicom", Default)]);
+        check(
+            &["multipart/related; type=\"application/dicom\""],
+            &[(true, "application/dicom", Default)],
+        );
         check(
             &["multipart/related; type=\"application/dicom\"; transfer-syntax=*"],
             &[(true, "application/dicom", Stored)],
@@ -174,7 +184,14 @@ mod tests {
             &["multipart/related; type=\"application/octet-stream; transfer-syntax=*\""],
             &[(true, "application/octet-stream", Stored)],
         );
-        check(&["a/b;q=0.1, c/d", "e/f;q=0.5"], &[(false, "c/d", Default), (false, "e/f", Default), (false, "a/b", Default)]);
+        check(
+            &["a/b;q=0.1, c/d", "e/f;q=0.5"],
+            &[
+                (false, "c/d", Default),
+                (false, "e/f", Default),
+                (false, "a/b", Default),
+            ],
+        );
         check(&["a/b;q=0, c/d"], &[(false, "c/d", Default)]);
         check(&["multipart/*"], &[(true, "*/*", Default)]);
     }

@@ -43,11 +43,17 @@ impl FromStr for Network {
     type Err = NoNetwork;
 
     fn from_str(text: &str) -> Result<Self, NoNetwork> {
-        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+        let (address, prefix) = text
+            .split_once('/')
+            .map_or((text, None), |(address, prefix)| (address, Some(prefix)));
         let address: IpAddr = address.parse().map_err(|_| NoNetwork)?;
         let longest = if address.is_ipv4() { 32 } else { 128 };
         let prefix_bits = prefix.map_or(Ok(longest), |prefix| prefix.parse::<u8>().map_err(|_| NoNetwork))?;
-        if prefix_bits > longest { Err(NoNetwork) } else { Ok(Self { address, prefix_bits }) }
+        if prefix_bits > longest {
+            Err(NoNetwork)
+        } else {
+            Ok(Self { address, prefix_bits })
+        }
     }
 }
 
@@ -83,7 +89,10 @@ pub fn peer(request: &HttpRequest) -> Option<IpAddr> {
 /// granted to a wrong address.
 pub fn client(request: &HttpRequest, trusted: &[Network]) -> Option<IpAddr> {
     let peer = peer(request)?;
-    let forwarded = request.headers().get_all("x-forwarded-for").map(|value| value.to_str().ok());
+    let forwarded = request
+        .headers()
+        .get_all("x-forwarded-for")
+        .map(|value| value.to_str().ok());
     client_of(peer, trusted, forwarded)
 }
 
@@ -127,17 +136,31 @@ mod tests {
     use super::*;
 
     fn check(peer: &str, forwarded: &[&str], expected: Option<&str>) {
-        let trusted: Vec<Network> =
-            ["10.0.0.0/8", "fd00::/8", "192.0.2.7"].iter().map(|text| text.parse().expect("a network")).collect();
-        let address = client_of(peer.parse().expect("an address"), &trusted, forwarded.iter().map(|text| Some(*text)));
-        assert_eq!(address, expected.map(|text| text.parse().expect("an address")), "{peer} {forwarded:?}");
+        let trusted: Vec<Network> = ["10.0.0.0/8", "fd00::/8", "192.0.2.7"]
+            .iter()
+            .map(|text| text.parse().expect("a network"))
+            .collect();
+        let address = client_of(
+            peer.parse().expect("an address"),
+            &trusted,
+            forwarded.iter().map(|text| Some(*text)),
+        );
+        assert_eq!(
+            address,
+            expected.map(|text| text.parse().expect("an address")),
+            "{peer} {forwarded:?}"
+        );
     }
 
     #[test]
     fn only_trusted_proxies_are_believed() {
         check("203.0.113.9", &["198.51.100.1"], Some("203.0.113.9"));
         check("10.0.0.1", &["198.51.100.1"], Some("198.51.100.1"));
-        check("10.0.0.1", &["198.51.100.66, 198.51.100.1, 10.2.3.4"], Some("198.51.100.1"));
+        check(
+            "10.0.0.1",
+            &["198.51.100.66, 198.51.100.1, 10.2.3.4"],
+            Some("198.51.100.1"),
+        );
         check("10.0.0.1", &["198.51.100.66", "198.51.100.1"], Some("198.51.100.1"));
         check("192.0.2.7", &["[2001:db8::1]:4711"], Some("2001:db8::1"));
         check("fd00::1", &["198.51.100.1:99"], Some("198.51.100.1"));
@@ -158,7 +181,11 @@ mod tests {
             ("127.0.0.1", "127.0.0.2", false),
         ] {
             let network: Network = network.parse().expect("a network");
-            assert_eq!(network.contains(address.parse().expect("an address")), expected, "{network} {address}");
+            assert_eq!(
+                network.contains(address.parse().expect("an address")),
+                expected,
+                "{network} {address}"
+            );
         }
         assert!("10.0.0.0/33".parse::<Network>().is_err());
         assert!("example.org".parse::<Network>().is_err());

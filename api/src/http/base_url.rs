@@ -35,7 +35,9 @@ pub fn of(request: &HttpRequest, is_tls: bool, trusted: &[Network]) -> Option<St
 fn is_host(host: &str) -> bool {
     !host.is_empty()
         && host.len() <= 261
-        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']'))
+        && host
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']'))
 }
 
 #[cfg(test)]
@@ -49,18 +51,38 @@ mod tests {
             request = request.append_header((*name, *value));
         }
         let trusted = ["10.0.0.0/8".parse().expect("a network")];
-        assert_eq!(of(&request.to_http_request(), true, &trusted).as_deref(), expected, "{headers:?}");
+        assert_eq!(
+            of(&request.to_http_request(), true, &trusted).as_deref(),
+            expected,
+            "{headers:?}"
+        );
     }
 
     #[test]
     fn urls_are_the_clients() {
         let outside = "203.0.113.9:1";
-        check(&[("host", "archive.example:8443")], outside, Some("https://archive.example:8443"));
+        check(
+            &[("host", "archive.example:8443")],
+            outside,
+            Some("https://archive.example:8443"),
+        );
         check(&[("host", "[::1]:8443")], outside, Some("https://[::1]:8443"));
-        check(&[("host", "a"), ("x-forwarded-host", "evil")], outside, Some("https://a"));
+        check(
+            &[("host", "a"), ("x-forwarded-host", "evil")],
+            outside,
+            Some("https://a"),
+        );
         let proxy = "10.0.0.1:1";
-        check(&[("host", "a"), ("x-forwarded-host", "b"), ("x-forwarded-proto", "http")], proxy, Some("http://b"));
-        check(&[("host", "a"), ("x-forwarded-host", "b"), ("x-forwarded-host", "c")], proxy, None);
+        check(
+            &[("host", "a"), ("x-forwarded-host", "b"), ("x-forwarded-proto", "http")],
+            proxy,
+            Some("http://b"),
+        );
+        check(
+            &[("host", "a"), ("x-forwarded-host", "b"), ("x-forwarded-host", "c")],
+            proxy,
+            None,
+        );
         check(&[("host", "a/<script>")], outside, None);
     }
 }

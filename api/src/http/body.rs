@@ -45,7 +45,12 @@ pub struct BodyReader {
 impl BodyReader {
     /// Reads `payload`.
     pub fn new(payload: web::Payload, limits: BodyLimits) -> Self {
-        Self { payload, limits, received_bytes: 0, window: Window::default() }
+        Self {
+            payload,
+            limits,
+            received_bytes: 0,
+            window: Window::default(),
+        }
     }
 
     /// Sets another longest length, in bytes.
@@ -113,15 +118,25 @@ mod tests {
     use actix_web::error::PayloadError;
     use actix_web::test::TestRequest;
 
-    const LIMITS: BodyLimits =
-        BodyLimits { bytes_max: 1000, bytes_per_second_min: 1000, grace: Duration::from_millis(100) };
+    const LIMITS: BodyLimits = BodyLimits {
+        bytes_max: 1000,
+        bytes_per_second_min: 1000,
+        grace: Duration::from_millis(100),
+    };
 
-    async fn read(stream: impl futures_util::Stream<Item = Result<Bytes, PayloadError>> + 'static) -> Result<usize, BodyError> {
+    async fn read(
+        stream: impl futures_util::Stream<Item = Result<Bytes, PayloadError>> + 'static,
+    ) -> Result<usize, BodyError> {
         let boxed: std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<Bytes, PayloadError>>>> = Box::pin(stream);
         let request = TestRequest::default().to_http_request();
         let mut payload = actix_web::dev::Payload::from(boxed);
-        let payload = web::Payload::from_request(&request, &mut payload).await.expect("takes any payload");
-        BodyReader::new(payload, LIMITS).read_all().await.map(|whole| whole.len())
+        let payload = web::Payload::from_request(&request, &mut payload)
+            .await
+            .expect("takes any payload");
+        BodyReader::new(payload, LIMITS)
+            .read_all()
+            .await
+            .map(|whole| whole.len())
     }
 
     #[actix_web::test]
@@ -130,7 +145,10 @@ mod tests {
         assert_eq!(read(once(1000)).await, Ok(1000));
         assert_eq!(read(once(1001)).await, Err(BodyError::TooLong));
         assert_eq!(read(futures_util::stream::pending()).await, Err(BodyError::TooSlow));
-        assert_eq!(read(once(200).chain(futures_util::stream::pending())).await, Err(BodyError::TooSlow));
+        assert_eq!(
+            read(once(200).chain(futures_util::stream::pending())).await,
+            Err(BodyError::TooSlow)
+        );
         assert_eq!(
             read(futures_util::stream::iter([Err(PayloadError::Incomplete(None))])).await,
             Err(BodyError::Broken)

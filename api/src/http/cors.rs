@@ -14,7 +14,10 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 /// The request's origin, if it is a listed one.
 pub fn allowed<'a>(request: &'a HeaderMap, origins: &[String]) -> Option<&'a HeaderValue> {
     let origin = request.get(header::ORIGIN)?;
-    origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes()).then_some(origin)
+    origins
+        .iter()
+        .any(|listed| listed.as_bytes() == origin.as_bytes())
+        .then_some(origin)
 }
 
 /// Whether the request asks for permission to send another one.
@@ -42,8 +45,12 @@ pub fn is_cross_site_change(method: &Method, request: &HeaderMap, origins: &[Str
     if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) || allowed(request, origins).is_some() {
         return false;
     }
-    let cross_site = request.get("sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site");
-    let foreign = request.get(header::ORIGIN).is_some_and(|origin| base_url.map(str::as_bytes) != Some(origin.as_bytes()));
+    let cross_site = request
+        .get("sec-fetch-site")
+        .is_some_and(|site| site == "cross-site" || site == "same-site");
+    let foreign = request
+        .get(header::ORIGIN)
+        .is_some_and(|origin| base_url.map(str::as_bytes) != Some(origin.as_bytes()));
     cross_site || foreign
 }
 
@@ -61,10 +68,17 @@ mod tests {
     #[test]
     fn only_listed_origins_are_let_in() {
         let listed = ["https://a.example".to_owned()];
-        for (origin, expected) in
-            [("https://a.example", true), ("https://a.example.evil", false), ("http://a.example", false), ("null", false)]
-        {
-            assert_eq!(allowed(&headers(&[("origin", origin)]), &listed).is_some(), expected, "{origin}");
+        for (origin, expected) in [
+            ("https://a.example", true),
+            ("https://a.example.evil", false),
+            ("http://a.example", false),
+            ("null", false),
+        ] {
+            assert_eq!(
+                allowed(&headers(&[("origin", origin)]), &listed).is_some(),
+                expected,
+                "{origin}"
+            );
         }
         assert!(allowed(&headers(&[]), &listed).is_none());
     }
@@ -76,13 +90,21 @@ mod tests {
         for (method, pairs, expected) in [
             (Method::POST, vec![], false),
             (Method::POST, vec![("origin", "https://archive.example")], false),
-            (Method::POST, vec![("origin", "https://a.example"), ("sec-fetch-site", "cross-site")], false),
+            (
+                Method::POST,
+                vec![("origin", "https://a.example"), ("sec-fetch-site", "cross-site")],
+                false,
+            ),
             (Method::POST, vec![("origin", "https://evil.example")], true),
             (Method::DELETE, vec![("sec-fetch-site", "cross-site")], true),
             (Method::DELETE, vec![("sec-fetch-site", "same-origin")], false),
             (Method::GET, vec![("sec-fetch-site", "cross-site")], false),
         ] {
-            assert_eq!(is_cross_site_change(&method, &headers(&pairs), &listed, base), expected, "{method} {pairs:?}");
+            assert_eq!(
+                is_cross_site_change(&method, &headers(&pairs), &listed, base),
+                expected,
+                "{method} {pairs:?}"
+            );
         }
     }
 }

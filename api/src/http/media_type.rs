@@ -39,7 +39,10 @@ impl MediaType {
 
     /// The parameter of that name.
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.parameters
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -85,7 +88,10 @@ fn unquoted(value: &str) -> Option<String> {
 }
 
 fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 #[cfg(test)]
@@ -95,7 +101,10 @@ mod tests {
     fn check(text: &str, expected: Option<(&str, &[(&str, &str)])>) {
         let expected = expected.map(|(essence, parameters)| MediaType {
             essence: essence.to_owned(),
-            parameters: parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            parameters: parameters
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
         });
         assert_eq!(MediaType::parse(text), expected, "{text}");
     }
@@ -107,7 +116,10 @@ mod tests {
             "Multipart/Related; Type=\"application/dicom\";boundary=a;",
             Some(("multipart/related", &[("type", "application/dicom"), ("boundary", "a")])),
         );
-        check("a/b; type=application/dicom", Some(("a/b", &[("type", "application/dicom")])));
+        check(
+            "a/b; type=application/dicom",
+            Some(("a/b", &[("type", "application/dicom")])),
+        );
         check("a/b; c=\"x;y\\\"z\"", Some(("a/b", &[("c", "x;y\"z")])));
         check("a/b; c='d'", Some(("a/b", &[("c", "d")])));
         check("*/*", Some(("*/*", &[])));

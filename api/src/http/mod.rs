@@ -79,11 +79,17 @@ mod tests {
         for (text, expected) in [
             ("", vec![]),
             ("a=b&c", vec![("a", "b"), ("c", "")]),
-            ("PatientName=M%C3%BCller+H*&x=%zz%", vec![("PatientName", "Müller H*"), ("x", "%zz%")]),
+            (
+                "PatientName=M%C3%BCller+H*&x=%zz%",
+                vec![("PatientName", "Müller H*"), ("x", "%zz%")],
+            ),
             ("a=b=c", vec![("a", "b=c")]),
         ] {
             let pairs = form_pairs(text);
-            let pairs: Vec<_> = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let pairs: Vec<_> = pairs
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
             assert_eq!(pairs, expected, "{text}");
         }
     }

@@ -186,8 +186,13 @@ impl Multipart {
 
     /// True once the first boundary was found.
     fn skip_preamble(&mut self) -> Result<bool, MultipartError> {
-        let found = memchr::memmem::find_iter(&self.buffer, &self.dashed)
-            .find(|&at| if at == 0 { !self.is_cut } else { self.buffer.get(at - 1) == Some(&b'\n') });
+        let found = memchr::memmem::find_iter(&self.buffer, &self.dashed).find(|&at| {
+            if at == 0 {
+                !self.is_cut
+            } else {
+                self.buffer.get(at - 1) == Some(&b'\n')
+            }
+        });
         if let Some(at) = found {
             let _ = self.buffer.split_to(at + self.dashed.len());
             self.state = State::BoundaryLine;
@@ -213,7 +218,9 @@ impl Multipart {
                 Ok(Some(Some(Event::End)))
             }
             LineEnd::Line(length) => {
-                if self.num_parts == 0 && self.buffer.get(length - 1) == Some(&b'\n') && !self.buffer[..length].contains(&b'\r')
+                if self.num_parts == 0
+                    && self.buffer.get(length - 1) == Some(&b'\n')
+                    && !self.buffer[..length].contains(&b'\r')
                 {
                     self.delimiter = Finder::new(&[b"\n".as_slice(), &self.dashed].concat()).into_owned();
                 }
@@ -274,10 +281,14 @@ impl Multipart {
             [crlf, lf].into_iter().flatten().min()
         };
         let Some((end, data)) = end else {
-            if window.len() > limit {
+            if window.len() >= limit + 4 {
                 return Err(MultipartError::HeaderTooLong);
             }
-            return if self.finished { Err(MultipartError::Truncated) } else { Ok(None) };
+            return if self.finished {
+                Err(MultipartError::Truncated)
+            } else {
+                Ok(None)
+            };
         };
         let header = parse_header(&self.buffer[..end])?;
         let _ = self.buffer.split_to(data);
@@ -293,10 +304,17 @@ impl Multipart {
             if !enough && !self.finished && self.dashed.starts_with(&self.buffer) {
                 return Ok(None);
             }
-            if self.buffer.starts_with(&self.dashed) && !matches!(self.line_end(self.dashed.len()), LineEnd::NoBoundary) {
-                let _ = self.buffer.split_to(self.dashed.len());
-                self.state = State::BoundaryLine;
-                return Ok(Some(Event::PartEnd));
+            if self.buffer.starts_with(&self.dashed) {
+                match self.line_end(self.dashed.len()) {
+                    // Whether this is a boundary or content that starts like one, the next bytes tell.
+                    LineEnd::Unknown => return Ok(None),
+                    LineEnd::NoBoundary if !(self.finished && self.buffer.len() == self.dashed.len()) => {}
+                    _ => {
+                        let _ = self.buffer.split_to(self.dashed.len());
+                        self.state = State::BoundaryLine;
+                        return Ok(Some(Event::PartEnd));
+                    }
+                }
             }
             self.at_data_start = false;
         }
@@ -324,6 +342,10 @@ impl Multipart {
             }
         }
         if self.finished {
+            // What there is of the part may still tell which instance it was to be.
+            if !self.buffer.is_empty() {
+                return Ok(Some(self.take(self.buffer.len())));
+            }
             return Err(MultipartError::Truncated);
         }
         // A delimiter may have started in the last bytes.

@@ -29,7 +29,11 @@ impl PartWriter {
         let line_break = if self.num_parts == 0 { "" } else { "\r\n" };
         self.num_parts += 1;
         let location = location.map_or(String::new(), |location| format!("Content-Location: {location}\r\n"));
-        format!("{line_break}--{}\r\nContent-Type: {content_type}\r\n{location}\r\n", self.boundary).into()
+        format!(
+            "{line_break}--{}\r\nContent-Type: {content_type}\r\n{location}\r\n",
+            self.boundary
+        )
+        .into()
     }
 
     /// What stands behind the last part.
@@ -49,7 +53,8 @@ impl Default for PartWriter {
 pub fn with_syntax(media_type: &str, transfer_syntax_uid: &str) -> String {
     let content_type = format!("{media_type}; transfer-syntax={transfer_syntax_uid}");
     // A UID out of a file meta is digits and dots, but it came from outside: nothing else may reach a header.
-    if MediaType::parse(&content_type).is_some() && transfer_syntax_uid.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+    if MediaType::parse(&content_type).is_some() && transfer_syntax_uid.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+    {
         content_type
     } else {
         media_type.to_owned()
@@ -71,7 +76,10 @@ mod tests {
         }
         body.extend_from_slice(&writer.close());
         let whole = MediaType::parse(&writer.content_type("a/b")).expect("well formed");
-        let limits = MultipartLimits { parts: 3, part_header: 1000 };
+        let limits = MultipartLimits {
+            parts: 3,
+            part_header: 1000,
+        };
         let mut parser = Multipart::new(whole.parameter("boundary").expect("there"), limits).expect("a boundary");
         parser.push(&body);
         parser.finish();

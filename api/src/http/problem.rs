@@ -5,8 +5,8 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
-use serde_json::{Map, Value, json};
 use septum_engine::error::{EngineError, ErrorKind};
+use serde_json::{Map, Value, json};
 
 /// An answer that is not what was asked for.
 #[derive(Debug, Clone)]
@@ -24,7 +24,13 @@ pub type Answer<T = HttpResponse> = Result<T, Problem>;
 impl Problem {
     /// A problem of a kind: the last part of its type URN, lower-case with hyphens.
     pub fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, kind, detail: detail.into(), members: Map::new(), headers: Vec::new() }
+        Self {
+            status,
+            kind,
+            detail: detail.into(),
+            members: Map::new(),
+            headers: Vec::new(),
+        }
     }
 
     /// 400: the request makes no sense.
@@ -34,8 +40,15 @@ impl Problem {
 
     /// 401, asking for a name and password.
     pub fn unauthenticated() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "sign in with a name and password")
-            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"Septum\", charset=\"UTF-8\""))
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthenticated",
+            "sign in with a name and password",
+        )
+        .with_header(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static("Basic realm=\"Septum\", charset=\"UTF-8\""),
+        )
     }
 
     /// 403: signed in, and not permitted.
@@ -45,7 +58,11 @@ impl Problem {
 
     /// 404: not there, or not the caller's to know of.
     pub fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", "there is nothing here that you may see")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not-found",
+            "there is nothing here that you may see",
+        )
     }
 
     /// 406: no form that the client takes can be made; `choices` can.
@@ -60,8 +77,12 @@ impl Problem {
 
     /// 413: the body is longer than allowed.
     pub fn too_large(limit_bytes: u64) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "the body is longer than allowed")
-            .with_member("limit_bytes", json!(limit_bytes))
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "the body is longer than allowed",
+        )
+        .with_member("limit_bytes", json!(limit_bytes))
     }
 
     /// 415: a body of another media type is asked for.
@@ -104,7 +125,9 @@ impl Problem {
         for header in self.headers {
             response.insert_header(header);
         }
-        response.content_type("application/problem+json").body(Value::Object(body).to_string())
+        response
+            .content_type("application/problem+json")
+            .body(Value::Object(body).to_string())
     }
 }
 
@@ -125,9 +148,11 @@ impl From<EngineError> for Problem {
                 Self::overloaded(retry_after_seconds)
             }
             (ErrorKind::Overloaded, _) => Self::overloaded(5),
-            (ErrorKind::DiskFull, _) => {
-                Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk-full", "there is no space left to store anything")
-            }
+            (ErrorKind::DiskFull, _) => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "disk-full",
+                "there is no space left to store anything",
+            ),
             (ErrorKind::Unavailable, EngineError::AuditUnavailable) => Self::later(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "audit-unavailable",

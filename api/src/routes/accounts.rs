@@ -35,14 +35,24 @@ struct NewNamespace {
 /// `GET /namespaces`: those the caller may see.
 pub(super) async fn namespaces(call: Call) -> Answer {
     call.audit(ObjectRef::System, None).await?;
-    let shown: Vec<Value> = call.namespaces.iter().map(|namespace| shown_namespace(&call, namespace)).collect();
+    let shown: Vec<Value> = call
+        .namespaces
+        .iter()
+        .map(|namespace| shown_namespace(&call, namespace))
+        .collect();
     Ok(HttpResponse::Ok().json(json!({ "namespaces": shown })))
 }
 
 /// `GET /accounts`.
 pub(super) async fn list(call: Call) -> Answer {
     call.audit(ObjectRef::System, None).await?;
-    let shown: Vec<Value> = call.services().accounts.accounts()?.iter().map(|account| shown_account(account)).collect();
+    let shown: Vec<Value> = call
+        .services()
+        .accounts
+        .accounts()?
+        .iter()
+        .map(|account| shown_account(account))
+        .collect();
     Ok(HttpResponse::Ok().json(json!({ "accounts": shown })))
 }
 
@@ -51,7 +61,12 @@ pub(super) async fn create(mut call: Call) -> Answer {
     let NewAccount { name } = read(&mut call).await?;
     check_name(&name)?;
     let account = call.services().accounts.create_account(&name).await?;
-    audit_change(&call, ObjectRef::One(ObjectKind::Account, *account.id.as_bytes()), account.id).await?;
+    audit_change(
+        &call,
+        ObjectRef::One(ObjectKind::Account, *account.id.as_bytes()),
+        account.id,
+    )
+    .await?;
     Ok(HttpResponse::Created().json(shown_account(&account)))
 }
 
@@ -63,8 +78,17 @@ pub(super) async fn create_namespace(mut call: Call) -> Answer {
     if default_issuer.chars().count() > NAME_CHARACTERS_MAX {
         return Err(Problem::bad_request("the default issuer is too long"));
     }
-    let namespace = call.services().accounts.create_namespace(account, &name, &default_issuer).await?;
-    audit_change(&call, ObjectRef::One(ObjectKind::Namespace, *namespace.id.as_bytes()), account).await?;
+    let namespace = call
+        .services()
+        .accounts
+        .create_namespace(account, &name, &default_issuer)
+        .await?;
+    audit_change(
+        &call,
+        ObjectRef::One(ObjectKind::Namespace, *namespace.id.as_bytes()),
+        account,
+    )
+    .await?;
     Ok(HttpResponse::Created().json(shown_namespace(&call, &namespace)))
 }
 
@@ -84,19 +108,29 @@ fn shown_namespace(call: &Call, namespace: &Namespace) -> Value {
 fn check_name(name: &str) -> Answer<()> {
     let length = name.chars().count();
     if name.trim().is_empty() || length > NAME_CHARACTERS_MAX || name.chars().any(char::is_control) {
-        return Err(Problem::bad_request("a name has 1 to 200 characters, none of them a control character"));
+        return Err(Problem::bad_request(
+            "a name has 1 to 200 characters, none of them a control character",
+        ));
     }
     Ok(())
 }
 
 async fn read<T: DeserializeOwned>(call: &mut Call) -> Answer<T> {
-    let content_type = call.request.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or("");
+    let content_type = call
+        .request
+        .headers()
+        .get("content-type")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
     if !content_type.to_ascii_lowercase().starts_with("application/json") {
         return Err(Problem::unsupported_media_type("send application/json"));
     }
     let mut body = call.body()?;
     body.set_longest(BODY_BYTES_MAX);
-    let bytes = body.read_all().await.map_err(|error| body_problem(error, BODY_BYTES_MAX))?;
+    let bytes = body
+        .read_all()
+        .await
+        .map_err(|error| body_problem(error, BODY_BYTES_MAX))?;
     serde_json::from_slice(&bytes).map_err(|_| Problem::bad_request("the body is not the JSON that is asked for"))
 }
 
@@ -104,9 +138,11 @@ async fn read<T: DeserializeOwned>(call: &mut Call) -> Answer<T> {
 pub(super) fn body_problem(error: BodyError, bytes_max: u64) -> Problem {
     match error {
         BodyError::TooLong => Problem::too_large(bytes_max),
-        BodyError::TooSlow => {
-            Problem::new(actix_web::http::StatusCode::REQUEST_TIMEOUT, "too-slow", "the body comes too slowly")
-        }
+        BodyError::TooSlow => Problem::new(
+            actix_web::http::StatusCode::REQUEST_TIMEOUT,
+            "too-slow",
+            "the body comes too slowly",
+        ),
         BodyError::Broken => Problem::bad_request("the body broke off"),
     }
 }

@@ -15,7 +15,9 @@ pub(super) async fn list(call: Call) -> Answer {
     let namespace = call.namespace()?;
     let limit = match call.query("limit") {
         None => PAGE_CHANGES_MAX,
-        Some(text) => text.parse().map_err(|_| Problem::bad_request("the parameter `limit` is not a whole number"))?,
+        Some(text) => text
+            .parse()
+            .map_err(|_| Problem::bad_request("the parameter `limit` is not a whole number"))?,
     };
     let since = call.query("since");
     call.audit_namespaces().await?;
@@ -30,7 +32,10 @@ pub(super) async fn list(call: Call) -> Answer {
             "studyInstanceUID": change.study_uid,
         });
         if let Value::Object(members) = &mut shown {
-            for (name, uid) in [("seriesInstanceUID", &change.series_uid), ("sopInstanceUID", &change.instance_uid)] {
+            for (name, uid) in [
+                ("seriesInstanceUID", &change.series_uid),
+                ("sopInstanceUID", &change.instance_uid),
+            ] {
                 if let Some(uid) = uid {
                     members.insert(name.to_owned(), uid.as_str().into());
                 }

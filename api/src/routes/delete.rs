@@ -16,7 +16,14 @@ pub(super) async fn study(call: Call) -> Answer {
 /// `DELETE …/series/{series}`.
 pub(super) async fn series(call: Call) -> Answer {
     let (namespace, _) = call.study()?;
-    erase::series(call.services(), &namespace, &call.study_uid()?, &call.series_uid()?, &call.source()).await?;
+    erase::series(
+        call.services(),
+        &namespace,
+        &call.study_uid()?,
+        &call.series_uid()?,
+        &call.source(),
+    )
+    .await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -61,7 +61,11 @@ fn forms_of(choice: &Choice, stored_uid: &str) -> Vec<Form> {
     let stored_media = media_type_of(stored_uid);
     let media = choice.media.as_str();
     let covers = |media_type: &str| {
-        media == "*/*" || media == media_type || media.strip_suffix("/*").is_some_and(|kind| media_type.starts_with(kind))
+        media == "*/*"
+            || media == media_type
+            || media
+                .strip_suffix("/*")
+                .is_some_and(|kind| media_type.starts_with(kind))
     };
     // Viewers ask for octets in the stored syntax and look at the part's own media type.
     let takes_stored = covers(stored_media) || media == OCTETS;
@@ -82,9 +86,13 @@ fn forms_of(choice: &Choice, stored_uid: &str) -> Vec<Form> {
 fn numbers(list: &str, most: usize) -> Answer<Vec<u32>> {
     let bad = || Problem::bad_request("frames are whole numbers from 1, parted by commas");
     if list.split(',').count() > most {
-        return Err(Problem::bad_request("more frames are asked for than allowed in one request"));
+        return Err(Problem::bad_request(
+            "more frames are asked for than allowed in one request",
+        ));
     }
-    list.split(',').map(|number| number.parse().ok().filter(|number| *number > 0).ok_or_else(bad)).collect()
+    list.split(',')
+        .map(|number| number.parse().ok().filter(|number| *number > 0).ok_or_else(bad))
+        .collect()
 }
 
 /// Where frames come from.
@@ -99,9 +107,9 @@ impl Source {
         match self {
             Self::Native(frames) => frames.native_frame(index).await,
             Self::Stored(pixels) => stored_frame(pixels, index).await,
-            Self::Dense(services, pixels) => {
-                dense_frame(services, pixels, index).await?.ok_or(EngineError::Corrupt("dense tier"))
-            }
+            Self::Dense(services, pixels) => dense_frame(services, pixels, index)
+                .await?
+                .ok_or(EngineError::Corrupt("dense tier")),
         }
     }
 
@@ -116,7 +124,12 @@ impl Source {
 }
 
 /// Opens a source; `None` where the form cannot be had of these pixels.
-async fn source(services: &Arc<Services>, pixels: &PixelReader, record: &VersionRecord, form: Form) -> Answer<Option<Source>> {
+async fn source(
+    services: &Arc<Services>,
+    pixels: &PixelReader,
+    record: &VersionRecord,
+    form: Form,
+) -> Answer<Option<Source>> {
     match form {
         Form::Stored => Ok(Some(Source::Stored(pixels.clone()))),
         Form::Native => match Frames::native(services, pixels.clone(), record).await {
@@ -140,8 +153,12 @@ pub(super) async fn retrieve(call: Call) -> Answer {
     let pixels = pixels_of(call.services(), &instance)?.ok_or_else(Problem::not_found)?;
     let num_frames = pixels.record().layout.num_frames();
     if numbers.iter().any(|number| *number > num_frames) {
-        return Err(Problem::new(actix_web::http::StatusCode::NOT_FOUND, "no-such-frame", "there are fewer frames")
-            .with_member("frames", num_frames.into()));
+        return Err(Problem::new(
+            actix_web::http::StatusCode::NOT_FOUND,
+            "no-such-frame",
+            "there are fewer frames",
+        )
+        .with_member("frames", num_frames.into()));
     }
     let stored_uid = instance.record.transfer_syntax_uid.clone();
     for choice in &choices {
@@ -151,7 +168,9 @@ pub(super) async fn retrieve(call: Call) -> Answer {
         }
         for form in forms_of(choice, &stored_uid) {
             let etag = instances::etag(&instance, &format!("{form:?}").to_lowercase());
-            let Some(source) = source(call.services(), &pixels, &instance.record, form).await? else { continue };
+            let Some(source) = source(call.services(), &pixels, &instance.record, form).await? else {
+                continue;
+            };
             if let Some(response) = call.not_modified(&etag) {
                 return Ok(response);
             }
@@ -162,13 +181,18 @@ pub(super) async fn retrieve(call: Call) -> Answer {
     if media_type_of(&stored_uid) != OCTETS {
         offers.push(with_syntax(media_type_of(&stored_uid), &stored_uid));
     }
-    Err(Problem::not_acceptable("the frames cannot be had in a form that you accept", &offers))
+    Err(Problem::not_acceptable(
+        "the frames cannot be had in a form that you accept",
+        &offers,
+    ))
 }
 
 async fn respond(source: Source, numbers: Vec<u32>, stored_uid: &str, multipart: bool, etag: &str) -> Answer {
     let (media_type, part_type) = source.content_type(stored_uid);
     let mut response = HttpResponse::Ok();
-    response.insert_header((header::ETAG, header_value(etag))).insert_header((header::VARY, "Accept"));
+    response
+        .insert_header((header::ETAG, header_value(etag)))
+        .insert_header((header::VARY, "Accept"));
     if !multipart {
         let number = numbers.first().copied().unwrap_or(1);
         let frame = source.frame(number - 1).await?;
@@ -202,7 +226,8 @@ pub(super) async fn bulk_data(call: Call) -> Answer {
         .find(takes)
         .ok_or_else(|| Problem::not_acceptable("only octets can be had here", &[OCTETS.to_owned()]))?;
     let header = header_of(call.services(), &instance).await?;
-    let header = Header::from_bytes(header.elements(), instance.record.encoding.into()).map_err(|_| EngineError::Corrupt("header"))?;
+    let header = Header::from_bytes(header.elements(), instance.record.encoding.into())
+        .map_err(|_| EngineError::Corrupt("header"))?;
     let value = bulk_value(&header, &path).ok_or_else(Problem::not_found)?;
     let mut response = HttpResponse::Ok();
     if !choice.multipart {
@@ -222,7 +247,9 @@ async fn pixel_data(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> 
     for choice in choices {
         for form in forms_of(choice, &stored_uid) {
             let etag = instances::etag(instance, &format!("bulk-{form:?}").to_lowercase());
-            let Some(source) = source(call.services(), &pixels, &instance.record, form).await? else { continue };
+            let Some(source) = source(call.services(), &pixels, &instance.record, form).await? else {
+                continue;
+            };
             if let Some(response) = call.not_modified(&etag) {
                 return Ok(response);
             }
@@ -239,14 +266,19 @@ async fn pixel_data(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> 
             return Ok(whole(frames, choice.multipart, &etag));
         }
     }
-    Err(Problem::not_acceptable("the pixels cannot be had in a form that you accept", &[OCTETS.to_owned()]))
+    Err(Problem::not_acceptable(
+        "the pixels cannot be had in a form that you accept",
+        &[OCTETS.to_owned()],
+    ))
 }
 
 fn whole(frames: Frames, multipart: bool, etag: &str) -> HttpResponse {
     let mut writer = PartWriter::new();
     let part_type = with_syntax(OCTETS, EXPLICIT_LITTLE);
     let mut response = HttpResponse::Ok();
-    response.insert_header((header::ETAG, header_value(etag))).insert_header((header::VARY, "Accept"));
+    response
+        .insert_header((header::ETAG, header_value(etag)))
+        .insert_header((header::VARY, "Accept"));
     let (open, close) = if multipart {
         response.content_type(writer.content_type(OCTETS));
         (writer.open(&part_type, None), writer.close())
@@ -273,7 +305,11 @@ mod tests {
     const RLE: &str = "1.2.840.10008.1.2.5";
 
     fn check(media: &str, syntax: Syntax, stored: &str, expected: &[Form]) {
-        let choice = Choice { multipart: true, media: media.to_owned(), syntax };
+        let choice = Choice {
+            multipart: true,
+            media: media.to_owned(),
+            syntax,
+        };
         assert_eq!(forms_of(&choice, stored), expected, "{choice:?} {stored}");
     }
 

@@ -42,16 +42,27 @@ pub(super) struct Wanted {
 /// What of a client's choices is about instances. `single` says whether a bare Part 10 stream can be the answer.
 pub(super) fn wanted(choices: &[Choice], single: bool) -> Vec<Wanted> {
     let mut wanted = Vec::new();
-    for Choice { multipart, media, syntax } in choices {
+    for Choice {
+        multipart,
+        media,
+        syntax,
+    } in choices
+    {
         let anything = media == "*/*";
         if !(anything || media == DICOM || media == "application/*") {
             continue;
         }
         let multipart = *multipart || anything;
         if multipart || single {
-            wanted.push(Wanted { multipart, syntax: syntax.clone() });
+            wanted.push(Wanted {
+                multipart,
+                syntax: syntax.clone(),
+            });
             if anything && *syntax == Syntax::Default {
-                wanted.push(Wanted { multipart, syntax: Syntax::Stored });
+                wanted.push(Wanted {
+                    multipart,
+                    syntax: Syntax::Stored,
+                });
             }
         }
     }
@@ -61,8 +72,7 @@ pub(super) fn wanted(choices: &[Choice], single: bool) -> Vec<Wanted> {
 /// Whether the instance can be had in Explicit VR Little Endian, as far as can be told without decoding.
 pub(super) fn can_be_native(record: &VersionRecord) -> bool {
     record.pixels.as_ref().is_none_or(|pixels| {
-        !pixels.encapsulated
-            || (pixels.shape.is_some() && septum_decoder::is_supported(&record.transfer_syntax_uid))
+        !pixels.encapsulated || (pixels.shape.is_some() && septum_decoder::is_supported(&record.transfer_syntax_uid))
     })
 }
 
@@ -96,7 +106,12 @@ pub(super) fn not_acceptable(record: Option<&VersionRecord>) -> Problem {
 /// The instance of the path, in the version asked for.
 pub(super) fn find(call: &Call) -> Answer<InstanceRef> {
     let (_, study) = call.study()?;
-    Ok(study.instance(call.services(), &call.series_uid()?, &call.instance_uid()?, call.version()?)?)
+    Ok(study.instance(
+        call.services(),
+        &call.series_uid()?,
+        &call.instance_uid()?,
+        call.version()?,
+    )?)
 }
 
 /// A validator of one instance's answers.
@@ -110,7 +125,9 @@ pub(super) async fn retrieve(call: Call) -> Answer {
     let instance = find(&call)?;
     call.audit_study(&instance.study).await?;
     for Wanted { multipart, syntax } in wanted {
-        let Some(form) = form_of(&instance.record, &syntax) else { continue };
+        let Some(form) = form_of(&instance.record, &syntax) else {
+            continue;
+        };
         let etag = etag(&instance, if form == Form::Original { "original" } else { "native" });
         if let Some(response) = call.not_modified(&etag) {
             return Ok(response);
@@ -128,7 +145,9 @@ fn respond(mut opened: engine_stream::InstanceStream, multipart: bool, etag: &st
     let mut writer = PartWriter::new();
     let part_type = with_syntax(DICOM, &opened.transfer_syntax_uid);
     let mut response = HttpResponse::Ok();
-    response.insert_header((header::ETAG, header_value(etag))).insert_header((header::VARY, "Accept"));
+    response
+        .insert_header((header::ETAG, header_value(etag)))
+        .insert_header((header::VARY, "Accept"));
     let (open, close) = if multipart {
         response.content_type(writer.content_type(DICOM));
         let open = writer.open(&part_type, None);
@@ -138,7 +157,9 @@ fn respond(mut opened: engine_stream::InstanceStream, multipart: bool, etag: &st
         response.insert_header((header::CONTENT_DISPOSITION, "attachment; filename=\"instance.dcm\""));
         Default::default()
     };
-    let length = opened.length.map(|length| length + open.len() as u64 + close.len() as u64);
+    let length = opened
+        .length
+        .map(|length| length + open.len() as u64 + close.len() as u64);
     response.body(stream::body(length, |sink| async move {
         send(&sink, open).await?;
         while let Some(piece) = opened.next().await {
@@ -169,7 +190,10 @@ mod tests {
             .collect();
         let expected: Vec<Wanted> = expected
             .iter()
-            .map(|(multipart, syntax)| Wanted { multipart: *multipart, syntax: syntax.clone() })
+            .map(|(multipart, syntax)| Wanted {
+                multipart: *multipart,
+                syntax: syntax.clone(),
+            })
             .collect();
         assert_eq!(wanted(&choices, single), expected, "{choices:?}");
     }
@@ -181,7 +205,11 @@ mod tests {
         check(&[(true, DICOM, Stored)], false, &[(true, Stored)]);
         check(&[(false, DICOM, Default)], true, &[(false, Default)]);
         check(&[(false, DICOM, Default)], false, &[]);
-        check(&[(true, "image/jpeg", Default), (true, DICOM, Stored)], true, &[(true, Stored)]);
+        check(
+            &[(true, "image/jpeg", Default), (true, DICOM, Stored)],
+            true,
+            &[(true, Stored)],
+        );
         check(&[(false, "application/*", Stored)], true, &[(false, Stored)]);
     }
 }

@@ -121,7 +121,10 @@ mod tests {
     fn bulk_data_gets_its_instances_address() {
         let text = r#"{"00080018":{"vr":"UI","Value":["1.2.3"]},"0020000E":{"vr":"UI","Value":["1.2"]},"7FE00010":{"vr":"OW","BulkDataURI":"{BULK}/7FE00010"}}"#;
         let shown = addressed(text, "https://h/dicomweb/studies/1").expect("is metadata");
-        assert!(shown.contains("\"https://h/dicomweb/studies/1/series/1.2/instances/1.2.3/bulkdata/7FE00010\""), "{shown}");
+        assert!(
+            shown.contains("\"https://h/dicomweb/studies/1/series/1.2/instances/1.2.3/bulkdata/7FE00010\""),
+            "{shown}"
+        );
         assert_eq!(addressed("{}", "x").expect("no bulk data"), "{}");
         assert!(addressed("{BULK}", "x").is_err());
     }

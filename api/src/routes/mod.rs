@@ -115,30 +115,72 @@ fn table() -> Vec<Route> {
         handler: |entry| Box::pin(home::page(entry)),
     }];
     let mut add = |name, method: Method, path: String, permission, reach, action, handler: Handler| {
-        rows.push(Route { name, method, path, permission, reach, action, handler });
+        rows.push(Route {
+            name,
+            method,
+            path,
+            permission,
+            reach,
+            action,
+            handler,
+        });
     };
-    for (base, reach) in [(UNION, Reach::Union), (NAMESPACE, Reach::Namespace), (HELD, Reach::Namespace)] {
+    for (base, reach) in [
+        (UNION, Reach::Union),
+        (NAMESPACE, Reach::Namespace),
+        (HELD, Reach::Namespace),
+    ] {
         let get: [(&'static str, String, &'static str, Handler); 10] = [
             ("retrieve_study", STUDY.into(), "study.read", call!(study::retrieve)),
             ("retrieve_series", SERIES.into(), "series.read", call!(study::retrieve)),
-            ("retrieve_instance", INSTANCE.into(), "instance.read", call!(instances::retrieve)),
-            ("retrieve_study_metadata", format!("{STUDY}/metadata"), "study.read-metadata", call!(metadata::of_study)),
-            ("retrieve_series_metadata", format!("{SERIES}/metadata"), "series.read-metadata", call!(metadata::of_study)),
+            (
+                "retrieve_instance",
+                INSTANCE.into(),
+                "instance.read",
+                call!(instances::retrieve),
+            ),
+            (
+                "retrieve_study_metadata",
+                format!("{STUDY}/metadata"),
+                "study.read-metadata",
+                call!(metadata::of_study),
+            ),
+            (
+                "retrieve_series_metadata",
+                format!("{SERIES}/metadata"),
+                "series.read-metadata",
+                call!(metadata::of_study),
+            ),
             (
                 "retrieve_instance_metadata",
                 format!("{INSTANCE}/metadata"),
                 "instance.read-metadata",
                 call!(metadata::of_instance),
             ),
-            ("retrieve_frames", format!("{INSTANCE}/frames/{{frames}}"), "instance.read-frames", call!(frames::retrieve)),
+            (
+                "retrieve_frames",
+                format!("{INSTANCE}/frames/{{frames}}"),
+                "instance.read-frames",
+                call!(frames::retrieve),
+            ),
             (
                 "retrieve_bulk_data",
                 format!("{INSTANCE}/bulkdata/{{bulk:.*}}"),
                 "instance.read-bulk-data",
                 call!(frames::bulk_data),
             ),
-            ("list_versions", format!("{INSTANCE}/versions"), "instance.list-versions", call!(versions::list)),
-            ("search_studies", "/studies".into(), "study.search", call!(search::studies)),
+            (
+                "list_versions",
+                format!("{INSTANCE}/versions"),
+                "instance.list-versions",
+                call!(versions::list),
+            ),
+            (
+                "search_studies",
+                "/studies".into(),
+                "study.search",
+                call!(search::studies),
+            ),
         ];
         let permission = if base == HELD { P::ExceptionsRead } else { P::StudyRead };
         for (name, path, action, handler) in get {
@@ -147,7 +189,15 @@ fn table() -> Vec<Route> {
                 continue;
             }
             let permission = if is_search { P::StudySearch } else { permission };
-            add(name, Method::GET, format!("{base}{path}"), permission, reach, action, handler);
+            add(
+                name,
+                Method::GET,
+                format!("{base}{path}"),
+                permission,
+                reach,
+                action,
+                handler,
+            );
         }
         if base == HELD {
             continue;
@@ -156,14 +206,38 @@ fn table() -> Vec<Route> {
             ("search_series", "/series".into(), call!(search::series)),
             ("search_series", format!("{STUDY}/series"), call!(search::series)),
             ("search_instances", "/instances".into(), call!(search::instances)),
-            ("search_instances", format!("{STUDY}/instances"), call!(search::instances)),
-            ("search_instances", format!("{SERIES}/instances"), call!(search::instances)),
+            (
+                "search_instances",
+                format!("{STUDY}/instances"),
+                call!(search::instances),
+            ),
+            (
+                "search_instances",
+                format!("{SERIES}/instances"),
+                call!(search::instances),
+            ),
         ];
         for (name, path, handler) in searches {
-            add(name, Method::GET, format!("{base}{path}"), P::StudySearch, reach, "study.search", handler);
+            add(
+                name,
+                Method::GET,
+                format!("{base}{path}"),
+                P::StudySearch,
+                reach,
+                "study.search",
+                handler,
+            );
         }
         for path in ["/studies", STUDY] {
-            add("store", Method::POST, format!("{base}{path}"), P::StudyStore, reach, "study.store", call!(store::store));
+            add(
+                "store",
+                Method::POST,
+                format!("{base}{path}"),
+                P::StudyStore,
+                reach,
+                "study.store",
+                call!(store::store),
+            );
         }
         let deletes: [(&'static str, &str, Handler); 3] = [
             ("delete_study", STUDY, call!(delete::study)),
@@ -171,13 +245,45 @@ fn table() -> Vec<Route> {
             ("delete_instance", INSTANCE, call!(delete::instance)),
         ];
         for (name, path, handler) in deletes {
-            add(name, Method::DELETE, format!("{base}{path}"), P::StudyDelete, reach, "study.delete", handler);
+            add(
+                name,
+                Method::DELETE,
+                format!("{base}{path}"),
+                P::StudyDelete,
+                reach,
+                "study.delete",
+                handler,
+            );
         }
     }
     let rest: [(&'static str, Method, &str, P, Reach, &'static str, Handler); 7] = [
-        ("list_namespaces", Method::GET, "/namespaces", P::StudySearch, Reach::Union, "namespace.list", call!(accounts::namespaces)),
-        ("list_accounts", Method::GET, "/accounts", P::NamespacesManage, Reach::System, "account.list", call!(accounts::list)),
-        ("create_account", Method::POST, "/accounts", P::NamespacesManage, Reach::System, "account.create", call!(accounts::create)),
+        (
+            "list_namespaces",
+            Method::GET,
+            "/namespaces",
+            P::StudySearch,
+            Reach::Union,
+            "namespace.list",
+            call!(accounts::namespaces),
+        ),
+        (
+            "list_accounts",
+            Method::GET,
+            "/accounts",
+            P::NamespacesManage,
+            Reach::System,
+            "account.list",
+            call!(accounts::list),
+        ),
+        (
+            "create_account",
+            Method::POST,
+            "/accounts",
+            P::NamespacesManage,
+            Reach::System,
+            "account.create",
+            call!(accounts::create),
+        ),
         (
             "create_namespace",
             Method::POST,
@@ -247,17 +353,33 @@ mod tests {
     fn every_row_is_sound() {
         let mut seen = HashSet::new();
         for route in all() {
-            assert!(seen.insert((route.method.clone(), route.path.as_str())), "{} twice", route.path);
-            assert_eq!(route.reach == Reach::Public, route.path == "/", "only the home page is public");
+            assert!(
+                seen.insert((route.method.clone(), route.path.as_str())),
+                "{} twice",
+                route.path
+            );
+            assert_eq!(
+                route.reach == Reach::Public,
+                route.path == "/",
+                "only the home page is public"
+            );
             let has_namespace = route.path.contains("{namespace}");
             assert_eq!(has_namespace, route.reach == Reach::Namespace, "{}", route.path);
-            assert!(septum_core::audit::Action::parse(route.action).is_some(), "{}", route.action);
+            assert!(
+                septum_core::audit::Action::parse(route.action).is_some(),
+                "{}",
+                route.action
+            );
             let changes = route.method != Method::GET;
             let reads_only = matches!(
                 route.permission,
                 Permission::StudyRead | Permission::StudySearch | Permission::ExceptionsRead | Permission::ChangesRead
             );
-            assert!(!(changes && reads_only), "{} changes with a permission to read", route.path);
+            assert!(
+                !(changes && reads_only),
+                "{} changes with a permission to read",
+                route.path
+            );
         }
         assert!(seen.len() > 50);
     }

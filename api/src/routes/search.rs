@@ -33,7 +33,11 @@ pub(super) async fn instances(call: Call) -> Answer {
 async fn run(call: Call, level: Level) -> Answer {
     let media_type = json_type(&call)?;
     let scope = Scope {
-        study_uid: if call.path("study").is_empty() { None } else { Some(call.study_uid()?) },
+        study_uid: if call.path("study").is_empty() {
+            None
+        } else {
+            Some(call.study_uid()?)
+        },
         series_uid: call.series_uid_if_any()?,
     };
     let pairs = query_pairs(&call.request).into_iter();
@@ -47,8 +51,11 @@ async fn run(call: Call, level: Level) -> Answer {
     query.limit = Some(query.limit.unwrap_or(most).min(most));
     call.audit_namespaces().await?;
     let found = search(call.services(), &call.namespaces, scope, &query).await?;
-    let services: HashMap<_, String> =
-        call.namespaces.iter().map(|namespace| (namespace.id, call.service_url(namespace))).collect();
+    let services: HashMap<_, String> = call
+        .namespaces
+        .iter()
+        .map(|namespace| (namespace.id, call.service_url(namespace)))
+        .collect();
     let items: Vec<Value> = found
         .items
         .into_iter()
@@ -61,7 +68,9 @@ async fn run(call: Call, level: Level) -> Answer {
         })
         .collect();
     let mut response = HttpResponse::Ok();
-    response.content_type(media_type).insert_header((header::VARY, "Accept"));
+    response
+        .content_type(media_type)
+        .insert_header((header::VARY, "Accept"));
     if found.truncated {
         // PS3.18 section 8.3.4.4.
         response.insert_header((

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use actix_web::http::header;
 use bytes::{Bytes, BytesMut};
 use septum_core::audit::{ObjectKind, ObjectRef, Outcome};
-use septum_core::dicom::InstanceStart;
+use septum_core::dicom::{FailureReason, InstanceStart};
 use septum_engine::accounts::Namespace;
 use septum_engine::error::ErrorKind;
 use septum_engine::pipeline::Pipeline;
@@ -22,9 +22,9 @@ use super::metadata::json_type;
 use super::search::service_urls;
 use super::store_answer::{Failure, Instance, response};
 use crate::call::Call;
-use crate::http::body::BodyReader;
+use crate::http::body::{BodyError, BodyReader};
 use crate::http::media_type::MediaType;
-use crate::http::multipart::{DATA_BYTES, Event, Multipart, PartHeader};
+use crate::http::multipart::{DATA_BYTES, Event, Multipart, MultipartError, PartHeader};
 use crate::http::problem::{Answer, Problem};
 
 /// Instances of one request that may wait for their commit while the next ones are read.
@@ -37,7 +37,11 @@ const DEFAULT_NAMESPACE: &str = "Default";
 pub(super) async fn store(mut call: Call) -> Answer {
     let answer_type = json_type(&call)?;
     let namespace = target(&call)?;
-    let study_uid = if call.path("study").is_empty() { None } else { Some(call.study_uid()?) };
+    let study_uid = if call.path("study").is_empty() {
+        None
+    } else {
+        Some(call.study_uid()?)
+    };
     let content = Content::of(&call)?;
     let bytes_max = call.app.body.bytes_max;
     if content_length(&call).is_some_and(|length| length > bytes_max) {
@@ -58,21 +62,21 @@ pub(super) async fn store(mut call: Call) -> Answer {
         Content::Single => ingest.single(body).await,
         Content::Multipart(parser) => ingest.parts(*parser, body).await,
     };
-    let broken = match read {
-        Ok(()) => None,
-        Err(Broken::Body(error)) => Some((body_problem(error, bytes_max), "the body ended before its end")),
-        Err(Broken::Multipart(error)) => Some((Problem::bad_request(error.to_string()), "the multipart body is broken")),
-    };
-    let why = broken.as_ref().map_or("the instance is incomplete", |(_, why)| why);
-    let instances = ingest.finish(why).await;
-    match broken {
-        Some((problem, _)) if instances.is_empty() => return Err(problem),
+    let broken = read.err().map(|broken| {
+        let failure = broken.failure();
+        (broken.problem(bytes_max), failure)
+    });
+    let (problem, failure) = broken.unzip();
+    let instances = ingest.finish(failure).await;
+    match problem {
+        Some(problem) if instances.is_empty() => return Err(problem),
         None if instances.is_empty() => return Err(Problem::bad_request("the body holds no instance")),
         _ => {}
     }
     if instances.iter().any(|instance| instance.outcome.is_err()) {
         let object = ObjectRef::One(ObjectKind::Namespace, *namespace.id.as_bytes());
-        call.audit_outcome(object, Some(namespace.account), Outcome::Rejected).await;
+        call.audit_outcome(object, Some(namespace.account), Outcome::Rejected)
+            .await;
     }
     Ok(response(&instances, &call.service_url(&namespace), answer_type))
 }
@@ -82,11 +86,16 @@ fn target(call: &Call) -> Answer<Arc<Namespace>> {
     if let [one] = call.namespaces.as_slice() {
         return Ok(Arc::clone(one));
     }
-    let mut defaults = call.namespaces.iter().filter(|namespace| namespace.name == DEFAULT_NAMESPACE);
+    let mut defaults = call
+        .namespaces
+        .iter()
+        .filter(|namespace| namespace.name == DEFAULT_NAMESPACE);
     match (defaults.next(), defaults.next()) {
         (Some(default), None) => Ok(Arc::clone(default)),
-        _ => Err(Problem::conflict("you may store into several namespaces; choose one of `choices`")
-            .with_member("choices", service_urls(call, &call.namespaces).into())),
+        _ => Err(
+            Problem::conflict("you may store into several namespaces; choose one of `choices`")
+                .with_member("choices", service_urls(call, &call.namespaces).into()),
+        ),
     }
 }
 
@@ -98,12 +107,22 @@ enum Content {
 impl Content {
     fn of(call: &Call) -> Answer<Self> {
         let headers = call.request.headers();
-        if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
-            return Err(Problem::unsupported_media_type("send the body without a content coding"));
+        if headers
+            .get(header::CONTENT_ENCODING)
+            .is_some_and(|coding| coding != "identity")
+        {
+            return Err(Problem::unsupported_media_type(
+                "send the body without a content coding",
+            ));
         }
-        let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let text = headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
         let Some(media) = MediaType::parse(text) else {
-            return Err(Problem::unsupported_media_type("the Content-Type is missing or malformed"));
+            return Err(Problem::unsupported_media_type(
+                "the Content-Type is missing or malformed",
+            ));
         };
         match media.essence.as_str() {
             "application/dicom" => Ok(Self::Single),
@@ -128,12 +147,42 @@ fn is_dicom(content_type: &str) -> bool {
 }
 
 fn content_length(call: &Call) -> Option<u64> {
-    call.request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    call.request
+        .headers()
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 enum Broken {
-    Body(crate::http::body::BodyError),
-    Multipart(crate::http::multipart::MultipartError),
+    Body(BodyError),
+    Multipart(MultipartError),
+}
+
+impl Broken {
+    /// The answer, if nothing of the request came through.
+    fn problem(&self, bytes_max: u64) -> Problem {
+        match self {
+            Self::Body(error) => body_problem(*error, bytes_max),
+            Self::Multipart(error) => Problem::bad_request(error.to_string()),
+        }
+    }
+
+    /// What is said of the instance that it broke off in, or of those that never came.
+    fn failure(&self) -> Failure {
+        let (reason, why) = match self {
+            Self::Body(BodyError::TooLong) => (FailureReason::OutOfResources, "the body is longer than allowed"),
+            Self::Body(_) => (FailureReason::CannotUnderstand, "the body ended before its end"),
+            Self::Multipart(MultipartError::TooManyParts) => (
+                FailureReason::OutOfResources,
+                "there are more parts than allowed in one request",
+            ),
+            Self::Multipart(_) => (FailureReason::CannotUnderstand, "the multipart body is broken"),
+        };
+        Failure::Incomplete(reason, why)
+    }
 }
 
 /// The instance whose bytes are being read.
@@ -195,16 +244,32 @@ impl Ingest {
     }
 
     async fn begin(&mut self, header: Option<PartHeader>) {
-        let mut open = Open { intake: None, start: None, failure: None };
-        if header.and_then(|header| header.content_type).is_some_and(|content_type| !is_dicom(&content_type)) {
+        let mut open = Open {
+            intake: None,
+            start: None,
+            failure: None,
+        };
+        if header
+            .and_then(|header| header.content_type)
+            .is_some_and(|content_type| !is_dicom(&content_type))
+        {
             open.failure = Some(Failure::NotDicomPart);
         } else if self.is_overloaded {
             // The others of this request would each wait just as long.
             let error = septum_engine::EngineError::Overloaded { retry_after_seconds: 5 };
             open.failure = Some(Failure::Engine(error));
         } else {
-            match self.pipeline.admit(Arc::clone(&self.namespace), self.source.clone()).await {
-                Ok(intake) => open.intake = Some(intake),
+            match self
+                .pipeline
+                .admit(Arc::clone(&self.namespace), self.source.clone())
+                .await
+            {
+                Ok(mut intake) => {
+                    if let Some(study_uid) = &self.study_uid {
+                        intake.require_study(study_uid);
+                    }
+                    open.intake = Some(intake);
+                }
                 Err(error) => {
                     self.is_overloaded = error.kind() == ErrorKind::Overloaded;
                     open.failure = Some(Failure::Engine(error));
@@ -221,10 +286,6 @@ impl Ingest {
         open.start = intake.start().cloned();
         if let Err(error) = pushed {
             open.failure = Some(Failure::Engine(error));
-        } else if let (Some(start), Some(wanted)) = (&open.start, &self.study_uid)
-            && start.identity.study.as_str() != wanted
-        {
-            open.failure = Some(Failure::OtherStudy);
         }
         if open.failure.is_some() {
             open.intake = None;
@@ -232,16 +293,26 @@ impl Ingest {
     }
 
     async fn end(&mut self) {
-        let Some(Open { intake, start, failure }) = self.open.take() else { return };
+        let Some(Open { intake, start, failure }) = self.open.take() else {
+            return;
+        };
         let Some(intake) = intake else {
-            let failure = failure.unwrap_or(Failure::Incomplete("the instance is incomplete"));
+            let failure = failure.unwrap_or_else(incomplete);
             // In the order of the request.
-            self.waiting.push_back(actix_web::rt::spawn(async move { Instance { start, outcome: Err(failure) } }));
+            self.waiting.push_back(actix_web::rt::spawn(async move {
+                Instance {
+                    start,
+                    outcome: Err(failure),
+                }
+            }));
             return;
         };
         self.waiting.push_back(actix_web::rt::spawn(async move {
             let (start, outcome) = intake.finish().await;
-            Instance { start, outcome: outcome.map_err(Failure::Engine) }
+            Instance {
+                start,
+                outcome: outcome.map_err(Failure::Engine),
+            }
         }));
         while self.waiting.len() > COMMITS_AHEAD {
             self.settle().await;
@@ -258,17 +329,30 @@ impl Ingest {
         }
     }
 
-    /// Waits for everything; an instance that is still open is incomplete, for the given reason.
-    async fn finish(mut self, why: &'static str) -> Vec<Instance> {
-        if let Some(open) = self.open.take() {
-            let failure = open.failure.unwrap_or(Failure::Incomplete(why));
-            let start = open.start;
-            drop(open.intake);
-            self.waiting.push_back(actix_web::rt::spawn(async move { Instance { start, outcome: Err(failure) } }));
-        }
+    /// Waits for everything. `failure` is why the body broke off: said of the instance that is still open, else of those
+    /// that never came, if any did.
+    async fn finish(mut self, failure: Option<Failure>) -> Vec<Instance> {
+        let (open, broke_off) = (self.open.take(), failure.is_some());
+        let failure = failure.unwrap_or_else(incomplete);
+        let last = match open {
+            Some(open) => Some(Instance {
+                start: open.start,
+                outcome: Err(open.failure.unwrap_or(failure)),
+            }),
+            None if broke_off && !(self.waiting.is_empty() && self.done.is_empty()) => Some(Instance {
+                start: None,
+                outcome: Err(failure),
+            }),
+            None => None,
+        };
         while !self.waiting.is_empty() {
             self.settle().await;
         }
+        self.done.extend(last);
         self.done
     }
+}
+
+fn incomplete() -> Failure {
+    Failure::Incomplete(FailureReason::CannotUnderstand, "the instance is incomplete")
 }

@@ -24,12 +24,10 @@ const COMMENT_CHARACTERS_MAX: usize = 64;
 pub(super) enum Failure {
     /// The engine says why.
     Engine(EngineError),
-    /// The request's address names another study.
-    OtherStudy,
     /// The part is not `application/dicom`.
     NotDicomPart,
-    /// The body ends inside it.
-    Incomplete(&'static str),
+    /// The body broke off inside it, or before it came.
+    Incomplete(FailureReason, &'static str),
 }
 
 /// One instance of the request.
@@ -49,8 +47,8 @@ impl Failure {
                 ErrorKind::Conflict => FailureReason::DataSetDoesNotMatchSopClass,
                 _ => FailureReason::ProcessingFailure,
             },
-            Self::OtherStudy => FailureReason::DataSetDoesNotMatchSopClass,
-            Self::NotDicomPart | Self::Incomplete(_) => FailureReason::CannotUnderstand,
+            Self::NotDicomPart => FailureReason::CannotUnderstand,
+            Self::Incomplete(reason, _) => *reason,
         };
         reason.code()
     }
@@ -63,9 +61,8 @@ impl Failure {
                 ErrorKind::DiskFull => "there is no space left".to_owned(),
                 _ => "processing failed inside the server".to_owned(),
             },
-            Self::OtherStudy => "the instance belongs to another study than the address names".to_owned(),
             Self::NotDicomPart => "the part is not application/dicom".to_owned(),
-            Self::Incomplete(why) => (*why).to_owned(),
+            Self::Incomplete(_, why) => (*why).to_owned(),
         }
     }
 
@@ -78,7 +75,7 @@ impl Failure {
                 ErrorKind::Corrupt => StatusCode::INTERNAL_SERVER_ERROR,
                 _ => StatusCode::CONFLICT,
             },
-            Self::OtherStudy | Self::NotDicomPart | Self::Incomplete(_) => StatusCode::CONFLICT,
+            Self::NotDicomPart | Self::Incomplete(..) => StatusCode::CONFLICT,
         }
     }
 }
@@ -129,7 +126,12 @@ pub(super) fn response(instances: &[Instance], service_url: &str, media_type: &s
     let mut dataset = Map::new();
     studies.dedup();
     if let [study] = studies.as_slice() {
-        put(&mut dataset, "00081190", "UR", json!([format!("{service_url}/studies/{study}")]));
+        put(
+            &mut dataset,
+            "00081190",
+            "UR",
+            json!([format!("{service_url}/studies/{study}")]),
+        );
     }
     if !failed.is_empty() {
         put(&mut dataset, "00081198", "SQ", Value::Array(failed));
@@ -141,7 +143,9 @@ pub(super) fn response(instances: &[Instance], service_url: &str, media_type: &s
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.insert_header((header::RETRY_AFTER, "5"));
     }
-    response.content_type(media_type).body(Value::Object(dataset).to_string())
+    response
+        .content_type(media_type)
+        .body(Value::Object(dataset).to_string())
 }
 
 /// SOP class and instance of an item, as far as they are known.
@@ -170,7 +174,11 @@ fn wrapped(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = vec![String::new()];
     for word in text.split(' ') {
         let mut word: String = word.chars().filter(|character| *character != '\\').collect();
-        word.truncate(word.char_indices().nth(COMMENT_CHARACTERS_MAX).map_or(word.len(), |(at, _)| at));
+        word.truncate(
+            word.char_indices()
+                .nth(COMMENT_CHARACTERS_MAX)
+                .map_or(word.len(), |(at, _)| at),
+        );
         match lines.last_mut() {
             Some(line) if line.is_empty() => line.push_str(&word),
             Some(line) if line.chars().count() + 1 + word.chars().count() <= COMMENT_CHARACTERS_MAX => {
@@ -195,15 +203,26 @@ mod tests {
             namespace: NamespaceId::random(),
             warnings: warnings.iter().map(|name| (*name).to_owned()).collect(),
         };
-        Instance { start: None, outcome: Ok(outcome) }
+        Instance {
+            start: None,
+            outcome: Ok(outcome),
+        }
     }
 
     fn bad(failure: Failure) -> Instance {
-        Instance { start: None, outcome: Err(failure) }
+        Instance {
+            start: None,
+            outcome: Err(failure),
+        }
     }
 
     fn check(instances: Vec<Instance>, expected: u16) {
-        assert_eq!(response(&instances, "https://h", "application/dicom+json").status().as_u16(), expected);
+        assert_eq!(
+            response(&instances, "https://h", "application/dicom+json")
+                .status()
+                .as_u16(),
+            expected
+        );
     }
 
     #[test]
@@ -211,9 +230,9 @@ mod tests {
         let overloaded = || Failure::Engine(EngineError::Overloaded { retry_after_seconds: 1 });
         check(vec![good(&[]), good(&[])], 200);
         check(vec![good(&["OddLength"])], 202);
-        check(vec![good(&[]), bad(Failure::OtherStudy)], 202);
-        check(vec![bad(Failure::OtherStudy)], 409);
-        check(vec![bad(Failure::OtherStudy), bad(overloaded())], 503);
+        check(vec![good(&[]), bad(Failure::NotDicomPart)], 202);
+        check(vec![bad(Failure::NotDicomPart)], 409);
+        check(vec![bad(Failure::NotDicomPart), bad(overloaded())], 503);
         check(vec![good(&[]), bad(overloaded())], 202);
         check(vec![bad(Failure::Engine(EngineError::PipelineRestarted))], 503);
     }

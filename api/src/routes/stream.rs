@@ -20,7 +20,11 @@ pub(super) struct Gone;
 
 /// Sends a piece.
 pub(super) async fn send(sink: &Sink, piece: Bytes) -> std::result::Result<(), Gone> {
-    if piece.is_empty() { Ok(()) } else { sink.send(Ok(piece)).await.map_err(|_| Gone) }
+    if piece.is_empty() {
+        Ok(())
+    } else {
+        sink.send(Ok(piece)).await.map_err(|_| Gone)
+    }
 }
 
 /// Why a body ends before its end.

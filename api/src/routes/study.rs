@@ -48,10 +48,14 @@ pub(super) async fn retrieve(call: Call) -> Answer {
         if let Some(response) = call.not_modified(&etag) {
             return Ok(response);
         }
-        let mut response =
-            if num_left_out == 0 { HttpResponse::Ok() } else { HttpResponse::PartialContent() };
+        let mut response = if num_left_out == 0 {
+            HttpResponse::Ok()
+        } else {
+            HttpResponse::PartialContent()
+        };
         if num_left_out > 0 {
-            let warning = format!("299 septum \"{num_left_out} instances cannot be had in the transfer syntax asked for\"");
+            let warning =
+                format!("299 septum \"{num_left_out} instances cannot be had in the transfer syntax asked for\"");
             response.insert_header((header::WARNING, warning));
         }
         let writer = PartWriter::new();
@@ -60,7 +64,9 @@ pub(super) async fn retrieve(call: Call) -> Answer {
             .insert_header((header::ETAG, header_value(&etag)))
             .insert_header((header::VARY, "Accept"));
         let services = Arc::clone(call.services());
-        return Ok(response.body(stream::body(None, |sink| send_all(sink, services, study, members, syntax, writer))));
+        return Ok(response.body(stream::body(None, |sink| {
+            send_all(sink, services, study, members, syntax, writer)
+        })));
     }
     Err(not_acceptable(None))
 }
@@ -76,7 +82,12 @@ fn token_of(syntax: &Syntax) -> &str {
 }
 
 /// The instances that can be had, and how many cannot.
-async fn members(call: &Call, study: &StudyRef, series_uid: Option<&str>, syntax: &Syntax) -> Answer<(Vec<Member>, usize)> {
+async fn members(
+    call: &Call,
+    study: &StudyRef,
+    series_uid: Option<&str>,
+    syntax: &Syntax,
+) -> Answer<(Vec<Member>, usize)> {
     let (services, study) = (Arc::clone(call.services()), study.clone());
     let (series_uid, syntax) = (series_uid.map(str::to_owned), syntax.clone());
     // Thousands of rows may be read and opened: not on a thread that serves others.
@@ -85,7 +96,11 @@ async fn members(call: &Call, study: &StudyRef, series_uid: Option<&str>, syntax
         for instance in study.instances(&services, series_uid.as_deref()) {
             let instance = instance?;
             let form = form_of(&instance.record, &syntax);
-            let form = if syntax == Syntax::Default { form.or(Some(Form::Original)) } else { form };
+            let form = if syntax == Syntax::Default {
+                form.or(Some(Form::Original))
+            } else {
+                form
+            };
             match form {
                 Some(form) => members.push(Member {
                     series: instance.series,
@@ -109,7 +124,13 @@ async fn send_all(
     syntax: Syntax,
     mut writer: PartWriter,
 ) -> Result<(), Break> {
-    for Member { series, instance, version, form } in members {
+    for Member {
+        series,
+        instance,
+        version,
+        form,
+    } in members
+    {
         let instance = study.version(&services, series, instance, version)?;
         let mut opened = match open(&services, &instance, form).await {
             Err(error) if is_form_error(&error) && syntax == Syntax::Default => {
@@ -117,7 +138,11 @@ async fn send_all(
             }
             opened => opened?,
         };
-        send(&sink, writer.open(&with_syntax(DICOM, &opened.transfer_syntax_uid), None)).await?;
+        send(
+            &sink,
+            writer.open(&with_syntax(DICOM, &opened.transfer_syntax_uid), None),
+        )
+        .await?;
         while let Some(piece) = opened.next().await {
             send(&sink, piece?).await?;
         }

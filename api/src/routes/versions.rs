@@ -21,7 +21,12 @@ pub(super) async fn list(call: Call) -> Answer {
         call.study_uid()?
     );
     let mut versions = Vec::new();
-    for (index, version) in study.versions(services, &series, &instance)?.into_iter().rev().enumerate() {
+    for (index, version) in study
+        .versions(services, &series, &instance)?
+        .into_iter()
+        .rev()
+        .enumerate()
+    {
         let found = study.version(services, series, instance, version)?;
         versions.push(json!({
             "version": version.to_string(),

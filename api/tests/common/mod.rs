@@ -10,50 +10,59 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use serde_json::Value;
 use septum_testkit::{Instance, StudySpec, TinyInstance};
+use serde_json::Value;
 use tempfile::TempDir;
 use ureq::http::{HeaderMap, Request};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// The administrator's password in tests.
-pub const PASSWORD: &str = "a password for tests";
+pub(crate) const PASSWORD: &str = "a password for tests";
 /// Original transfer syntax.
-pub const ORIGINAL: &str = "multipart/related; type=\"application/dicom\"; transfer-syntax=*";
+pub(crate) const ORIGINAL: &str = "multipart/related; type=\"application/dicom\"; transfer-syntax=*";
 /// Default transfer syntax.
-pub const DEFAULT: &str = "multipart/related; type=\"application/dicom\"";
+pub(crate) const DEFAULT: &str = "multipart/related; type=\"application/dicom\"";
 
 /// A server process; ended when dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     agent: ureq::Agent,
     /// Holds roots and certificate.
-    pub folder: TempDir,
+    pub(crate) folder: TempDir,
     /// `https://localhost:port`.
-    pub base: String,
+    pub(crate) base: String,
     /// `http://127.0.0.1:port`.
-    pub admin: String,
+    pub(crate) admin: String,
 }
 
 /// What came back.
-pub struct Reply {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
-    pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
     }
 
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", String::from_utf8_lossy(&self.body)))
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| panic!("no JSON: {}", String::from_utf8_lossy(&self.body)))
     }
 
     /// Headers (as text) and content of each part.
-    pub fn parts(&self) -> Vec<(String, Vec<u8>)> {
-        let boundary = self.header("content-type").rsplit("boundary=").next().expect("a boundary").to_owned();
+    pub(crate) fn parts(&self) -> Vec<(String, Vec<u8>)> {
+        let boundary = self
+            .header("content-type")
+            .rsplit("boundary=")
+            .next()
+            .expect("a boundary")
+            .to_owned();
         let delimiter = format!("\r\n--{boundary}").into_bytes();
         let body = [b"\r\n".as_slice(), &self.body].concat();
         let starts: Vec<usize> = memchr::memmem::find_iter(&body, &delimiter).collect();
@@ -62,23 +71,29 @@ impl Reply {
             .map(|pair| {
                 let part = &body[pair[0] + delimiter.len() + 2..pair[1]];
                 let end = memchr::memmem::find(part, b"\r\n\r\n").expect("a header");
-                (String::from_utf8_lossy(&part[..end]).into_owned(), part[end + 4..].to_vec())
+                (
+                    String::from_utf8_lossy(&part[..end]).into_owned(),
+                    part[end + 4..].to_vec(),
+                )
             })
             .collect()
     }
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port()
 }
 
 impl Server {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(&[])
     }
 
     /// Starts with settings from the environment.
-    pub fn start_with(settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_with(settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (port, admin_port) = (free_port(), free_port());
         let child = Self::spawn(&folder, port, admin_port, settings);
@@ -91,8 +106,13 @@ impl Server {
         std::thread::sleep(Duration::from_millis(50));
         let pem = std::fs::read(&certificate).expect("a certificate");
         let root = Certificate::from_pem(&pem).expect("PEM");
-        let tls = TlsConfig::builder().root_certs(RootCerts::Specific(Arc::new(vec![root]))).build();
-        let config = ureq::Agent::config_builder().http_status_as_error(false).tls_config(tls).max_redirects(0);
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::Specific(Arc::new(vec![root])))
+            .build();
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .tls_config(tls)
+            .max_redirects(0);
         let server = Self {
             child,
             agent: config.build().new_agent(),
@@ -126,23 +146,32 @@ impl Server {
 
     fn wait_until_ready(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
-        while self.agent.get(format!("{}/readyz", self.admin)).call().map_or(true, |reply| reply.status() != 200) {
+        while self
+            .agent
+            .get(format!("{}/readyz", self.admin))
+            .call()
+            .map_or(true, |reply| reply.status() != 200)
+        {
             assert!(Instant::now() < deadline, "not ready: {}", self.log());
             std::thread::sleep(Duration::from_millis(30));
         }
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    pub fn root(&self, name: &str) -> PathBuf {
+    pub(crate) fn root(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Sends a request as it is.
-    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-        let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.base) };
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        let url = if path.starts_with("http") {
+            path.to_owned()
+        } else {
+            format!("{}{path}", self.base)
+        };
         let mut request = Request::builder().method(method).uri(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -156,30 +185,40 @@ impl Server {
         Reply {
             status: reply.status().as_u16(),
             headers: reply.headers().clone(),
-            body: reply.body_mut().with_config().limit(1 << 30).read_to_vec().expect("a body"),
+            body: reply
+                .body_mut()
+                .with_config()
+                .limit(1 << 30)
+                .read_to_vec()
+                .expect("a body"),
         }
     }
 
     /// Sends a request as the administrator.
-    pub fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    pub(crate) fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
         let credentials = authorization("admin@localhost", PASSWORD);
         let mut all = vec![("authorization", credentials.as_str())];
         all.extend_from_slice(headers);
         self.send(method, path, &all, body)
     }
 
-    pub fn get(&self, path: &str, accept: &str) -> Reply {
+    pub(crate) fn get(&self, path: &str, accept: &str) -> Reply {
         self.call("GET", path, &[("accept", accept)], &[])
     }
 
     /// STOW-RS below a service's path.
-    pub fn store(&self, service: &str, instances: &[&[u8]]) -> Reply {
+    pub(crate) fn store(&self, service: &str, instances: &[&[u8]]) -> Reply {
         let (content_type, body) = multipart(instances);
-        self.call("POST", &format!("{service}/studies"), &[("content-type", &content_type)], &body)
+        self.call(
+            "POST",
+            &format!("{service}/studies"),
+            &[("content-type", &content_type)],
+            &body,
+        )
     }
 
     /// SIGTERM; returns the exit code.
-    pub fn terminate(mut self) -> Option<i32> {
+    pub(crate) fn terminate(mut self) -> Option<i32> {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
         self.child.wait().expect("an end").code()
@@ -193,12 +232,12 @@ impl Drop for Server {
     }
 }
 
-pub fn authorization(name: &str, password: &str) -> String {
+pub(crate) fn authorization(name: &str, password: &str) -> String {
     format!("Basic {}", BASE64_STANDARD.encode(format!("{name}:{password}")))
 }
 
 /// Content-Type and body of a store request.
-pub fn multipart(instances: &[&[u8]]) -> (String, Vec<u8>) {
+pub(crate) fn multipart(instances: &[&[u8]]) -> (String, Vec<u8>) {
     let mut body = Vec::new();
     for instance in instances {
         body.extend_from_slice(b"--boundary-of-tests\r\nContent-Type: application/dicom\r\n\r\n");
@@ -206,22 +245,29 @@ pub fn multipart(instances: &[&[u8]]) -> (String, Vec<u8>) {
         body.extend_from_slice(b"\r\n");
     }
     body.extend_from_slice(b"--boundary-of-tests--\r\n");
-    ("multipart/related; type=\"application/dicom\"; boundary=boundary-of-tests".to_owned(), body)
+    (
+        "multipart/related; type=\"application/dicom\"; boundary=boundary-of-tests".to_owned(),
+        body,
+    )
 }
 
 /// A small instance.
-pub fn tiny(seed: u64) -> Instance {
+pub(crate) fn tiny(seed: u64) -> Instance {
     TinyInstance::new(seed).build()
 }
 
 /// A study of small CT slices.
-pub fn ct(slices: u32, seed: u64) -> Vec<Instance> {
-    let kind = septum_testkit::StudyKind::Ct { slices, rows: 64, columns: 48 };
+pub(crate) fn ct(slices: u32, seed: u64) -> Vec<Instance> {
+    let kind = septum_testkit::StudyKind::Ct {
+        slices,
+        rows: 64,
+        columns: 48,
+    };
     StudySpec::new(kind, seed).instances().collect()
 }
 
 /// The path of an instance below its service.
-pub fn path_of(instance: &Instance) -> String {
+pub(crate) fn path_of(instance: &Instance) -> String {
     format!(
         "/studies/{}/series/{}/instances/{}",
         instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid
@@ -229,7 +275,7 @@ pub fn path_of(instance: &Instance) -> String {
 }
 
 /// The bytes behind the file meta (PS3.10 section 7.1).
-pub fn dataset(file: &[u8]) -> &[u8] {
+pub(crate) fn dataset(file: &[u8]) -> &[u8] {
     let length = u32::from_le_bytes(file[140..144].try_into().expect("a group length"));
     &file[144 + length as usize..]
 }

@@ -3,9 +3,9 @@
 //! A pixel byte exists up to three times on its way (as received, encoded, sealed), so it costs [`PEAK_FACTOR`] permits.
 //! An instance draws permits as its bytes arrive; a run takes its share along and gives it back when it is appended.
 //!
-//! Nobody can starve: an instance that gathers more than [`SMALL_BYTES_MAX`] needs the *large* permit first, of which
-//! there are only as many as still fit when every other instance holds its small share. So whoever holds it can always
-//! finish its unit.
+//! Nobody can starve: an instance that gathers more than [`SMALL_BYTES_MAX`] reserves room for its whole unit first, out
+//! of what is left when every other instance holds its small share. So whoever has a reservation can always finish its
+//! unit, and as many large units gather at the same time as fit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use crate::telemetry::Telemetry;
 /// Copies of a pixel byte that exist at the same time.
 const PEAK_FACTOR: usize = 3;
 
-/// What an instance may gather without the large permit.
-const SMALL_BYTES_MAX: usize = 1024 * 1024;
+/// What an instance may gather without a reservation.
+const SMALL_BYTES_MAX: usize = 256 * 1024;
 
-/// What an instance may gather with it: the longest unit and a chunk.
+/// What an instance may gather with one: the longest unit and a chunk.
 const LARGE_BYTES_MAX: usize = 65 * 1024 * 1024;
 
 /// Permits are counted in units of this many bytes: a semaphore counts no more than fits a `u32` at once.
@@ -30,7 +30,7 @@ const GRAIN_BYTES: usize = 1024;
 /// All permits.
 pub struct Pool {
     permits: Arc<Semaphore>,
-    large: Arc<Semaphore>,
+    reservations: Arc<Semaphore>,
     num_grains: usize,
     telemetry: Arc<Telemetry>,
 }
@@ -39,7 +39,7 @@ pub struct Pool {
 pub struct Budget {
     pool: Arc<Pool>,
     held: Option<OwnedSemaphorePermit>,
-    large: Option<OwnedSemaphorePermit>,
+    reserved: Option<OwnedSemaphorePermit>,
     gathered_bytes: usize,
     timeout: Duration,
 }
@@ -47,7 +47,7 @@ pub struct Budget {
 /// A run's share; comes back when dropped.
 pub struct Share {
     _permits: Option<OwnedSemaphorePermit>,
-    _large: Option<OwnedSemaphorePermit>,
+    _reserved: Option<OwnedSemaphorePermit>,
 }
 
 fn grains(bytes: usize) -> usize {
@@ -62,7 +62,7 @@ impl Pool {
         let num_grains = (memory_bytes / GRAIN_BYTES).max(small + large);
         Arc::new(Self {
             permits: Arc::new(Semaphore::new(num_grains)),
-            large: Arc::new(Semaphore::new((num_grains - small) / large)),
+            reservations: Arc::new(Semaphore::new(num_grains - small)),
             num_grains,
             telemetry,
         })
@@ -73,7 +73,7 @@ impl Pool {
         Budget {
             pool: Arc::clone(self),
             held: None,
-            large: None,
+            reserved: None,
             gathered_bytes: 0,
             timeout,
         }
@@ -86,13 +86,19 @@ impl Pool {
 }
 
 impl Budget {
-    /// Draws permits for `bytes` more.
-    pub async fn draw(&mut self, bytes: usize) -> Result<()> {
+    /// Draws permits for `bytes` more of a unit that will have `unit_bytes`, where that is known.
+    pub async fn draw(&mut self, bytes: usize, unit_bytes: Option<u64>) -> Result<()> {
         let overloaded = EngineError::Overloaded { retry_after_seconds: 5 };
         let pool = Arc::clone(&self.pool);
+        let gathered_bytes = self.gathered_bytes + bytes;
         let draw = async {
-            if self.large.is_none() && self.gathered_bytes + bytes > SMALL_BYTES_MAX {
-                self.large = Arc::clone(&pool.large).acquire_owned().await.ok();
+            if self.reserved.is_none() && gathered_bytes > SMALL_BYTES_MAX {
+                let unit = unit_bytes
+                    .and_then(|unit| usize::try_from(unit).ok())
+                    .unwrap_or(LARGE_BYTES_MAX);
+                let room = unit.saturating_add(gathered_bytes).min(LARGE_BYTES_MAX);
+                let num = u32::try_from(grains(room)).unwrap_or(u32::MAX);
+                self.reserved = Arc::clone(&pool.reservations).acquire_many_owned(num).await.ok();
             }
             let num = u32::try_from(grains(bytes)).unwrap_or(u32::MAX);
             Arc::clone(&pool.permits).acquire_many_owned(num).await.ok()
@@ -112,22 +118,22 @@ impl Budget {
         Ok(())
     }
 
-    /// Gives a run of `bytes` its share. The large permit goes along, so that the next large unit waits until this one
-    /// is appended.
+    /// Gives a run of `bytes` its share. A reservation goes along, so that the next large unit waits until this one is
+    /// appended.
     pub fn share(&mut self, bytes: usize) -> Share {
         self.gathered_bytes = self.gathered_bytes.saturating_sub(bytes);
         let permits = self.held.as_mut().and_then(|held| {
             let num = grains(bytes).min(held.num_permits());
             held.split(num)
         });
-        let large = if self.gathered_bytes <= SMALL_BYTES_MAX {
-            self.large.take()
+        let reserved = if self.gathered_bytes <= SMALL_BYTES_MAX {
+            self.reserved.take()
         } else {
             None
         };
         Share {
             _permits: permits,
-            _large: large,
+            _reserved: reserved,
         }
     }
 }
@@ -136,30 +142,41 @@ impl Budget {
 mod tests {
     use super::*;
 
+    const MIB: usize = 1024 * 1024;
+
     #[tokio::test]
     async fn everything_comes_back_and_a_large_unit_always_fits() {
         let telemetry = Telemetry::new().expect("metrics register");
         let pool = Pool::new(0, 4, telemetry);
         let mut small: Vec<Budget> = (0..4).map(|_| pool.open(Duration::from_millis(50))).collect();
         for budget in &mut small {
-            budget.draw(SMALL_BYTES_MAX).await.expect("small shares always fit");
+            budget
+                .draw(SMALL_BYTES_MAX, None)
+                .await
+                .expect("small shares always fit");
         }
         let (first, rest) = small.split_at_mut(1);
         first[0]
-            .draw(LARGE_BYTES_MAX - SMALL_BYTES_MAX)
+            .draw(LARGE_BYTES_MAX - SMALL_BYTES_MAX, None)
             .await
             .expect("one large unit fits beside all small ones");
-        assert!(
-            rest[0].draw(1024 * 1024).await.is_err(),
-            "a second large one has to wait"
-        );
+        assert!(rest[0].draw(MIB, None).await.is_err(), "a second large one has to wait");
         let share = first[0].share(LARGE_BYTES_MAX);
         drop(share);
-        rest[0]
-            .draw(1024 * 1024)
-            .await
-            .expect("now it is the second one's turn");
+        rest[0].draw(MIB, None).await.expect("now it is the second one's turn");
         drop(small);
         assert_eq!(pool.bytes_out(), 0);
+    }
+
+    #[tokio::test]
+    async fn units_of_known_size_reserve_no_more_than_they_need() {
+        let pool = Pool::new(0, 4, Telemetry::new().expect("metrics register"));
+        let mut budgets: Vec<Budget> = (0..4).map(|_| pool.open(Duration::from_millis(50))).collect();
+        for budget in &mut budgets {
+            budget
+                .draw(MIB, Some(8 * MIB as u64))
+                .await
+                .expect("four units of 8 MiB gather side by side");
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! The decision holds the ledger's lock for a moment; the fsyncs are the storage layer's group commit, so many instances
 //! wait here together, each holding one credit.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use super::decision::decide;
 use super::handoff::Credit;
 use super::messages::{CommitWork, SealedInstance, SealedRun, StoreKind, StoreOutcome};
 use crate::densify::Candidate;
+use crate::error::EngineError;
 use crate::records::Run;
 use crate::services::Services;
 
@@ -60,7 +62,11 @@ impl Committer {
 
     async fn ended(&self, mut sealed: SealedInstance) {
         let ledger = &self.services.ledgers[self.shard];
-        let decided = ledger.submit(|staging| decide(&self.services, staging, &mut sealed));
+        // The locks inside tolerate a panic; it costs this instance alone.
+        let decided = catch_unwind(AssertUnwindSafe(|| {
+            ledger.submit(|staging| decide(&self.services, staging, &mut sealed))
+        }))
+        .unwrap_or(Err(EngineError::Panicked));
         let SealedInstance {
             instance,
             record,
@@ -74,11 +80,15 @@ impl Committer {
             Ok(decided) => decided,
             Err(error) => return receipt.failed(error),
         };
+        let study = &instance.study;
+        if kind != StoreKind::Duplicate && !study.held {
+            // Before the wait: if this generation ends in it, the commit still comes through.
+            self.services.stability.touch(self.shard, &study.row_key);
+        }
         let proof = match ticket.await {
             Ok(proof) => proof,
             Err(error) => return receipt.failed(error.into()),
         };
-        let study = &instance.study;
         let telemetry = &self.services.telemetry;
         telemetry
             .ingest_commit_duration_seconds
@@ -96,9 +106,6 @@ impl Committer {
                     keys: study.keys.id,
                     pixel_set: instance.pixel_set,
                 });
-            }
-            if !study.held {
-                self.services.stability.touch(self.shard, &study.row_key);
             }
         }
         let outcome = StoreOutcome {

@@ -16,6 +16,7 @@ use super::ticket::Receipt;
 use crate::error::Result;
 use crate::headers::metadata_of;
 use crate::records::{self, Template, VersionRecord};
+use crate::retrieve::metadata::pack;
 use crate::services::{Services, now_ms};
 use crate::templates::LoadedTemplate;
 
@@ -101,6 +102,7 @@ impl Compressor {
 
     async fn ended(&self, ended: InstanceEnded) {
         let InstanceEnded {
+            budget,
             instance,
             split,
             placed,
@@ -122,6 +124,7 @@ impl Compressor {
             Ok(headers) => {
                 let record = record(&instance, &split, &headers);
                 let compressed = CompressedInstance {
+                    budget,
                     instance,
                     record,
                     split,
@@ -181,11 +184,7 @@ fn headers(
     let text = serde_json::to_vec(&attributes).expect("JSON serialises");
     let known = template.map(|template| &template.template);
     let compressed = compress_with_template(known.map(|known| known.header.as_slice()), &plain);
-    let mut metadata = (text.len() as u64).to_be_bytes().to_vec();
-    metadata.extend(compress_with_template(
-        known.map(|known| known.metadata.as_slice()),
-        &text,
-    ));
+    let metadata = pack(known.map(|known| known.metadata.as_slice()), &text);
     let header_length = plain.len() as u64;
     let new_template = template.is_none().then(|| {
         records::encode(&Template {

@@ -4,22 +4,21 @@
 //!
 //! - the same dataset bytes in the same transfer syntax as any stored version: a duplicate, acknowledged, stored once;
 //! - the same identity with other content: the newest version, older ones stay readable (invariant 5);
-//! - a study that was deleted while the instance was on its way: refused, the sender repeats.
+//! - a study that was deleted or re-sealed while the instance was on its way: the sender repeats.
 
 use septum_core::audit::{Action, Actor, ObjectRef, Outcome};
-use septum_core::dicom::json::{series_attributes, study_attributes};
 use septum_core::seal::{Token, TokenDomain, open_record, token};
-use serde_json::{Map, Value};
 
 use super::messages::{SealedInstance, StoreKind};
 use crate::error::{EngineError, Result};
 use crate::ledger::{Change, ChangeKind, Event, Staging};
 use crate::records::{
-    InstanceRow, PixelRow, SeriesRow, SeriesSummary, StudyRow, StudySummary, VersionRecord, VersionRow, decode, encode,
-    key, version_context,
+    InstanceRow, PixelRow, SeriesRow, StudyRow, StudySummary, VersionRecord, VersionRow, decode, encode, key,
+    version_context,
 };
 use crate::services::{Services, now_ms};
 use crate::stability::Stability;
+use crate::summaries::absorb;
 
 const STORE: Action = Action::new("instance.store");
 
@@ -42,9 +41,7 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
     let mut row = match staging.get(&study.row_key)? {
         Some(row) => decode::<StudyRow>(&row, "study row")?,
         None if study.was_committed() => {
-            return Err(EngineError::Conflict(
-                "the study was deleted while the instance was on its way",
-            ));
+            return Err(EngineError::Overloaded { retry_after_seconds: 1 });
         }
         None => StudyRow {
             study: study.study,
@@ -55,9 +52,7 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
         },
     };
     if row.study != study.study || row.keys != study.keys.id {
-        return Err(EngineError::Conflict(
-            "the study changed while the instance was on its way",
-        ));
+        return Err(EngineError::Overloaded { retry_after_seconds: 1 });
     }
     let instance_key = key::instance(study.study, &series, &instance);
     let mut versions = match staging.get(&instance_key)? {
@@ -92,7 +87,14 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
     } else {
         services.summaries.open(&row)?.summary.clone()
     };
-    update_summary(&mut summary, sealed, is_new);
+    absorb(
+        &mut summary,
+        &sealed.attributes,
+        &sealed.record.series_uid,
+        &sealed.record.sop_class_uid,
+        is_new,
+    );
+    summary.last_commit_ms = now_ms();
     services
         .summaries
         .seal(&mut row, services.keyring.suite(), &study.keys.phi, summary)?;
@@ -181,44 +183,4 @@ fn stored_alike(
         }
     }
     Ok(None)
-}
-
-/// What is known stays, what is new is added: the first instance to say something is right about it.
-fn update_summary(summary: &mut StudySummary, sealed: &SealedInstance, is_new: bool) {
-    merge(&mut summary.attributes, study_attributes(&sealed.attributes));
-    summary.last_commit_ms = now_ms();
-    let series_uid = &sealed.record.series_uid;
-    let series = match summary
-        .series
-        .iter_mut()
-        .position(|series| series.series_uid == *series_uid)
-    {
-        Some(index) => &mut summary.series[index],
-        None => {
-            summary.series.push(SeriesSummary {
-                series_uid: series_uid.clone(),
-                attributes: Map::new(),
-                num_instances: 0,
-                sop_classes: Vec::new(),
-            });
-            let last = summary.series.len() - 1;
-            &mut summary.series[last]
-        }
-    };
-    merge(&mut series.attributes, series_attributes(&sealed.attributes));
-    if is_new {
-        series.num_instances += 1;
-    }
-    if !series.sop_classes.contains(&sealed.record.sop_class_uid) {
-        series.sop_classes.push(sealed.record.sop_class_uid.clone());
-    }
-}
-
-fn merge(known: &mut Map<String, Value>, new: Map<String, Value>) {
-    for (tag, value) in new {
-        let is_empty = known.get(&tag).is_none_or(|old| old.get("Value").is_none());
-        if is_empty {
-            known.insert(tag, value);
-        }
-    }
 }

@@ -3,20 +3,20 @@
 //! The intake owns the parsing state between steps; dropping it at any time takes everything of the instance back: its
 //! permits, its tickets, its appended runs (dead bytes that compaction reclaims).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use septum_core::dicom::{InstanceStart, SplitEvent, SplitLimits, Splitter};
+use septum_core::dicom::{InstanceStart, SplitEvent, SplitLimits, Splitter, UnitKind};
 use septum_core::ids::{PixelSetId, SplitId, VersionId};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::Handoffs;
 use super::budget::Budget;
-use super::messages::{Input, InstanceContext, Parse, Source, StoreOutcome};
+use super::messages::{Input, InstanceContext, Parse, Parsed, RUN_BYTES_MAX, Source, StoreKind, StoreOutcome};
 use super::ticket::{Flow, Pending, Receipt, receipt};
 use crate::accounts::Namespace;
-use crate::error::{EngineError, Result};
+use crate::error::{EngineError, ErrorKind, Result};
 use crate::quarantine::Head;
 use crate::services::Services;
 
@@ -34,6 +34,10 @@ pub struct Progress {
     pub namespace: Arc<Namespace>,
     /// Who sent it.
     pub source: Source,
+    /// The study it must belong to, where the sender named one.
+    pub study_uid: Option<String>,
+    /// What its header says, for the sender's answer also when the instance is refused later.
+    pub started: Arc<OnceLock<Arc<InstanceStart>>>,
     /// When it was admitted.
     pub admitted: Instant,
     /// Its version.
@@ -60,14 +64,26 @@ pub struct Progress {
     pub receipt: Receipt,
 }
 
+impl Progress {
+    /// How long the unit being gathered will be at most, where that is known.
+    pub fn unit_bytes(&self) -> Option<u64> {
+        let pixels = self.instance.as_ref()?.start.pixels.as_ref()?;
+        Some(match pixels.unit {
+            UnitKind::Frame => pixels.shape?.frame_length()?.max(RUN_BYTES_MAX as u64),
+            UnitKind::Block | UnitKind::Fragment => 2 * RUN_BYTES_MAX as u64,
+        })
+    }
+}
+
 /// One instance on its way in.
 pub struct Intake {
     services: Arc<Services>,
     head: Head,
     handoffs: Arc<Handoffs>,
     progress: Option<Box<Progress>>,
-    pending: Pending,
-    start: Option<Arc<InstanceStart>>,
+    pending: Option<Pending>,
+    concluded: bool,
+    started: Arc<OnceLock<Arc<InstanceStart>>>,
     _turn: OwnedSemaphorePermit,
 }
 
@@ -82,10 +98,13 @@ impl Intake {
         turn: OwnedSemaphorePermit,
     ) -> Self {
         let (receipt, pending) = receipt();
+        let started: Arc<OnceLock<Arc<InstanceStart>>> = Arc::default();
         let progress = Progress {
             splitter: Splitter::new(limits),
             namespace,
             source,
+            study_uid: None,
+            started: Arc::clone(&started),
             admitted: Instant::now(),
             version: VersionId::random(),
             pixel_set: PixelSetId::random(),
@@ -104,9 +123,18 @@ impl Intake {
             head: Head::default(),
             handoffs,
             progress: Some(Box::new(progress)),
-            pending,
-            start: None,
+            pending: Some(pending),
+            concluded: false,
+            started,
             _turn: turn,
+        }
+    }
+
+    /// Refuses the instance with [`EngineError::Conflict`] when it turns out to belong to another study. Call it before
+    /// the first bytes.
+    pub fn require_study(&mut self, study_uid: &str) {
+        if let Some(progress) = &mut self.progress {
+            progress.study_uid = Some(study_uid.to_owned());
         }
     }
 
@@ -131,24 +159,38 @@ impl Intake {
 
     /// The stream is complete: waits until the instance is durable, or learns why it is not.
     pub async fn finish(mut self) -> (Option<Arc<InstanceStart>>, Result<StoreOutcome>) {
-        if !self.head.is_full()
-            && let Err(error) = self.check_poison()
-        {
-            return (self.start, Err(error));
+        let outcome = self.conclude().await;
+        let word = match &outcome {
+            Ok(outcome) => match outcome.kind {
+                StoreKind::Stored => "stored",
+                StoreKind::Duplicate => "duplicate",
+                StoreKind::Version => "version",
+                StoreKind::Held => "held",
+            },
+            Err(error) if error.kind() == ErrorKind::Rejected => "rejected",
+            Err(_) => "failed",
+        };
+        self.concluded = true;
+        self.services.telemetry.instances.with_label_values(&[word]).inc();
+        (self.start().cloned(), outcome)
+    }
+
+    async fn conclude(&mut self) -> Result<StoreOutcome> {
+        if !self.head.is_full() {
+            self.check_poison()?;
         }
-        if let Err(error) = self.step(Input::End).await {
-            return (self.start, Err(error));
-        }
-        let outcome = self.pending.outcome().await;
+        self.step(Input::End).await?;
+        let pending = self.pending.take().ok_or(EngineError::PipelineRestarted)?;
+        let outcome = pending.outcome().await;
         if matches!(outcome, Err(EngineError::Panicked)) {
             note_panic(&self.services, &self.head).await;
         }
-        (self.start, outcome)
+        outcome
     }
 
     /// The instance's identity, once its header was read.
     pub fn start(&self) -> Option<&Arc<InstanceStart>> {
-        self.start.as_ref()
+        self.started.get()
     }
 
     async fn step(&mut self, input: Input) -> Result<()> {
@@ -162,10 +204,23 @@ impl Intake {
             }
             progress => progress?,
         };
-        if let Some(instance) = progress.as_ref().and_then(|progress| progress.instance.as_ref()) {
-            self.start.get_or_insert_with(|| Arc::clone(&instance.start));
+        match progress {
+            Parsed::Part(progress) => self.progress = Some(progress),
+            Parsed::Whole(_) => {}
         }
-        self.progress = progress;
         Ok(())
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        // Refused or failed on the way, or given up by its sender.
+        if !self.concluded {
+            self.services
+                .telemetry
+                .instances
+                .with_label_values(&["abandoned"])
+                .inc();
+        }
     }
 }

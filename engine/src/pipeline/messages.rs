@@ -12,7 +12,7 @@ use septum_core::ids::{NamespaceId, ObjectId, PixelSetId, SplitId, UserId, Versi
 use septum_storage::Placed;
 use tokio::sync::oneshot;
 
-use super::budget::Share;
+use super::budget::{Budget, Share};
 use super::intake::Progress;
 use super::ticket::{Receipt, RunTicket};
 use crate::error::Result;
@@ -72,8 +72,16 @@ pub struct Parse {
     pub progress: Box<Progress>,
     /// What comes next.
     pub input: Input,
-    /// The state back, or why the instance is refused or failed. `None` once the end went down the pipeline.
-    pub reply: oneshot::Sender<Result<Option<Box<Progress>>>>,
+    /// How far it came, or why the instance is refused or failed.
+    pub reply: oneshot::Sender<Result<Parsed>>,
+}
+
+/// How far a step of parsing came.
+pub enum Parsed {
+    /// There is more to come: the state back.
+    Part(Box<Progress>),
+    /// The end went down the pipeline; this is what it was.
+    Whole(Arc<InstanceStart>),
 }
 
 /// What all parts of one instance share.
@@ -115,6 +123,8 @@ pub struct FrameRun {
 
 /// All of an instance but its runs, which are placed already.
 pub struct InstanceEnded {
+    /// Memory permits of its header; they come back when it is committed.
+    pub budget: Budget,
     /// Whose.
     pub instance: InstanceContext,
     /// The header and the layout.
@@ -157,6 +167,8 @@ pub struct EncodedRun {
 
 /// An instance whose header is compressed and whose metadata is made.
 pub struct CompressedInstance {
+    /// Memory permits of its header; they come back when it is committed.
+    pub budget: Budget,
     /// Whose.
     pub instance: InstanceContext,
     /// The layout and digests; header bytes are gone.
@@ -205,6 +217,8 @@ pub struct SealedRun {
 
 /// An instance of which nothing is in the clear but what the decision needs.
 pub struct SealedInstance {
+    /// Memory permits of its header; they come back when it is committed.
+    pub budget: Budget,
     /// Whose.
     pub instance: InstanceContext,
     /// What the decision compares and summarises.

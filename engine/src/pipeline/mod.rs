@@ -42,8 +42,7 @@ use intake::Intake;
 use messages::{CommitWork, CompressWork, Parse, SealWork, Source};
 use supervisor::Supervisor;
 
-/// Credits of each stage.
-const PARSER_CREDITS: usize = 64;
+/// Credits of each stage; the parser has one for each instance on its way, so that none waits for another's memory.
 const COMPRESSOR_CREDITS: usize = 16;
 const SEALER_CREDITS: usize = 16;
 const COMMITTER_CREDITS: usize = 32;
@@ -90,7 +89,7 @@ impl Pipeline {
     pub fn start(services: Arc<Services>, limits: PipelineLimits) -> Result<Self> {
         let telemetry = &services.telemetry;
         let handoffs = Arc::new(Handoffs {
-            parser: Handoff::new("parser", PARSER_CREDITS, telemetry),
+            parser: Handoff::new("parser", limits.concurrent_instances.max(1), telemetry),
             compressor: Handoff::new("compressor", COMPRESSOR_CREDITS, telemetry),
             sealer: Handoff::new("sealer", SEALER_CREDITS, telemetry),
             committers: services

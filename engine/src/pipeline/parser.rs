@@ -4,13 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use septum_core::dicom::{SplitEvent, SplitInstance};
+use septum_core::dicom::{InstanceStart, SplitEvent, SplitInstance};
 
 use super::Handoffs;
 use super::actor::Stage;
 use super::handoff::Credit;
 use super::intake::Progress;
-use super::messages::{CompressWork, FrameRun, Input, InstanceContext, InstanceEnded, Parse, RUN_BYTES_MAX};
+use super::messages::{CompressWork, FrameRun, Input, InstanceContext, InstanceEnded, Parse, Parsed, RUN_BYTES_MAX};
 use crate::error::{EngineError, Result};
 use crate::records::unit_shape;
 use crate::services::Services;
@@ -27,13 +27,14 @@ impl Parser {
         Self { services, handoffs }
     }
 
-    async fn advance(&self, mut progress: Box<Progress>, input: Input) -> Result<Option<Box<Progress>>> {
+    async fn advance(&self, mut progress: Box<Progress>, input: Input) -> Result<Parsed> {
         if let Some(failure) = progress.flow.failure() {
             return Err(failure);
         }
         match input {
             Input::Bytes(bytes) => {
-                progress.budget.draw(bytes.len()).await?;
+                let unit_bytes = progress.unit_bytes();
+                progress.budget.draw(bytes.len(), unit_bytes).await?;
                 let start = Instant::now();
                 let received = bytes.len() as u64;
                 let mut progress = pure(progress, |progress| progress.splitter.push(bytes, &mut progress.events))?;
@@ -43,8 +44,14 @@ impl Parser {
                     .ingest_bytes
                     .with_label_values(&["received"])
                     .inc_by(received);
+                // A deflated stream gives more than it took.
+                let given: usize = progress.events.iter().map(event_bytes).sum();
+                if given as u64 > received {
+                    let surplus = given - received as usize;
+                    progress.budget.draw(surplus, unit_bytes).await?;
+                }
                 self.drain(&mut progress).await?;
-                Ok(Some(progress))
+                Ok(Parsed::Part(progress))
             }
             Input::End => {
                 let mut progress = *progress;
@@ -59,6 +66,9 @@ impl Parser {
                 for event in events {
                     match event {
                         SplitEvent::Started(start) => {
+                            let start: Arc<InstanceStart> = Arc::from(start);
+                            let _ = progress.started.set(Arc::clone(&start));
+                            require_study(progress.study_uid.as_deref(), &start)?;
                             let study = self
                                 .services
                                 .studies
@@ -69,7 +79,7 @@ impl Parser {
                                 version: progress.version,
                                 pixel_set: progress.pixel_set,
                                 split: progress.split,
-                                start: Arc::from(start),
+                                start,
                                 source: progress.source.clone(),
                                 admitted: progress.admitted,
                             });
@@ -91,6 +101,7 @@ impl Parser {
                     );
                     self.handoffs.compressor.hand_over(CompressWork::Run(run)).await?;
                 }
+                let start = Arc::clone(&instance.start);
                 let placed = progress.flow.all_placed().await?;
                 check_complete(&split, &placed)?;
                 let ended = InstanceEnded {
@@ -98,9 +109,10 @@ impl Parser {
                     split: Box::new(split),
                     placed,
                     receipt: progress.receipt,
+                    budget: progress.budget,
                 };
                 self.handoffs.compressor.hand_over(CompressWork::Ended(ended)).await?;
-                Ok(None)
+                Ok(Parsed::Whole(start))
             }
         }
     }
@@ -110,6 +122,9 @@ impl Parser {
         for event in std::mem::take(&mut progress.events) {
             match event {
                 SplitEvent::Started(start) => {
+                    let start: Arc<InstanceStart> = Arc::from(start);
+                    let _ = progress.started.set(Arc::clone(&start));
+                    require_study(progress.study_uid.as_deref(), &start)?;
                     let study = self
                         .services
                         .studies
@@ -120,7 +135,7 @@ impl Parser {
                         version: progress.version,
                         pixel_set: progress.pixel_set,
                         split: progress.split,
-                        start: Arc::from(start),
+                        start,
                         source: progress.source.clone(),
                         admitted: progress.admitted,
                     });
@@ -151,6 +166,16 @@ impl Parser {
     }
 }
 
+/// The study that the sender named is the instance's own.
+fn require_study(wanted: Option<&str>, start: &InstanceStart) -> Result<()> {
+    match wanted {
+        Some(wanted) if wanted != start.identity.study.as_str() => Err(EngineError::Conflict(
+            "the instance belongs to another study than the address names",
+        )),
+        _ => Ok(()),
+    }
+}
+
 struct Rest {
     instance: Option<InstanceContext>,
     units: Vec<bytes::Bytes>,
@@ -172,6 +197,13 @@ fn close_run(
         native: pixels.is_some_and(|pixels| !pixels.encapsulated),
         ticket,
         share,
+    }
+}
+
+fn event_bytes(event: &SplitEvent) -> usize {
+    match event {
+        SplitEvent::Started(_) => 0,
+        SplitEvent::Unit(unit) => unit.bytes.len(),
     }
 }
 

@@ -124,6 +124,7 @@ type Failed = (super::ticket::Receipt, EngineError);
 
 fn seal_instance(suite: Suite, compressed: CompressedInstance) -> std::result::Result<SealedInstance, Failed> {
     let CompressedInstance {
+        budget,
         instance,
         record,
         split,
@@ -190,6 +191,7 @@ fn seal_instance(suite: Suite, compressed: CompressedInstance) -> std::result::R
                 .map(|unit| u64::from(unit.encoded_length))
                 .sum();
             Ok(SealedInstance {
+                budget,
                 payload_bytes,
                 stored_bytes,
                 instance,

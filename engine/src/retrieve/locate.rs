@@ -80,7 +80,11 @@ impl StudyRef {
             .get(&row_key)?
             .ok_or(EngineError::NotFound)?;
         let row: StudyRow = decode(&row, "study row")?;
-        let keys = services.keyring.study(row.keys)?;
+        let keys = match services.keyring.study(row.keys) {
+            Ok(keys) => keys,
+            Err(EngineError::NotFound) => return Err(without_keys(services, shard, &row_key, &row)?),
+            Err(error) => return Err(error),
+        };
         Ok(Self {
             namespace,
             account,
@@ -191,6 +195,18 @@ impl StudyRef {
             self.version(services, series, instance, *version)
         })
     }
+}
+
+/// A study whose keys are gone: erased since its row was read, or damage, which never looks like "not found".
+fn without_keys(services: &Services, shard: usize, row_key: &[u8], seen: &StudyRow) -> Result<EngineError> {
+    let now = services.store.shards()[shard]
+        .get(row_key)?
+        .map(|row| decode::<StudyRow>(&row, "study row"))
+        .transpose()?;
+    Ok(match now {
+        Some(now) if now.keys == seen.keys => EngineError::Corrupt("study keys"),
+        _ => EngineError::NotFound,
+    })
 }
 
 /// Series and instance token at the end of an instance or metadata row's key.

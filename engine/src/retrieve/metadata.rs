@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use septum_core::codec::decompress_with_template;
+use septum_core::codec::{compress_with_template, decompress_with_template};
 use septum_core::dicom::json::BULK_PREFIX;
 use septum_core::seal::{StudyKeys, Token, open_record};
 
@@ -144,6 +144,13 @@ fn open(
         instance,
         text: String::from_utf8(text).map_err(|_| corrupt())?,
     })
+}
+
+/// Metadata text as it is sealed: its length, big endian, then the text compressed against `template`.
+pub fn pack(template: Option<&[u8]>, text: &[u8]) -> Vec<u8> {
+    let mut packed = (text.len() as u64).to_be_bytes().to_vec();
+    packed.extend(compress_with_template(template, text));
+    packed
 }
 
 /// Puts an instance's address where metadata has its placeholder.

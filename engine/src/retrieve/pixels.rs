@@ -24,11 +24,14 @@ const RECORDS_BYTES: u64 = 16 * 1024 * 1024;
 /// Derived object keys kept.
 const OPENERS: usize = 8_192;
 
+/// Re-sealing keeps a pixel set's id but gives it a new study id.
+type Place = (StudyId, PixelSetId);
+
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<PixelSetId, Arc<PixelRecord>> for ByBytes {
-    fn weight(&self, _: &PixelSetId, record: &Arc<PixelRecord>) -> u64 {
+impl Weighter<Place, Arc<PixelRecord>> for ByBytes {
+    fn weight(&self, _: &Place, record: &Arc<PixelRecord>) -> u64 {
         record
             .runs
             .iter()
@@ -40,7 +43,7 @@ impl Weighter<PixelSetId, Arc<PixelRecord>> for ByBytes {
 
 /// Opened records and derived keys, shared by all readers.
 pub struct PixelCaches {
-    records: Cache<PixelSetId, Arc<PixelRecord>, ByBytes>,
+    records: Cache<Place, Arc<PixelRecord>, ByBytes>,
     openers: Cache<ObjectId, Arc<ObjectOpener>>,
 }
 
@@ -73,7 +76,7 @@ impl PixelReader {
         keys: Arc<StudyKeys>,
         pixel_set: PixelSetId,
     ) -> Result<Self> {
-        let record = match services.pixel_caches.records.get(&pixel_set) {
+        let record = match services.pixel_caches.records.get(&(study, pixel_set)) {
             Some(record) => record,
             None => load(services, shard, study, &keys, pixel_set)?,
         };
@@ -109,7 +112,7 @@ impl PixelReader {
 
     /// Drops what is cached of it.
     pub fn forget(&self) {
-        self.services.pixel_caches.records.remove(&self.pixel_set);
+        self.services.pixel_caches.records.remove(&(self.study, self.pixel_set));
     }
 
     /// A unit in the form it is stored in.
@@ -199,7 +202,10 @@ fn load(
     let row: PixelRow = decode(&row, "pixel row")?;
     let record = open_record(&keys.pixel, &pixel_record_context(pixel_set), &row.sealed)?;
     let record: Arc<PixelRecord> = Arc::new(decode(&record, "pixel record")?);
-    services.pixel_caches.records.insert(pixel_set, Arc::clone(&record));
+    services
+        .pixel_caches
+        .records
+        .insert((study, pixel_set), Arc::clone(&record));
     Ok(record)
 }
 

@@ -53,6 +53,12 @@ impl InstanceStream {
 
 /// Opens an instance's header bytes.
 pub async fn header_of(services: &Arc<Services>, instance: &InstanceRef) -> Result<HeaderBytes> {
+    let plain = encoded_header(services, instance).await?;
+    HeaderBytes::decode(&plain.into()).map_err(|_| EngineError::Corrupt("header"))
+}
+
+/// Opens an instance's header bytes in their encoded form.
+pub async fn encoded_header(services: &Arc<Services>, instance: &InstanceRef) -> Result<Vec<u8>> {
     let shard = instance.study.stored_in(services);
     let keys = &instance.study.keys;
     let sealed = shard.read_object(instance.row.header, None).await?;
@@ -68,9 +74,8 @@ pub async fn header_of(services: &Arc<Services>, instance: &InstanceRef) -> Resu
         .run(move || {
             let compressed = open_record(&keys.phi, &context, &sealed)?;
             let template = template.as_ref().map(|loaded| loaded.template.header.as_slice());
-            let plain = septum_core::codec::decompress_with_template(template, &compressed, length)
-                .map_err(|_| EngineError::Corrupt("header"))?;
-            HeaderBytes::decode(&plain.into()).map_err(|_| EngineError::Corrupt("header"))
+            septum_core::codec::decompress_with_template(template, &compressed, length)
+                .map_err(|_| EngineError::Corrupt("header"))
         })
         .await?
 }
@@ -101,16 +106,21 @@ pub async fn open(services: &Arc<Services>, instance: &InstanceRef, form: Form) 
         .is_some_and(|pixels| pixels.encapsulated);
     if form == Form::Original || (is_native_already && !encapsulated) {
         let deflate = form == Form::Original && stored.is_deflated();
-        return Ok(original(services, instance, header, pixels, form, deflate));
+        // The first unit is read before the answer begins, so that damage found there is an error and not a torn stream.
+        let first = match &pixels {
+            Some(pixels) if pixels.record().layout.num_units() > 0 => Some(pixels.unit(0).await?),
+            _ => None,
+        };
+        return Ok(original(instance, header, pixels, first, form, deflate));
     }
     native(services, instance, header, pixels).await
 }
 
 fn original(
-    _services: &Arc<Services>,
     instance: &InstanceRef,
     header: HeaderBytes,
     pixels: Option<PixelReader>,
+    first: Option<Bytes>,
     form: Form,
     deflate: bool,
 ) -> InstanceStream {
@@ -129,7 +139,7 @@ fn original(
     let length = (!deflate).then(|| prefix.len() as u64 + record.dataset_length);
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
     tokio::spawn(async move {
-        let outcome = send_original(&sender, prefix, &header, pixels, &record, deflate).await;
+        let outcome = send_original(&sender, prefix, &header, pixels, first, &record, deflate).await;
         if let Err(error) = outcome {
             tracing::error!(%error, "an instance broke off while it was sent");
             let _ = sender.send(Err(error)).await;
@@ -173,6 +183,7 @@ async fn send_original(
     prefix: Bytes,
     header: &HeaderBytes,
     pixels: Option<PixelReader>,
+    mut first: Option<Bytes>,
     record: &crate::records::VersionRecord,
     deflate: bool,
 ) -> Result<()> {
@@ -188,7 +199,10 @@ async fn send_original(
     while let Some(piece) = merger.next_piece() {
         let bytes = match (piece, &pixels) {
             (Piece::Bytes(bytes), _) => bytes,
-            (Piece::Unit(index), Some(pixels)) => pixels.unit(index).await?,
+            (Piece::Unit(index), Some(pixels)) => match first.take() {
+                Some(unit) if index == 0 => unit,
+                _ => pixels.unit(index).await?,
+            },
             (Piece::Unit(_), None) => return Err(EngineError::Corrupt("pixel layout")),
         };
         digest.update(&bytes);
@@ -196,10 +210,14 @@ async fn send_original(
             Some(deflater) => deflated(deflater, &bytes)?,
             None => bytes,
         };
-        if let Some(earlier) = held.replace(bytes)
-            && send(sender, earlier).await.is_err()
-        {
-            return Ok(());
+        // The last byte waits for the check; a copy of it, so that no unit is kept for it.
+        let cut = bytes.len().saturating_sub(1);
+        let tail = Bytes::copy_from_slice(&bytes[cut..]);
+        let earlier = if tail.is_empty() { None } else { held.replace(tail) };
+        for piece in earlier.into_iter().chain([bytes.slice(..cut)]) {
+            if send(sender, piece).await.is_err() {
+                return Ok(());
+            }
         }
     }
     if *digest.finalize().as_bytes() != record.dataset_digest {

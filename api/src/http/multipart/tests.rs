@@ -2,7 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: MultipartLimits = MultipartLimits { parts: 20, part_header: 200 };
+const LIMITS: MultipartLimits = MultipartLimits {
+    parts: 20,
+    part_header: 200,
+};
 
 /// Content type and content of each complete part, and how the body ended.
 type Parts = (Vec<(Option<String>, Vec<u8>)>, Result<(), MultipartError>);
@@ -39,7 +42,12 @@ fn parse(boundary: &str, chunks: &[&[u8]]) -> Parts {
 fn check(body: &str, expected: &[(&str, &str)], outcome: Result<(), MultipartError>) {
     let expected: Vec<_> = expected
         .iter()
-        .map(|(kind, content)| ((!kind.is_empty()).then(|| (*kind).to_owned()), content.as_bytes().to_vec()))
+        .map(|(kind, content)| {
+            (
+                (!kind.is_empty()).then(|| (*kind).to_owned()),
+                content.as_bytes().to_vec(),
+            )
+        })
         .collect();
     assert_eq!(parse("b", &[body.as_bytes()]), (expected.clone(), outcome), "{body:?}");
     let bytes: Vec<&[u8]> = body.as_bytes().chunks(1).collect();
@@ -50,11 +58,23 @@ fn check(body: &str, expected: &[(&str, &str)], outcome: Result<(), MultipartErr
 fn bodies_are_read_as_they_come() {
     let good = "--b\r\nContent-Type: a/b\r\n\r\none\r\n--b\r\ncontent-type:  c/d \r\nX: y\r\n\r\ntwo\r\n\r\n--b--\r\n";
     check(good, &[("a/b", "one"), ("c/d", "two\r\n")], Ok(()));
-    check("pre\r\nam --b\r\n--b\r\n\r\none\r\n--b-- epilogue", &[("", "one")], Ok(()));
+    check(
+        "pre\r\nam --b\r\n--b\r\n\r\none\r\n--b-- epilogue",
+        &[("", "one")],
+        Ok(()),
+    );
     check("--b\r\n\r\none\r\n--b--", &[("", "one")], Ok(()));
     check("--b\r\n\r\none\r\n--b", &[("", "one")], Ok(()));
-    check("--b\nContent-Type: a/b\n\none\r\n--b\n\ntwo\n--b--\n", &[("a/b", "one\r"), ("", "two")], Ok(()));
-    check("--b  \r\n\r\none\r\n--b \t\r\n\r\n\r\n--b--", &[("", "one"), ("", "")], Ok(()));
+    check(
+        "--b\nContent-Type: a/b\n\none\r\n--b\n\ntwo\n--b--\n",
+        &[("a/b", "one\r"), ("", "two")],
+        Ok(()),
+    );
+    check(
+        "--b  \r\n\r\none\r\n--b \t\r\n\r\n\r\n--b--",
+        &[("", "one"), ("", "")],
+        Ok(()),
+    );
     check("--b\r\n\r\n--b--\r\n", &[("", "")], Ok(()));
     check("--b\r\n\r\na\r\n--bc\r\nd\r\n--b--", &[("", "a\r\n--bc\r\nd")], Ok(()));
     check("--b--\r\n", &[], Ok(()));
@@ -62,7 +82,11 @@ fn bodies_are_read_as_they_come() {
 
 #[test]
 fn what_is_broken_is_named_and_what_was_complete_stays() {
-    check("--b\r\n\r\none\r\n--b\r\n\r\ntw", &[("", "one")], Err(MultipartError::Truncated));
+    check(
+        "--b\r\n\r\none\r\n--b\r\n\r\ntw",
+        &[("", "one")],
+        Err(MultipartError::Truncated),
+    );
     check("--b\r\nContent-Ty", &[], Err(MultipartError::Truncated));
     check("nothing", &[], Err(MultipartError::NoBoundary));
     check("", &[], Err(MultipartError::NoBoundary));
@@ -75,9 +99,15 @@ fn what_is_broken_is_named_and_what_was_complete_stays() {
 
 #[test]
 fn boundaries_are_bounded() {
-    for (text, expected) in
-        [("a", true), ("a b", true), ("", false), ("a ", false), ("a\n", false), (&"x".repeat(70), true), (&"x".repeat(71), false)]
-    {
+    for (text, expected) in [
+        ("a", true),
+        ("a b", true),
+        ("", false),
+        ("a ", false),
+        ("a\n", false),
+        (&"x".repeat(70), true),
+        (&"x".repeat(71), false),
+    ] {
         assert_eq!(is_boundary(text), expected, "{text:?}");
     }
 }

@@ -47,7 +47,8 @@ fuzz_target!(|data: &[u8]| {
     };
     let whole = read(body, body.len().max(1));
     let cut = read(body, usize::from(pieces) + 1);
-    assert_eq!(whole.1, cut.1);
+    // Which of two errors is met first may differ; that there is one may not.
+    assert_eq!(whole.1.is_some(), cut.1.is_some(), "{:?} {:?}", whole.1, cut.1);
     let complete = |(parts, _): &(Parts, _)| parts.iter().filter(|part| part.2).cloned().collect::<Parts>();
     assert_eq!(complete(&whole), complete(&cut));
 });

@@ -33,6 +33,11 @@ const NON_PATIENT: [&str; 10] = [
     "1.2.840.10008.5.1.4.1.1.201.1",
 ];
 
+/// Whether a class is one of objects without patient and study.
+pub(super) fn is_non_patient(class: &[u8]) -> bool {
+    NON_PATIENT.iter().any(|uid| uid.as_bytes() == class)
+}
+
 /// Reads the identity. `value` gives raw values; `meta_class` is Media Storage SOP Class UID, which tells a directory.
 pub(super) fn identity<'a>(
     value: impl Fn(Slot) -> Option<&'a [u8]>,
@@ -42,7 +47,7 @@ pub(super) fn identity<'a>(
     let raw = |slot| trim(value(slot).unwrap_or_default()).to_vec();
     let class = value(Slot::SopClass).map(trim).filter(|class| !class.is_empty());
     let class = class.or(meta_class.map(str::as_bytes)).unwrap_or_default();
-    if NON_PATIENT.iter().any(|uid| uid.as_bytes() == class) {
+    if is_non_patient(class) {
         return Err(Rejection::new(
             RejectionKind::UnsupportedSopClass,
             Some(Slot::SopClass.tag()),

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::dataset::Dataset;
+use super::description::is_non_patient;
 use super::file_meta::{FileMeta, MetaReader};
 use super::inflate::Inflater;
 use super::instance::{SplitEvent, SplitInstance};
@@ -75,6 +76,18 @@ impl Splitter {
         if let Phase::Meta(reader) = &mut self.phase {
             let pushed = reader.push(&mut bytes, &self.limits, &mut self.warnings)?;
             let Some((meta, first)) = pushed else { return Ok(()) };
+            // A directory is refused for what it is, however broken it may be further on.
+            if meta
+                .sop_class
+                .as_deref()
+                .is_some_and(|class| is_non_patient(class.as_bytes()))
+            {
+                return Err(Rejection::new(
+                    RejectionKind::UnsupportedSopClass,
+                    Some((0x0002, 0x0002)),
+                    0,
+                ));
+            }
             self.start_dataset(meta);
             self.push_dataset(first, events)?;
         }

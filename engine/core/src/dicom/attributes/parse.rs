@@ -261,6 +261,8 @@ impl Parser<'_> {
     /// The items of an encapsulated value, as they stand, the sequence delimiter consumed.
     fn fragments(&mut self, scope: Scope, start: usize) -> Bytes {
         let value_start = self.at;
+        // Only whole items are shown: what is written from them again must be readable.
+        let mut whole_end = value_start;
         while self.at < scope.end {
             let item_start = self.at;
             match self.element_header(scope) {
@@ -272,7 +274,10 @@ impl Parser<'_> {
                 }
                 Some(ElementHeader { tag: ITEM, length, .. }) => {
                     match self.at.checked_add(length as usize).filter(|&end| end <= scope.end) {
-                        Some(end) => self.at = end,
+                        Some(end) => {
+                            self.at = end;
+                            whole_end = end;
+                        }
                         None => break,
                     }
                 }
@@ -280,7 +285,7 @@ impl Parser<'_> {
             }
         }
         self.damaged = Some(start);
-        self.bytes.slice(value_start..self.at.min(scope.end))
+        self.bytes.slice(value_start..whole_end)
     }
 
     /// Reads tag, VR and length at the current position and moves behind them; `None` when they are not all there.

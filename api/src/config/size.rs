@@ -36,7 +36,7 @@ impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let exact = UNITS
             .iter()
-            .find(|(_, shift)| self.0 >= 1 << shift && self.0 % (1 << shift) == 0);
+            .find(|(_, shift)| self.0 >= 1 << shift && self.0.is_multiple_of(1 << shift));
         match exact {
             Some((unit, shift)) => write!(f, "{}{unit}", self.0 >> shift),
             None => write!(f, "{}B", self.0),

@@ -88,7 +88,15 @@ impl Bench {
         while store.strong_count() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let archive = Archive::open(config(self.root.path())).await.unwrap();
+        let archive = loop {
+            match Archive::open(config(self.root.path())).await {
+                // The last owner is still closing the files.
+                Err(EngineError::Storage(septum_storage::StorageError::Locked)) => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                opened => break opened.unwrap(),
+            }
+        };
         let namespace = archive.services.accounts.namespace(self.namespace.id).unwrap();
         Self {
             root: self.root,

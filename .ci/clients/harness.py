@@ -201,6 +201,12 @@ def outcomes(answer: requests.Response) -> dict[str, tuple[str, int]]:
     return found
 
 
+def stored_at(answer: requests.Response) -> dict[str, str]:
+    """SOP Instance UID → Retrieve URL of what a STOW-RS answer says is stored."""
+    items = answer.json().get("00081199", {}).get("Value", [])
+    return {item["00081155"]["Value"][0]: item["00081190"]["Value"][0] for item in items}
+
+
 class Server(Archive):
     """Septum in a process of its own."""
 

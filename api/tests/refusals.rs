@@ -1,5 +1,7 @@
 //! What is refused, and how: instances, bodies, requests, people.
 
+#![allow(clippy::expect_used, reason = "a test may fail anywhere")]
+
 mod common;
 
 use std::io::{Read, Write};

@@ -1,5 +1,7 @@
 //! Accounts apart, studies held apart, the change feed, and the server's life.
 
+#![allow(clippy::expect_used, reason = "a test may fail anywhere")]
+
 mod common;
 
 use common::{ORIGINAL, Server, ct, path_of, tiny};

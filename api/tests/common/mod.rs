@@ -1,6 +1,10 @@
 //! A real server on free ports with roots of its own, and a client that shows what came back.
 
-#![allow(dead_code, clippy::expect_used, reason = "each test file uses its part; a test may fail anywhere")]
+#![allow(
+    dead_code,
+    clippy::expect_used,
+    reason = "each test file uses its part; a test may fail anywhere"
+)]
 
 use std::net::TcpListener;
 use std::path::PathBuf;

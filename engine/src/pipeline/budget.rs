@@ -46,8 +46,25 @@ pub struct Budget {
 
 /// A run's share; comes back when dropped.
 pub struct Share {
-    _permits: Option<OwnedSemaphorePermit>,
-    _reserved: Option<OwnedSemaphorePermit>,
+    pool: Arc<Pool>,
+    permits: Option<OwnedSemaphorePermit>,
+    reserved: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.permits = None;
+        self.reserved = None;
+        self.pool.show();
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        self.held = None;
+        self.reserved = None;
+        self.pool.show();
+    }
 }
 
 fn grains(bytes: usize) -> usize {
@@ -60,12 +77,14 @@ impl Pool {
         let small = grains(SMALL_BYTES_MAX) * concurrent_instances;
         let large = grains(LARGE_BYTES_MAX);
         let num_grains = (memory_bytes / GRAIN_BYTES).max(small + large);
-        Arc::new(Self {
+        let pool = Arc::new(Self {
             permits: Arc::new(Semaphore::new(num_grains)),
             reservations: Arc::new(Semaphore::new(num_grains - small)),
             num_grains,
             telemetry,
-        })
+        });
+        pool.show();
+        pool
     }
 
     /// An empty budget whose waits end after `timeout`.
@@ -77,6 +96,13 @@ impl Pool {
             gathered_bytes: 0,
             timeout,
         }
+    }
+
+    fn show(&self) {
+        let free = self.permits.available_permits() * GRAIN_BYTES;
+        self.telemetry
+            .memory_permits_bytes
+            .set(i64::try_from(free).unwrap_or(i64::MAX));
     }
 
     /// Bytes' worth of permits that are out.
@@ -111,10 +137,7 @@ impl Budget {
             None => self.held = Some(permits),
         }
         self.gathered_bytes += bytes;
-        let free = pool.permits.available_permits() * GRAIN_BYTES;
-        pool.telemetry
-            .memory_permits_bytes
-            .set(i64::try_from(free).unwrap_or(i64::MAX));
+        pool.show();
         Ok(())
     }
 
@@ -132,8 +155,9 @@ impl Budget {
             None
         };
         Share {
-            _permits: permits,
-            _reserved: reserved,
+            pool: Arc::clone(&self.pool),
+            permits,
+            reserved,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! TLS 1.2 and 1.3 by rustls over aws-lc-rs. The private key's file has mode 0600 and never leaves `tls_dir`.
 
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime};
@@ -100,6 +100,8 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
         .create_new(true)
         .mode(mode)
         .open(path)?;
+    // The process's mask would keep the certificate from clients of other users on this machine.
+    file.set_permissions(std::fs::Permissions::from_mode(mode))?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -242,7 +244,6 @@ fn read(tls_dir: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_certificate_is_made_once_and_read_again_when_it_changes() {

@@ -26,7 +26,7 @@ pub(super) fn run(command: &AuditCommand) -> ExitCode {
         Err(code) => return code,
     };
     crate::logging::start(&config.log);
-    super::forbid_core_dumps();
+    super::close_to_others();
     let verified = block_on(async {
         let opening = archive_config(&config, false).map_err(|source| EngineError::File {
             what: "this program",

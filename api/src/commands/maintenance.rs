@@ -164,7 +164,7 @@ fn run(
         Err(code) => return code,
     };
     crate::logging::start(&config.log);
-    super::forbid_core_dumps();
+    super::close_to_others();
     let outcome = archive_config(&config, false)
         .map_err(|source| septum_engine::EngineError::File {
             what: "this program",

@@ -127,7 +127,7 @@ fn with_config(arguments: &ConfigArguments, run: impl FnOnce(&Config) -> ExitCod
     match arguments.load() {
         Ok(config) => {
             crate::logging::start(&config.log);
-            forbid_core_dumps();
+            close_to_others();
             run(&config)
         }
         Err(code) => code,
@@ -135,8 +135,11 @@ fn with_config(arguments: &ConfigArguments, run: impl FnOnce(&Config) -> ExitCod
 }
 
 /// Keys and patients are in this process's memory: it leaves no core dump, and other processes of the user cannot look.
-pub(crate) fn forbid_core_dumps() {
-    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+/// What it makes on disk is for its own user alone.
+pub(crate) fn close_to_others() {
+    use rustix::fs::Mode;
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask};
+    umask(Mode::RWXG | Mode::RWXO);
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),

@@ -217,8 +217,9 @@ impl Running {
             tracing::warn!("requests did not finish in time and are broken off");
         }
         let left = DRAIN.saturating_sub(start.elapsed()).max(Duration::from_secs(1));
-        self.archive.shutdown(left).await;
+        // Both servers hold the archive; it closes when nobody does any more.
         self.admin.stop(false).await;
+        self.archive.shutdown(left).await;
         tracing::info!(ms = start.elapsed().as_millis() as u64, "stopped");
     }
 }

@@ -110,7 +110,10 @@ fn a_study_of_another_patient_is_held() {
     assert_eq!(held.status, 202);
     let item = &held.json()["00081199"]["Value"][0];
     assert!(
-        item["00081190"].is_null() && item["00000902"]["Value"].to_string().contains("exception list"),
+        item["00081190"]["Value"][0]
+            .as_str()
+            .is_some_and(|url| url.contains("/exceptions/"))
+            && item["00000902"]["Value"].to_string().contains("exception list"),
         "{item}"
     );
 

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use septum_core::codec::Tier;
 use septum_core::dicom::SplitLimits;
@@ -37,6 +37,9 @@ use crate::templates::Templates;
 
 /// How often stable studies are looked for and space is reclaimed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the last owners of the store may take to let go of it.
+const OWNERS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Erasures that failed are tried again once in so many sweeps.
 const RESUME_EVERY_SWEEPS: u64 = 30;
@@ -209,7 +212,7 @@ impl Archive {
     }
 
     /// Takes nothing new, finishes what is inside within `deadline`, closes the store.
-    pub async fn shutdown(&self, deadline: Duration) {
+    pub async fn shutdown(self: Arc<Self>, deadline: Duration) {
         self.services.telemetry.ready.set(0.0);
         self.pipeline.stop(deadline).await;
         self.tasks.iter().for_each(JoinHandle::abort);
@@ -217,7 +220,17 @@ impl Archive {
             tracing::warn!(%error, "no last audit checkpoint");
         }
         let store = Arc::clone(&self.services.store);
-        if tokio::task::spawn_blocking(move || store.close()).await.is_err() {
+        drop(self);
+        // RocksDB's threads must end before the process does, so the last owner of the store is waited for.
+        let started = Instant::now();
+        while Arc::strong_count(&store) > 1 && started.elapsed() < OWNERS_TIMEOUT {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let closed = tokio::task::spawn_blocking(move || {
+            store.close();
+            drop(store);
+        });
+        if closed.await.is_err() {
             tracing::error!("closing the store panicked");
         }
     }

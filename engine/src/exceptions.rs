@@ -23,7 +23,8 @@ pub struct Exception {
     pub attributes: Map<String, Value>,
 }
 
-fn id_of(row_key: &[u8]) -> String {
+/// The id of the exception whose row has that key.
+pub fn id_of(row_key: &[u8]) -> String {
     row_key[17..].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

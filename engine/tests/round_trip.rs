@@ -248,3 +248,44 @@ async fn searches_find_at_every_level() {
     let found = StudyRef::find(services, &bench.namespace, "1.2.3");
     assert!(matches!(found, Err(EngineError::NotFound)));
 }
+
+#[tokio::test]
+async fn invariant_6_large_objects_pass_through_a_fixed_budget() {
+    // 600 MiB of fragments through a pool that is far smaller.
+    let bench = Bench::new().await;
+    let small = TinyInstance::new(77)
+        .pixels(16, 16, 2, 16)
+        .encapsulated(septum_testkit::Encapsulation::default())
+        .build();
+    let split = common::split(&small.bytes).unwrap();
+    let header = split.header.preamble_and_meta.len() + split.header.before.len();
+    let mut intake = bench
+        .archive
+        .pipeline
+        .admit(bench.namespace.clone(), common::source())
+        .await
+        .unwrap();
+    intake
+        .push(bytes::Bytes::copy_from_slice(&small.bytes[..header]))
+        .await
+        .unwrap();
+    let item = |length: u32| [&[0xFE, 0xFF, 0x00, 0xE0], length.to_le_bytes().as_slice()].concat();
+    intake.push(item(0).into()).await.unwrap();
+    let frame = bytes::Bytes::from(vec![7_u8; 4 << 20]);
+    for _ in 0..150 {
+        intake.push(item(4 << 20).into()).await.unwrap();
+        for at in (0..frame.len()).step_by(48 << 10) {
+            intake
+                .push(frame.slice(at..frame.len().min(at + (48 << 10))))
+                .await
+                .unwrap();
+        }
+    }
+    intake
+        .push(vec![0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0].into())
+        .await
+        .unwrap();
+    let (_, outcome) = intake.finish().await;
+    assert_eq!(outcome.unwrap().kind, StoreKind::Stored);
+    assert_eq!(bench.archive.pipeline.budget_bytes_out(), 0);
+}

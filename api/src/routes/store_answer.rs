@@ -4,6 +4,8 @@
 //! 507: none stored, and it is ours. What is wrong with an instance stands in Error Comment (0000,0902), naming tag and
 //! offset, in values of at most 64 characters.
 
+use std::borrow::Cow;
+
 use std::sync::Arc;
 
 use actix_web::HttpResponse;
@@ -92,15 +94,14 @@ pub(super) fn response(instances: &[Instance], service_url: &str, media_type: &s
                 if let Some(start) = &instance.start {
                     let identity = &start.identity;
                     studies.push(identity.study.as_str());
-                    if outcome.kind != StoreKind::Held {
-                        let url = format!(
-                            "{service_url}/studies/{}/series/{}/instances/{}",
-                            identity.study.as_str(),
-                            identity.series.as_str(),
-                            identity.instance.as_str()
-                        );
-                        put(&mut item, "00081190", "UR", json!([url]));
-                    }
+                    let url = format!(
+                        "{}/studies/{}/series/{}/instances/{}",
+                        service_of(service_url, outcome),
+                        identity.study.as_str(),
+                        identity.series.as_str(),
+                        identity.instance.as_str()
+                    );
+                    put(&mut item, "00081190", "UR", json!([url]));
                 }
                 let comment = warning(outcome);
                 if let Some(comment) = comment {
@@ -158,6 +159,14 @@ fn references(start: Option<&InstanceStart>) -> Map<String, Value> {
     item
 }
 
+/// Where the instance can be read: a held one only inside its exception.
+fn service_of<'a>(service_url: &'a str, outcome: &StoreOutcome) -> Cow<'a, str> {
+    match (&outcome.exception, service_url.strip_suffix("/dicomweb")) {
+        (Some(exception), Some(namespace)) => Cow::Owned(format!("{namespace}/exceptions/{exception}/dicomweb")),
+        _ => Cow::Borrowed(service_url),
+    }
+}
+
 fn warning(outcome: &StoreOutcome) -> Option<String> {
     if outcome.kind == StoreKind::Held {
         return Some("stored, but held in the exception list: the study UID belongs to another patient".to_owned());
@@ -201,6 +210,7 @@ mod tests {
             kind: StoreKind::Stored,
             version: VersionId::random(),
             namespace: NamespaceId::random(),
+            exception: None,
             warnings: warnings.iter().map(|name| (*name).to_owned()).collect(),
         };
         Instance {

@@ -126,7 +126,9 @@ impl Budget {
                 let num = u32::try_from(grains(room)).unwrap_or(u32::MAX);
                 self.reserved = Arc::clone(&pool.reservations).acquire_many_owned(num).await.ok();
             }
-            let num = u32::try_from(grains(bytes)).unwrap_or(u32::MAX);
+            // Counted from the whole, so that rounding does not add up over thousands of pieces.
+            let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+            let num = u32::try_from(grains(gathered_bytes).saturating_sub(held)).unwrap_or(u32::MAX);
             Arc::clone(&pool.permits).acquire_many_owned(num).await.ok()
         };
         let Ok(Some(permits)) = tokio::time::timeout(self.timeout, draw).await else {
@@ -145,10 +147,11 @@ impl Budget {
     /// appended.
     pub fn share(&mut self, bytes: usize) -> Share {
         self.gathered_bytes = self.gathered_bytes.saturating_sub(bytes);
-        let permits = self.held.as_mut().and_then(|held| {
-            let num = grains(bytes).min(held.num_permits());
-            held.split(num)
-        });
+        let keep = grains(self.gathered_bytes);
+        let permits = self
+            .held
+            .as_mut()
+            .and_then(|held| held.split(held.num_permits().saturating_sub(keep)));
         let reserved = if self.gathered_bytes <= SMALL_BYTES_MAX {
             self.reserved.take()
         } else {
@@ -202,5 +205,16 @@ mod tests {
                 .await
                 .expect("four units of 8 MiB gather side by side");
         }
+    }
+
+    #[tokio::test]
+    async fn rounding_does_not_add_up() {
+        let pool = Pool::new(0, 1, Telemetry::new().expect("metrics register"));
+        let mut budget = pool.open(Duration::from_millis(50));
+        for _ in 0..1_000_000 {
+            budget.draw(1, None).await.expect("a byte at a time");
+            drop(budget.share(1));
+        }
+        assert_eq!(pool.bytes_out(), 0);
     }
 }

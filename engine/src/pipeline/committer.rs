@@ -15,6 +15,7 @@ use super::handoff::Credit;
 use super::messages::{CommitWork, SealedInstance, SealedRun, StoreKind, StoreOutcome};
 use crate::densify::Candidate;
 use crate::error::EngineError;
+use crate::exceptions;
 use crate::records::Run;
 use crate::services::Services;
 
@@ -112,6 +113,7 @@ impl Committer {
             kind,
             version: instance.version,
             namespace: study.namespace,
+            exception: (kind == StoreKind::Held).then(|| exceptions::id_of(&study.row_key)),
             warnings: record.warnings,
         };
         receipt.committed(&proof, outcome);

@@ -58,6 +58,10 @@ pub struct Progress {
     pub first_unit: u32,
     /// Runs under way.
     pub flow: Arc<Flow>,
+    /// Bytes that permits were drawn for.
+    pub drawn_bytes: u64,
+    /// Bytes of all units so far.
+    pub given_bytes: u64,
     /// Memory permits.
     pub budget: Budget,
     /// Answers the sender.
@@ -115,6 +119,8 @@ impl Intake {
             units_bytes: 0,
             first_unit: 0,
             flow: Arc::default(),
+            drawn_bytes: 0,
+            given_bytes: 0,
             budget,
             receipt,
         };

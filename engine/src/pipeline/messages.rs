@@ -54,6 +54,8 @@ pub struct StoreOutcome {
     pub version: VersionId,
     /// The namespace it went into.
     pub namespace: NamespaceId,
+    /// Where it is held, for [`StoreKind::Held`]: the exception's id.
+    pub exception: Option<String>,
     /// Names of the leniencies it needed.
     pub warnings: Vec<String>,
 }

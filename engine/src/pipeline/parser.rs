@@ -44,10 +44,13 @@ impl Parser {
                     .ingest_bytes
                     .with_label_values(&["received"])
                     .inc_by(received);
-                // A deflated stream gives more than it took.
-                let given: usize = progress.events.iter().map(event_bytes).sum();
-                if given as u64 > received {
-                    let surplus = given - received as usize;
+                progress.drawn_bytes += received;
+                progress.given_bytes += progress.events.iter().map(event_bytes).sum::<u64>();
+                let surplus = progress.given_bytes.saturating_sub(progress.drawn_bytes);
+                if surplus > 0 {
+                    // A deflated stream gives more than it took.
+                    progress.drawn_bytes += surplus;
+                    let surplus = usize::try_from(surplus).map_err(|_| EngineError::Corrupt("unit length"))?;
                     progress.budget.draw(surplus, unit_bytes).await?;
                 }
                 self.drain(&mut progress).await?;
@@ -200,10 +203,10 @@ fn close_run(
     }
 }
 
-fn event_bytes(event: &SplitEvent) -> usize {
+fn event_bytes(event: &SplitEvent) -> u64 {
     match event {
         SplitEvent::Started(_) => 0,
-        SplitEvent::Unit(unit) => unit.bytes.len(),
+        SplitEvent::Unit(unit) => unit.bytes.len() as u64,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The dense tier: what was acknowledged in a fast form is made small, and ready for viewers, in the background.
 //!
 //! A pixel set waits as a `densify` row from its commit on, so a restart forgets none. The worker takes one when ingest
-//! is idle, re-encodes its frames (verified by the codec before anything is dropped), seals them as new objects and swaps
+//! and readers are idle, re-encodes its frames (verified by the codec before anything is dropped), seals them as new objects and swaps
 //! the pixel record in one commit that lets the old objects go. The PHI side is not touched.
 
 use std::collections::VecDeque;
@@ -25,6 +25,9 @@ use crate::telemetry::Telemetry;
 
 /// How long the worker leaves ingest alone after it saw work in the pipeline.
 const YIELD: Duration = Duration::from_millis(100);
+
+/// How long after a read the worker leaves the processor to readers.
+const READ_QUIET: Duration = Duration::from_millis(250);
 
 /// A pixel set that waits.
 #[derive(Debug, Clone)]
@@ -145,7 +148,7 @@ fn candidate(shard: usize, ids: &[u8], keys: &[u8]) -> Result<Candidate> {
 pub async fn run(services: Arc<Services>, busy: impl Fn() -> bool) {
     loop {
         let arrived = services.densify.arrived.notified();
-        while busy() {
+        while busy() || services.read_permits.were_asked_within(READ_QUIET) {
             tokio::time::sleep(YIELD).await;
         }
         let Some(candidate) = services.densify.pop() else {

@@ -5,12 +5,14 @@
 //! always fit.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{EngineError, Result};
+use crate::services::now_ms;
 
 /// Permits are counted in units of this many bytes.
 const GRAIN_BYTES: usize = 1024;
@@ -22,6 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub struct ReadPermits {
     permits: Arc<Semaphore>,
     num_grains: usize,
+    last_ms: AtomicI64,
 }
 
 /// Permits for one unit.
@@ -47,11 +50,19 @@ impl ReadPermits {
         Self {
             permits: Arc::new(Semaphore::new(num_grains)),
             num_grains,
+            last_ms: AtomicI64::new(0),
         }
+    }
+
+    /// Whether somebody read within that time: background work stands back.
+    pub fn were_asked_within(&self, time: Duration) -> bool {
+        let age_ms = now_ms().saturating_sub(self.last_ms.load(Ordering::Relaxed));
+        u128::try_from(age_ms).is_ok_and(|age_ms| age_ms < time.as_millis())
     }
 
     /// Waits for permits for `bytes`.
     pub async fn acquire(&self, bytes: u64) -> Result<ReadPermit> {
+        self.last_ms.store(now_ms(), Ordering::Relaxed);
         let grains = usize::try_from(bytes.div_ceil(GRAIN_BYTES as u64)).unwrap_or(usize::MAX);
         let grains = u32::try_from(grains.clamp(1, self.num_grains / 4)).unwrap_or(u32::MAX);
         match tokio::time::timeout(TIMEOUT, Arc::clone(&self.permits).acquire_many_owned(grains)).await {

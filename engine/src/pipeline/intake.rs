@@ -28,8 +28,8 @@ async fn note_panic(services: &Services, head: &Head) {
 
 /// Where the parsing of one instance stands.
 pub struct Progress {
-    /// Cuts header from pixels.
-    pub splitter: Splitter,
+    /// Cuts header from pixels; gone once the end was seen.
+    pub splitter: Option<Splitter>,
     /// Where the instance is to go.
     pub namespace: Arc<Namespace>,
     /// Who sent it.
@@ -104,7 +104,7 @@ impl Intake {
         let (receipt, pending) = receipt();
         let started: Arc<OnceLock<Arc<InstanceStart>>> = Arc::default();
         let progress = Progress {
-            splitter: Splitter::new(limits),
+            splitter: Some(Splitter::new(limits)),
             namespace,
             source,
             study_uid: None,

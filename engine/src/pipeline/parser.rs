@@ -37,7 +37,10 @@ impl Parser {
                 progress.budget.draw(bytes.len(), unit_bytes).await?;
                 let start = Instant::now();
                 let received = bytes.len() as u64;
-                let mut progress = pure(progress, |progress| progress.splitter.push(bytes, &mut progress.events))?;
+                let mut progress = pure(progress, |progress| match &mut progress.splitter {
+                    Some(splitter) => Ok(splitter.push(bytes, &mut progress.events)?),
+                    None => Err(EngineError::PipelineRestarted),
+                })?;
                 self.services.telemetry.observe_stage(Self::NAME, start);
                 self.services
                     .telemetry
@@ -57,53 +60,16 @@ impl Parser {
                 Ok(Parsed::Part(progress))
             }
             Input::End => {
-                let mut progress = *progress;
-                let splitter = progress.splitter;
-                let mut events = std::mem::take(&mut progress.events);
-                let split = catch_unwind(AssertUnwindSafe(|| splitter.finish(&mut events)));
+                let splitter = progress.splitter.take().ok_or(EngineError::PipelineRestarted)?;
+                let events = &mut progress.events;
+                let split = catch_unwind(AssertUnwindSafe(|| splitter.finish(events)));
                 let split = split.map_err(|_| EngineError::Panicked)??;
-                let mut rest = Rest {
-                    instance: progress.instance,
-                    units: progress.units,
-                };
-                for event in events {
-                    match event {
-                        SplitEvent::Started(start) => {
-                            let start: Arc<InstanceStart> = Arc::from(start);
-                            let _ = progress.started.set(Arc::clone(&start));
-                            require_study(progress.study_uid.as_deref(), &start)?;
-                            let study = self
-                                .services
-                                .studies
-                                .resolve(&progress.namespace, &start.identity)
-                                .await?;
-                            rest.instance = Some(InstanceContext {
-                                study,
-                                version: progress.version,
-                                pixel_set: progress.pixel_set,
-                                split: progress.split,
-                                start,
-                                source: progress.source.clone(),
-                                admitted: progress.admitted,
-                            });
-                        }
-                        SplitEvent::Unit(unit) => {
-                            progress.units_bytes += unit.bytes.len();
-                            rest.units.push(unit.bytes);
-                        }
-                    }
+                self.drain(&mut progress).await?;
+                if !progress.units.is_empty() {
+                    self.emit(&mut progress).await?;
                 }
-                let instance = rest.instance.ok_or(EngineError::Corrupt("splitter's events"))?;
-                if !rest.units.is_empty() {
-                    let run = close_run(
-                        &instance,
-                        progress.first_unit,
-                        rest.units,
-                        progress.flow.ticket(),
-                        progress.budget.share(progress.units_bytes),
-                    );
-                    self.handoffs.compressor.hand_over(CompressWork::Run(run)).await?;
-                }
+                let progress = *progress;
+                let instance = progress.instance.ok_or(EngineError::Corrupt("splitter's events"))?;
                 let start = Arc::clone(&instance.start);
                 let placed = progress.flow.all_placed().await?;
                 check_complete(&split, &placed)?;
@@ -179,11 +145,6 @@ fn require_study(wanted: Option<&str>, start: &InstanceStart) -> Result<()> {
     }
 }
 
-struct Rest {
-    instance: Option<InstanceContext>,
-    units: Vec<bytes::Bytes>,
-}
-
 fn close_run(
     instance: &InstanceContext,
     first_unit: u32,
@@ -228,10 +189,7 @@ fn check_complete(split: &SplitInstance, placed: &[(crate::records::Run, septum_
 }
 
 /// Runs a pure step on the state; a panic fails this instance alone.
-fn pure<E: Into<EngineError>>(
-    mut progress: Box<Progress>,
-    step: impl FnOnce(&mut Progress) -> std::result::Result<(), E>,
-) -> Result<Box<Progress>> {
+fn pure(mut progress: Box<Progress>, step: impl FnOnce(&mut Progress) -> Result<()>) -> Result<Box<Progress>> {
     match catch_unwind(AssertUnwindSafe(|| {
         #[cfg(feature = "failpoints")]
         if let Some(Some(user)) = fail::eval("pipeline::split", |user| user) {
@@ -240,7 +198,7 @@ fn pure<E: Into<EngineError>>(
         step(&mut progress)
     })) {
         Ok(Ok(())) => Ok(progress),
-        Ok(Err(error)) => Err(error.into()),
+        Ok(Err(error)) => Err(error),
         Err(_) => Err(EngineError::Panicked),
     }
 }

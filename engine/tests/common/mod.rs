@@ -83,11 +83,6 @@ impl Bench {
     /// Stops everything and opens it again on the same roots.
     pub async fn reopen(self) -> Self {
         self.archive.shutdown(Duration::from_secs(5)).await;
-        let store = Arc::downgrade(&self.archive.services.store);
-        drop(self.archive);
-        while store.strong_count() > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
         let archive = loop {
             match Archive::open(config(self.root.path())).await {
                 // The last owner is still closing the files.

@@ -69,6 +69,7 @@ impl Committer {
         }))
         .unwrap_or(Err(EngineError::Panicked));
         let SealedInstance {
+            budget,
             instance,
             record,
             receipt,
@@ -116,6 +117,8 @@ impl Committer {
             exception: (kind == StoreKind::Held).then(|| exceptions::id_of(&study.row_key)),
             warnings: record.warnings,
         };
+        // Whoever hears success finds the permits back.
+        drop(budget);
         receipt.committed(&proof, outcome);
     }
 }

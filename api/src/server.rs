@@ -198,6 +198,8 @@ fn public_server(
         .client_request_timeout(header_timeout)
         .client_disconnect_timeout(Duration::from_secs(2))
         .keep_alive(Duration::from_secs(60))
+        // An answer is written in pieces; without this the last one waits for the client's delayed acknowledgement.
+        .tcp_nodelay(true)
         .tls_handshake_timeout(header_timeout)
         .shutdown_timeout(DRAIN_REQUESTS.as_secs())
         .disable_signals();

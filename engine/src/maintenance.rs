@@ -29,6 +29,15 @@ fn store_config(config: &ArchiveConfig) -> StoreConfig {
     }
 }
 
+/// Beside a running server: takes no lock and changes nothing.
+fn open_for_reading(config: &ArchiveConfig) -> septum_storage::Result<Arc<Store>> {
+    let reading = StoreConfig {
+        read_only: true,
+        ..store_config(config)
+    };
+    Store::open(reading, vfs())
+}
+
 fn vfs() -> Arc<dyn Vfs> {
     Arc::new(RealVfs)
 }
@@ -59,13 +68,7 @@ pub fn scrub(
     bytes_per_second: u64,
     mut progress: impl FnMut(&ScrubCursor, &ScrubReport),
 ) -> Result<()> {
-    let store = Store::open(
-        StoreConfig {
-            read_only: true,
-            ..store_config(config)
-        },
-        vfs(),
-    )?;
+    let store = open_for_reading(config)?;
     loop {
         let start = Instant::now();
         let report = store.scrub(&mut cursor, SCRUB_STEP_BYTES)?;
@@ -81,13 +84,7 @@ pub fn scrub(
 /// Copies a store, also while a server has it open; a second backup to the same place copies only what is new.
 pub fn backup(config: &ArchiveConfig, target: &Path) -> Result<BackupReport> {
     let attempt = || {
-        let store = Store::open(
-            StoreConfig {
-                read_only: true,
-                ..store_config(config)
-            },
-            vfs(),
-        )?;
+        let store = open_for_reading(config)?;
         copy_out(&store, &BackupRoots::under(target))
     };
     for _ in 1..BACKUP_ATTEMPTS {

@@ -1,9 +1,9 @@
 //! The ingest pipeline: supervised actors with credits between them. The only module that names `actix`.
 //!
 //! ```text
-//!  Intake ──► Parser ──64──► Compressor ──16──► Sealer ──16──► Committer[shard]
-//!    ▲                                                             │ 32 each
-//!    └────────────────────────── Receipt ◄───────── CommitProof ◄──┘
+//!  Intake ──1 each──► Parser ──16──► Compressor ──16──► Sealer ──32──► Committer[shard]
+//!    ▲                                                                    │
+//!    └────────────────────────── Receipt ◄─────────── CommitProof ◄───────┘
 //! ```
 //!
 //! - One file an actor: [`parser`], [`compressor`], [`sealer`], [`committer`]; what flows between them is in [`messages`].

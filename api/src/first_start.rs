@@ -47,7 +47,10 @@ pub async fn administrator(archive: &Arc<Archive>, url: &str) -> Result<(), Stri
         move || auth::hash(&password)
     });
     let hash = hashed.await.ok().flatten().ok_or("the password could not be hashed")?;
-    accounts.put_user(ADMINISTRATOR, hash, true).await.map_err(failed)?;
+    accounts
+        .put_user(ADMINISTRATOR, hash, true, None)
+        .await
+        .map_err(failed)?;
     println!("Septum is at {url}");
     println!("User name:   {ADMINISTRATOR}");
     match given {

@@ -1,19 +1,22 @@
 //! Accounts, namespaces and users: the rows of the catalogue that everything else hangs on.
 //!
-//! The catalogue is one small ledger in the PHI root. Names of namespaces and users are sealed under the record key.
+//! The catalogue is one small ledger in the PHI root. Names of namespaces and users are sealed under the record key. A
+//! change and its audit leaf commit together (invariant 8).
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
+use septum_core::audit::{Action, Actor, ObjectKind, ObjectRef, Outcome};
 use septum_core::ids::{AccountId, NamespaceId, ObjectId, UserId};
 use septum_core::seal::{ObjectContext, Part, open_record, seal_record};
 use septum_storage::RowKind;
-use septum_storage::{CommitBatch, Row, Store};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{EngineError, Result};
 use crate::keyring::Keyring;
+use crate::ledger::{Event, Ledger};
+use crate::pipeline::messages::Source;
 use crate::records::{decode, encode};
 
 /// A tenant.
@@ -53,7 +56,7 @@ pub struct User {
 
 /// The catalogue in memory: small, read at every request, written through.
 pub struct Accounts {
-    store: Arc<Store>,
+    ledger: Arc<Ledger>,
     keyring: Arc<Keyring>,
     state: RwLock<State>,
 }
@@ -69,11 +72,28 @@ fn record_context(id: &[u8; 16]) -> ObjectContext {
     ObjectContext::without_pixels(Part::Record, *id, ObjectId::from_bytes(*id))
 }
 
+fn event(
+    action: &'static str,
+    kind: ObjectKind,
+    id: &[u8; 16],
+    source: Option<&Source>,
+    account: Option<AccountId>,
+) -> Event {
+    Event {
+        actor: source.map_or(Actor::System, |source| Actor::User(source.user)),
+        action: Action::new(action),
+        object: ObjectRef::One(kind, *id),
+        outcome: Outcome::Success,
+        source: source.and_then(|source| source.address),
+        account,
+    }
+}
+
 impl Accounts {
     /// Reads the catalogue; makes the first account, namespace and nothing else when it is empty.
-    pub async fn open(store: Arc<Store>, keyring: Arc<Keyring>) -> Result<Arc<Self>> {
+    pub async fn open(ledger: Arc<Ledger>, keyring: Arc<Keyring>) -> Result<Arc<Self>> {
         let accounts = Self {
-            store,
+            ledger,
             keyring,
             state: RwLock::default(),
         };
@@ -92,9 +112,9 @@ impl Accounts {
         if first {
             let account = match accounts.accounts()?.into_iter().next() {
                 Some(account) => account,
-                None => accounts.create_account("Default").await?,
+                None => accounts.create_account("Default", None).await?,
             };
-            accounts.create_namespace(account.id, "Default", "").await?;
+            accounts.create_namespace(account.id, "Default", "", None).await?;
         }
         Ok(Arc::new(accounts))
     }
@@ -109,7 +129,7 @@ impl Accounts {
 
     fn load<T: DeserializeOwned>(&self, kind: RowKind) -> Result<Vec<T>> {
         let prefix = kind.key(&[]);
-        crate::scan::rows(self.store.catalog(), prefix.clone())
+        crate::scan::rows(self.ledger.shard(), prefix.clone())
             .map(|row| {
                 let (key, sealed) = row?;
                 let id: [u8; 16] = key[prefix.len()..]
@@ -121,27 +141,38 @@ impl Accounts {
             .collect()
     }
 
-    async fn save<T: Serialize>(&self, kind: RowKind, id: &[u8; 16], record: &T) -> Result<()> {
+    async fn save<T: Serialize>(&self, kind: RowKind, id: &[u8; 16], record: &T, event: Event) -> Result<()> {
         let sealed = seal_record(
             self.keyring.suite(),
             self.keyring.record_key(),
             &record_context(id),
             &encode(record),
         )?;
-        let mut batch = CommitBatch::default();
-        batch.rows.push(Row::put(kind.key(&[id]), sealed));
-        let _proof = self.store.catalog().commit(batch).await?;
-        Ok(())
+        self.ledger
+            .commit(|staging| {
+                staging.put(kind.key(&[id]), sealed);
+                staging.audit(event);
+                Ok(())
+            })
+            .await
     }
 
-    /// Makes an account with its keys.
-    pub async fn create_account(&self, name: &str) -> Result<Arc<Account>> {
+    /// Makes an account with its keys. `source` is who asked, none for the system itself: here and below.
+    pub async fn create_account(&self, name: &str, source: Option<&Source>) -> Result<Arc<Account>> {
         let account = Arc::new(Account {
             id: AccountId::random(),
             name: name.to_owned(),
         });
         self.keyring.create_account(account.id).await?;
-        self.save(RowKind::Account, account.id.as_bytes(), &*account).await?;
+        let event = event(
+            "account.create",
+            ObjectKind::Account,
+            account.id.as_bytes(),
+            source,
+            Some(account.id),
+        );
+        self.save(RowKind::Account, account.id.as_bytes(), &*account, event)
+            .await?;
         self.write()?.accounts.insert(account.id, Arc::clone(&account));
         Ok(account)
     }
@@ -152,6 +183,7 @@ impl Accounts {
         account: AccountId,
         name: &str,
         default_issuer: &str,
+        source: Option<&Source>,
     ) -> Result<Arc<Namespace>> {
         if !self.read()?.accounts.contains_key(&account) {
             return Err(EngineError::NotFound);
@@ -162,14 +194,21 @@ impl Accounts {
             name: name.to_owned(),
             default_issuer: default_issuer.to_owned(),
         });
-        self.save(RowKind::Namespace, namespace.id.as_bytes(), &*namespace)
-            .await?;
+        let id = namespace.id.as_bytes();
+        let event = event("namespace.create", ObjectKind::Namespace, id, source, Some(account));
+        self.save(RowKind::Namespace, id, &*namespace, event).await?;
         self.write()?.namespaces.insert(namespace.id, Arc::clone(&namespace));
         Ok(namespace)
     }
 
     /// Makes a user, or replaces the one of that name.
-    pub async fn put_user(&self, name: &str, password_hash: String, administrator: bool) -> Result<Arc<User>> {
+    pub async fn put_user(
+        &self,
+        name: &str,
+        password_hash: String,
+        administrator: bool,
+        source: Option<&Source>,
+    ) -> Result<Arc<User>> {
         let id = self.user(name)?.map_or_else(UserId::random, |user| user.id);
         let user = Arc::new(User {
             id,
@@ -177,7 +216,8 @@ impl Accounts {
             password_hash,
             administrator,
         });
-        self.save(RowKind::User, id.as_bytes(), &*user).await?;
+        let event = event("user.save", ObjectKind::User, id.as_bytes(), source, None);
+        self.save(RowKind::User, id.as_bytes(), &*user, event).await?;
         self.write()?.users.insert(user.name.clone(), Arc::clone(&user));
         Ok(user)
     }

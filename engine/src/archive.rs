@@ -15,10 +15,12 @@ use tokio::task::JoinHandle;
 
 use crate::accounts::Accounts;
 use crate::audit_log::{self, AuditLog};
+use crate::columns::Columns;
 use crate::compute::Compute;
 use crate::densify::{self, DensifyQueue};
 use crate::erase;
 use crate::error::Result;
+use crate::folding::Folding;
 use crate::keyring::{Keyring, root_key};
 use crate::ledger::Ledger;
 use crate::maintenance;
@@ -123,7 +125,8 @@ impl Archive {
             .map_err(|_| crate::error::EngineError::Panicked)??;
         let root = root_key(&config.root_key_file, config.create)?;
         let keyring = Keyring::open(Arc::clone(&store), root, config.suite).await?;
-        let accounts = Accounts::open(Arc::clone(&store), Arc::clone(&keyring)).await?;
+        let catalog_ledger = Arc::new(Ledger::new(Arc::clone(store.catalog()), Arc::clone(&telemetry)));
+        let accounts = Accounts::open(Arc::clone(&catalog_ledger), Arc::clone(&keyring)).await?;
         let ledgers = store
             .shards()
             .iter()
@@ -134,7 +137,6 @@ impl Archive {
             config.decoder_children,
             PoolLimits::default(),
         );
-        let catalog_ledger = Ledger::new(Arc::clone(store.catalog()), Arc::clone(&telemetry));
         let services = Arc::new(Services {
             quarantine: Quarantine::open(&catalog_ledger, Arc::clone(&keyring))?,
             catalog_ledger,
@@ -142,6 +144,8 @@ impl Archive {
             studies: Studies::new(Arc::clone(&store), Arc::clone(&keyring)),
             templates: Templates::new(Arc::clone(&store)),
             summaries: Summaries::new(Arc::clone(&keyring)),
+            columns: Columns::default(),
+            folding: Folding::default(),
             read_permits: ReadPermits::new(config.read_memory_bytes),
             pixel_caches: PixelCaches::default(),
             decoder: Arc::new(decoder),
@@ -157,6 +161,8 @@ impl Archive {
         });
         erase::resume(&services).await;
         services.stability.reload(&services);
+        services.columns.reload(&services);
+        services.folding.reload(&services);
         let pipeline = Arc::new(Pipeline::start(
             Arc::clone(&services),
             PipelineLimits {
@@ -260,6 +266,7 @@ async fn sweep(services: Arc<Services>) {
     loop {
         interval.tick().await;
         services.stability.sweep(&services).await;
+        services.folding.sweep(&services).await;
         show_sizes(&services);
         rounds += 1;
         if rounds.is_multiple_of(RESUME_EVERY_SWEEPS) {

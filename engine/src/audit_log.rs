@@ -145,7 +145,7 @@ pub async fn keep_signing(services: Arc<Services>) {
         let sizes: Vec<u64> = services
             .ledgers
             .iter()
-            .chain([&services.catalog_ledger])
+            .chain([&*services.catalog_ledger])
             .map(|ledger| ledger.durable_head().map_or(0, |head| head.size))
             .collect();
         if signed.as_ref() != Some(&sizes) {
@@ -166,7 +166,7 @@ pub fn verify(services: &Services) -> Result<Verified> {
         .iter()
         .enumerate()
         .map(|(shard, ledger)| (Some(tree_name(shard)), ledger));
-    for (name, ledger) in ledgers.chain([(None, &services.catalog_ledger)]) {
+    for (name, ledger) in ledgers.chain([(None, &*services.catalog_ledger)]) {
         let leaves = crate::scan::rows(ledger.shard(), RowKind::AuditLeaf.key(&[]))
             .map(|row| row.map(|(_, leaf)| leaf))
             .collect::<Result<Vec<_>>>()?;

@@ -13,16 +13,20 @@ use std::sync::Arc;
 
 use septum_core::audit::{Action, Actor, ObjectKind, ObjectRef, Outcome};
 use septum_core::ids::{ObjectId, StudyId, StudyKeyId};
+use septum_core::seal::StudyKeys;
 use septum_storage::RowKind;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::Namespace;
+use crate::columns::withdraw;
 use crate::error::{EngineError, Result};
 use crate::ledger::{Change, ChangeKind, Event, Staging};
+use crate::lookup;
 use crate::pipeline::messages::Source;
-use crate::records::{PixelRow, SeriesRow, VersionRow, decode, encode, key};
+use crate::records::{FoldedRow, MetadataRow, PixelRow, SeriesRow, StudyRow, VersionRow, decode, encode, key};
 use crate::reseal::{self, Removal};
 use crate::retrieve::StudyRef;
+use crate::search::study_map;
 use crate::services::{Services, now_ms};
 
 const DELETE: Action = Action::new("study.delete");
@@ -119,17 +123,27 @@ pub async fn erase(
         study: found.id(),
         keys: found.row.keys,
     };
+    let is_held = announced.is_none();
+    let page_keys = page_keys(services, found).await?;
     let ledger = &services.ledgers[found.shard];
-    ledger
+    let withdrawn = ledger
         .commit(|staging| {
             let row = staging.get(&found.row_key)?.ok_or(EngineError::NotFound)?;
-            let row: crate::records::StudyRow = decode(&row, "study row")?;
+            let row: StudyRow = decode(&row, "study row")?;
             if row.study != intent.study {
                 return Err(EngineError::Conflict("the study changed meanwhile, try again"));
             }
             staging.use_reserve();
             staging.delete(found.row_key.clone());
-            staging.delete(RowKind::Unstable.key(&[&found.row_key[1..]]));
+            let mut withdrawn = None;
+            if !is_held {
+                staging.delete(key::beside(RowKind::Unstable, &found.row_key));
+                staging.delete(key::beside(RowKind::Unfolded, &found.row_key));
+                for lookup in lookup_rows(services, found, &row)? {
+                    staging.delete(lookup);
+                }
+                withdrawn = withdraw(services, staging, found.shard, &found.row_key, &row, page_keys.as_ref())?;
+            }
             stage_intent(staging, intent);
             staging.audit(event(found, source));
             if let Some(study_uid) = &announced {
@@ -143,11 +157,38 @@ pub async fn erase(
                 let record_key = services.keyring.record_key().clone();
                 staging.change(found.namespace, None, services.keyring.suite(), record_key, &change);
             }
-            Ok(())
+            Ok(withdrawn)
         })
         .await?;
     services.summaries.forget(&found.row);
+    if !is_held {
+        services.columns.forget(found.shard, &found.row_key)?;
+    }
+    if let Some(withdrawn) = withdrawn {
+        let intent = withdrawn.intent;
+        withdrawn.settle(services);
+        finish(services, found.shard, intent).await?;
+    }
     finish(services, found.shard, intent).await
+}
+
+/// Keys for the page of columns that a study is in, if it is in one.
+pub async fn page_keys(services: &Services, found: &StudyRef) -> Result<Option<Arc<StudyKeys>>> {
+    Ok(match found.row.page {
+        Some(_) => Some(services.keyring.create_study(&found.account).await?),
+        None => None,
+    })
+}
+
+/// The lookup rows of a study as it is.
+pub fn lookup_rows(services: &Services, found: &StudyRef, row: &StudyRow) -> Result<Vec<Vec<u8>>> {
+    let open = services.summaries.open(row)?;
+    lookup::rows(
+        &found.account,
+        found.namespace,
+        &found.row_key,
+        &study_map(&open.summary),
+    )
 }
 
 /// Who deleted what, for the audit log.
@@ -209,6 +250,13 @@ fn objects_of(row_key: &[u8], value: &[u8]) -> Result<Vec<ObjectId>> {
         Some(RowKind::Series) => vec![decode::<SeriesRow>(value, "series row")?.template],
         Some(RowKind::Version) => vec![decode::<VersionRow>(value, "version row")?.header],
         Some(RowKind::PixelRecord) => decode::<PixelRow>(value, "pixel row")?.objects,
+        Some(RowKind::Metadata) if row_key.len() == key::FOLDED_BYTES => {
+            decode::<FoldedRow>(value, "folded metadata")?.blocks
+        }
+        Some(RowKind::Metadata) => match decode(value, "metadata row")? {
+            MetadataRow::Object(object) => vec![object],
+            MetadataRow::Inline(_) => Vec::new(),
+        },
         _ => Vec::new(),
     })
 }

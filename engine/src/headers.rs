@@ -1,11 +1,12 @@
 //! From header bytes to what is shown of them.
 
 use septum_core::dicom::attributes::Header;
-use septum_core::dicom::json::{JsonOptions, PixelPlaceholder, to_json};
+use septum_core::dicom::json::{BULK_PREFIX, JsonOptions, PixelPlaceholder, to_json};
 use septum_core::dicom::{HeaderBytes, InstanceStart, PixelElement};
 use serde_json::{Map, Value, json};
 
-/// The metadata of one instance, DICOM JSON Model (PS3.18 annex F), with `{BULK}` where its bulk data address goes.
+/// The metadata of one instance, DICOM JSON Model (PS3.18 annex F). Bulk data has its whole address, but for `{BULK}` in
+/// place of the study's.
 ///
 /// A header that cannot be read all through still gives what could be read, and a warning's name.
 pub fn metadata_of(start: &InstanceStart, header: &HeaderBytes) -> (Map<String, Value>, Option<String>) {
@@ -26,8 +27,14 @@ pub fn metadata_of(start: &InstanceStart, header: &HeaderBytes) -> (Map<String, 
             vr: "OD",
         },
     });
+    let identity = &start.identity;
     let options = JsonOptions {
         pixel,
+        bulk_prefix: format!(
+            "{BULK_PREFIX}/series/{}/instances/{}/bulkdata",
+            identity.series.as_str(),
+            identity.instance.as_str()
+        ),
         ..JsonOptions::default()
     };
     let (mut attributes, warning) = match Header::from_bytes(header.elements(), start.encoding.into()) {
@@ -38,7 +45,6 @@ pub fn metadata_of(start: &InstanceStart, header: &HeaderBytes) -> (Map<String, 
         Err(_) => (Map::new(), Some("header-unreadable".to_owned())),
     };
     // Identity always shows as it was indexed, whatever the rest of the header looks like.
-    let identity = &start.identity;
     for (tag, uid) in [
         ("00080016", identity.sop_class.as_str()),
         ("00080018", identity.instance.as_str()),

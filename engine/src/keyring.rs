@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use quick_cache::sync::Cache;
-use septum_core::ids::{AccountId, NamespaceId, StudyKeyId};
+use septum_core::ids::{AccountId, StudyKeyId};
 use septum_core::seal::{
     AccountKeys, DataKey, StudyKeys, Suite, SystemKey, WrapBinding, WrappedAccountKeys, WrappedStudyKeys, partition,
     unwrap, wrap,
@@ -121,8 +121,8 @@ impl Keyring {
     }
 
     /// The partition of a study, 0 to 4,095: fixed for all time.
-    pub fn partition(&self, namespace: NamespaceId, study_uid: &str) -> u16 {
-        partition(&self.placement, namespace, study_uid.as_bytes())
+    pub fn partition(&self, study_uid: &str) -> u16 {
+        partition(&self.placement, study_uid.as_bytes())
     }
 
     /// Seals the system's own records.

@@ -13,7 +13,9 @@
 //! | [`archive`] | opening, wiring, background work, shutdown |
 //! | [`pipeline`] | ingest: supervised actors with credits; alone names `actix` |
 //! | [`retrieve`] | the read path: locate, frames, streams, metadata |
-//! | [`search`] | QIDO searches over sealed summaries |
+//! | [`search`] | QIDO searches |
+//! | [`columns`], [`lookup`] | searchable fields in sealed pages; studies by blind index token |
+//! | [`folding`] | what a stable study left behind one by one, put together |
 //! | [`erase`], [`reseal`] | deleting for ever; re-sealing what remains |
 //! | [`exceptions`] | studies held because their patient differs |
 //! | [`quarantine`] | inputs on which processing panicked twice |
@@ -33,15 +35,18 @@
 pub mod accounts;
 pub mod archive;
 pub mod audit_log;
+pub mod columns;
 pub mod compute;
 pub mod densify;
 pub mod erase;
 pub mod error;
 pub mod exceptions;
 pub mod feed;
+pub mod folding;
 pub mod headers;
 pub mod keyring;
 pub mod ledger;
+pub mod lookup;
 pub mod maintenance;
 pub mod observe;
 pub mod pipeline;

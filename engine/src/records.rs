@@ -6,15 +6,23 @@
 //!
 //! | row | key | value |
 //! |---|---|---|
-//! | study | namespace ‖ study token | [`StudyRow`] |
+//! | study | namespace ‖ study token ‖ storage namespace | [`StudyRow`] |
 //! | exception | namespace ‖ study token ‖ patient token | [`StudyRow`] held apart (invariant 10) |
 //! | series | study id ‖ series token | [`SeriesRow`] |
 //! | instance | study id ‖ series token ‖ instance token | [`InstanceRow`] |
 //! | version | study id ‖ version id | [`VersionRow`] |
 //! | pixel record | study id ‖ pixel set id | [`PixelRow`] |
-//! | metadata | study id ‖ series token ‖ instance token | sealed DICOM JSON of the current version; empty = gone |
-//! | unstable | namespace ‖ study token | time of the last commit; present until the study is stable |
+//! | metadata | study id ‖ series token ‖ instance token | [`MetadataRow`]: DICOM JSON of the current version |
+//! | folded metadata | study id ‖ series token | [`FoldedRow`]: the same of many instances together |
+//! | columns | namespace ‖ page id | [`ColumnsRow`] |
+//! | lookup | namespace ‖ attribute ‖ token ‖ study row key from the token on | empty |
+//! | unfolded | as the study row | empty; present until columns and series metadata are folded |
+//! | unstable | as the study row | time of the last commit; present until the study is stable |
+//!
+//! A study row's namespace is where its PHI is seen, its storage namespace where its pixels were stored: they differ for
+//! a share, which is a second row on the same pixels.
 
+use bytes::Bytes;
 use septum_core::codec::Codec;
 use septum_core::dicom::{Encoding, PixelDescription, PixelLayout, UnitKind};
 use septum_core::frame_shape::FrameShape;
@@ -61,8 +69,10 @@ pub struct StudyRow {
     pub keys: StudyKeyId,
     /// Token of the patient key it belongs to.
     pub patient: Token,
-    /// Grows by one with each change of the row.
+    /// Grows by one with each change of the summary.
     pub revision: u64,
+    /// The page of columns that holds it, once folded.
+    pub page: Option<ObjectId>,
     /// Sealed [`StudySummary`].
     pub sealed: Vec<u8>,
 }
@@ -114,6 +124,58 @@ pub struct Template {
 pub struct InstanceRow {
     /// Version ids, oldest first.
     pub versions: Vec<VersionId>,
+}
+
+/// Metadata of one instance's current version, not folded yet.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum MetadataRow {
+    /// Sealed in the row.
+    Inline(Vec<u8>),
+    /// Sealed in an object of its own, being large.
+    Object(ObjectId),
+}
+
+/// Longer sealed metadata than this, in bytes, is an object of its own.
+const INLINE_METADATA_BYTES_MAX: usize = 256 << 10;
+
+impl MetadataRow {
+    /// The row of sealed metadata, and the object it names where the metadata is large.
+    pub fn of(sealed: Vec<u8>) -> (Self, Option<(ObjectId, Bytes)>) {
+        if sealed.len() <= INLINE_METADATA_BYTES_MAX {
+            return (Self::Inline(sealed), None);
+        }
+        let object = ObjectId::random();
+        (Self::Object(object), Some((object, sealed.into())))
+    }
+}
+
+/// Metadata of many instances of a series, folded into objects.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct FoldedRow {
+    /// The sealed [`MetadataBlock`]s, in order.
+    pub blocks: Vec<ObjectId>,
+    /// Instances in all of them.
+    pub num_instances: u32,
+}
+
+/// Metadata of some instances of a series; PHI, always sealed at rest.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct MetadataBlock {
+    /// Instance tokens and the length of their JSON text in bytes, in order.
+    pub entries: Vec<(Token, u32)>,
+    /// The texts one after the other, zstd.
+    pub compressed: Vec<u8>,
+}
+
+/// A page of columns.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ColumnsRow {
+    /// Names the key it is sealed with: of its own, so that taking a study out destroys what the page said of it.
+    pub keys: StudyKeyId,
+    /// Grows by one with each change.
+    pub revision: u64,
+    /// Sealed page of [`septum_core::query::columns`].
+    pub sealed: Vec<u8>,
 }
 
 /// One version of one instance.
@@ -222,10 +284,47 @@ pub fn unit_shape(description: &PixelDescription) -> Option<FrameShape> {
 
 /// Key builders, one for each row kind.
 pub mod key {
-    use super::{NamespaceId, PixelSetId, RowKind, StudyId, Token, VersionId};
+    use super::{NamespaceId, ObjectId, PixelSetId, RowKind, StudyId, Token, VersionId};
+
+    /// Bytes of a study row's key before the study token.
+    pub const STUDY_PREFIX_BYTES: usize = 17;
+
+    /// Bytes of the key of a series' folded metadata: longer ones are of single instances.
+    pub const FOLDED_BYTES: usize = 33;
+
     /// A study.
-    pub fn study(namespace: NamespaceId, study: &Token) -> Vec<u8> {
+    pub fn study(namespace: NamespaceId, study: &Token, storage: NamespaceId) -> Vec<u8> {
+        RowKind::Study.key(&[namespace.as_bytes(), study.as_bytes(), storage.as_bytes()])
+    }
+
+    /// Every study of one UID in a namespace: its own, and shares from others.
+    pub fn studies_of(namespace: NamespaceId, study: &Token) -> Vec<u8> {
         RowKind::Study.key(&[namespace.as_bytes(), study.as_bytes()])
+    }
+
+    /// The row of another kind that goes with a study row.
+    pub fn beside(kind: RowKind, study_row_key: &[u8]) -> Vec<u8> {
+        kind.key(&[&study_row_key[1..]])
+    }
+
+    /// A page of columns.
+    pub fn columns(namespace: NamespaceId, page: ObjectId) -> Vec<u8> {
+        RowKind::Columns.key(&[namespace.as_bytes(), page.as_bytes()])
+    }
+
+    /// Every page of columns of a namespace.
+    pub fn all_columns(namespace: NamespaceId) -> Vec<u8> {
+        RowKind::Columns.key(&[namespace.as_bytes()])
+    }
+
+    /// Every study of a namespace with an attribute of that token.
+    pub fn lookups(namespace: NamespaceId, attribute: u8, token: &Token) -> Vec<u8> {
+        RowKind::Lookup.key(&[namespace.as_bytes(), &[attribute], token.as_bytes()])
+    }
+
+    /// Folded metadata of a series.
+    pub fn folded(study: StudyId, series: &Token) -> Vec<u8> {
+        RowKind::Metadata.key(&[study.as_bytes(), series.as_bytes()])
     }
 
     /// Every study of a namespace.
@@ -354,6 +453,21 @@ pub fn metadata_context(study: StudyId, series: &Token, instance: &Token) -> Obj
         PixelSetId::from_bytes(*study.as_bytes()),
         Part::Metadata,
     )
+}
+
+/// What a block of folded metadata is bound to.
+pub fn block_context(study: StudyId, series: &Token, object: ObjectId) -> ObjectContext {
+    context(
+        object,
+        VersionId::from_bytes(*series.as_bytes()),
+        PixelSetId::from_bytes(*study.as_bytes()),
+        Part::Metadata,
+    )
+}
+
+/// What a page of columns is bound to.
+pub fn columns_context(namespace: NamespaceId, page: ObjectId) -> ObjectContext {
+    ObjectContext::without_pixels(Part::Record, *namespace.as_bytes(), page)
 }
 
 /// What a pixel record is bound to.

@@ -17,19 +17,23 @@ use septum_core::audit::Action;
 use septum_core::codec::compress_with_template;
 use septum_core::ids::{ObjectId, PixelSetId, StudyId, VersionId};
 use septum_core::seal::{ObjectContext, StudyKeys, Token, open_record, seal_record};
+use septum_storage::RowKind;
 use serde_json::{Map, Value};
 
+use crate::columns::withdraw;
 use crate::erase::{self, Intent};
 use crate::error::{EngineError, Result};
 use crate::ledger::{Change, ChangeKind, Staging};
+use crate::lookup;
 use crate::pipeline::messages::Source;
 use crate::pipeline::sealer::seal_run;
 use crate::records::{
-    InstanceRow, PixelRow, RunUnit, StudyRow, StudySummary, VersionRow, decode, encode, header_context, key,
-    metadata_context, pixel_record_context, run_context, version_context,
+    InstanceRow, MetadataRow, PixelRow, RunUnit, StudyRow, StudySummary, VersionRow, decode, encode, header_context,
+    key, metadata_context, pixel_record_context, run_context, version_context,
 };
 use crate::retrieve::locate::tokens_of;
 use crate::retrieve::{PixelReader, StudyRef, metadata, stream};
+use crate::search::study_map;
 use crate::services::{Services, now_ms};
 use crate::summaries::absorb;
 
@@ -184,13 +188,17 @@ impl Copy<'_> {
         let entry = metadata::of_instance(self.services, &found).await?;
         let packed = metadata::pack(None, entry.text.as_bytes());
         let sealed = self.seal_phi(&metadata_context(self.to, &series, &instance), &packed)?;
+        let (metadata, object) = MetadataRow::of(sealed);
         let row = encode(&InstanceRow {
             versions: versions.to_vec(),
         });
         let to = self.to;
         self.commit(move |staging| {
             staging.put(key::instance(to, &series, &instance), row);
-            staging.put(key::metadata(to, &series, &instance), sealed);
+            staging.put(key::metadata(to, &series, &instance), encode(&metadata));
+            if let Some((object, bytes)) = object {
+                staging.object(object, bytes);
+            }
         })
         .await
     }
@@ -288,17 +296,18 @@ impl Copy<'_> {
             last_commit_ms: before.summary.last_commit_ms,
             ..StudySummary::default()
         };
-        for entry in metadata::of_study(self.services, &copied, None).await? {
-            let attributes: Map<String, Value> =
-                serde_json::from_str(&entry.text).map_err(|_| EngineError::Corrupt("metadata"))?;
-            let uid = |tag: &str| {
-                let uid = attributes.get(tag).and_then(|attribute| attribute["Value"][0].as_str());
-                uid.unwrap_or_default().to_owned()
-            };
-            absorb(&mut summary, &attributes, &uid("0020000E"), &uid("00080016"), true);
+        for series in &before.summary.series {
+            let mut reader = metadata::Reader::new(self.services, &copied, Some(&series.series_uid))?;
+            while let Some(entries) = reader.next().await? {
+                for entry in entries {
+                    let attributes: Map<String, Value> =
+                        serde_json::from_str(&entry.text).map_err(|_| EngineError::Corrupt("metadata"))?;
+                    let sop_class = attributes.get("00080016").and_then(|class| class["Value"][0].as_str());
+                    let sop_class = sop_class.unwrap_or_default();
+                    absorb(&mut summary, &attributes, &series.series_uid, sop_class, true);
+                }
+            }
         }
-        let place = |uid: &str| before.summary.series.iter().position(|series| series.series_uid == uid);
-        summary.series.sort_by_key(|series| place(&series.series_uid));
         Ok(summary)
     }
 
@@ -321,13 +330,24 @@ impl Copy<'_> {
         } else {
             DELETE_SERIES
         };
-        self.services.ledgers[found.shard]
+        let attributes = study_map(&summary);
+        let page_keys = erase::page_keys(services, found).await?;
+        let withdrawn = self.services.ledgers[found.shard]
             .commit(|staging| {
                 let row = staging.get(&found.row_key)?.ok_or(EngineError::NotFound)?;
                 let mut row: StudyRow = decode(&row, "study row")?;
                 if row.revision != seen.revision || row.study != seen.study {
                     return Err(EngineError::Conflict("instances arrived meanwhile"));
                 }
+                for lookup in erase::lookup_rows(services, found, &row)? {
+                    staging.delete(lookup);
+                }
+                let withdrawn = withdraw(services, staging, found.shard, &found.row_key, &row, page_keys.as_ref())?;
+                for lookup in lookup::rows(&found.account, found.namespace, &found.row_key, &attributes)? {
+                    staging.put(lookup, Vec::new());
+                }
+                staging.put(key::beside(RowKind::Unfolded, &found.row_key), Vec::new());
+                row.page = None;
                 row.study = self.to;
                 row.keys = self.keys.id;
                 let suite = services.keyring.suite();
@@ -349,10 +369,17 @@ impl Copy<'_> {
                     services.keyring.record_key().clone(),
                     &change,
                 );
-                Ok(())
+                Ok(withdrawn)
             })
             .await?;
         services.summaries.forget(seen);
+        services.columns.note(found.shard, &found.row_key, &attributes)?;
+        if let Some(withdrawn) = withdrawn {
+            let intent = withdrawn.intent;
+            withdrawn.settle(services);
+            erase::finish(services, found.shard, intent).await?;
+        }
+        services.folding.push(found.shard, &found.row_key);
         Ok(())
     }
 

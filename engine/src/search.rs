@@ -1,20 +1,25 @@
 //! Searches over sealed data.
 //!
-//! A search goes from the top: study predicates decide on the (cached, opened) summaries of a namespace, series
-//! predicates on the series inside them, and only what passes has its instances' metadata opened. The order is fixed
-//! (newest study first, then by UID), so that `offset` pages are stable.
+//! A search goes from the top. Which studies may match is found by blind index token where one attribute is asked for
+//! exactly, else by scanning columns; of these, in order, summaries are opened and asked, then the series inside, and only
+//! what passes has its instances' metadata opened. The order is fixed (newest study first), so that `offset` pages are
+//! stable.
 
 use std::sync::Arc;
 
 use septum_core::dicom::json::Level;
 use septum_core::ids::NamespaceId;
-use septum_core::query::{Query, matches_all, split_by_level};
+use septum_core::query::columns::{Column, CompiledPredicates};
+use septum_core::query::{Predicate, PredicatesByLevel, Query, matches_all, split_by_level};
 use serde_json::{Map, Value, json};
 
 use crate::accounts::Namespace;
+use crate::columns::{Match, moment_of, namespace_of, row_key_of};
 use crate::error::{EngineError, Result};
-use crate::records::{SeriesSummary, StudyRow, StudySummary, decode, key};
-use crate::retrieve::{StudyRef, metadata};
+use crate::lookup;
+use crate::records::{SeriesSummary, StudySummary, decode, key};
+use crate::retrieve::StudyRef;
+use crate::retrieve::metadata::Reader;
 use crate::services::Services;
 use crate::summaries::OpenSummary;
 
@@ -52,10 +57,12 @@ pub struct Found {
     pub truncated: bool,
 }
 
+/// Studies whose summaries are opened in one step.
+const STEP_STUDIES: usize = 64;
+
+/// A study that may match, or its summary once opened.
 struct Candidate {
-    namespace: Arc<Namespace>,
-    shard: usize,
-    row_key: Vec<u8>,
+    study: StudyRef,
     summary: Arc<OpenSummary>,
 }
 
@@ -66,20 +73,12 @@ pub async fn search(
     scope: Scope,
     query: &Query,
 ) -> Result<Found> {
-    let (owned, wanted) = (Arc::clone(services), namespaces.to_vec());
-    let (study_uid, parts) = (scope.study_uid.clone(), split_by_level(query));
-    let (study_predicates, series_predicates) = (parts.study.clone(), parts.series.clone());
-    let candidates = services
+    let parts = split_by_level(query);
+    let (compiled, others) = CompiledPredicates::new(&parts.study);
+    let (owned, wanted, study_uid) = (Arc::clone(services), namespaces.to_vec(), scope.study_uid.clone());
+    let mut matches = services
         .compute
-        .run(move || -> Result<Vec<Candidate>> {
-            let mut candidates = match study_uid {
-                Some(uid) => candidates_of_uid(&owned, &wanted, &uid)?,
-                None => all_candidates(&owned, &wanted)?,
-            };
-            candidates.retain(|candidate| matches_all(&study_predicates, &study_map(&candidate.summary.summary)));
-            candidates.sort_by_cached_key(|candidate| order(&candidate.summary.summary));
-            Ok(candidates)
-        })
+        .run(move || matches(&owned, &wanted, study_uid.as_deref(), &compiled))
         .await??;
     let limit = query.limit.unwrap_or(RESULTS_MAX).min(RESULTS_MAX);
     let mut page = Page {
@@ -88,38 +87,59 @@ pub async fn search(
         items: Vec::new(),
         truncated: false,
     };
-    for candidate in &candidates {
-        if page.truncated {
-            break;
-        }
-        match query.level {
-            Level::Study => page.add(|| item(query, candidate, None, None, study_map(&candidate.summary.summary))),
-            Level::Series => {
-                for series in series_of(candidate, &scope) {
-                    let map = series_map(&candidate.summary.summary, series);
-                    if matches_all(&series_predicates, &map) {
-                        page.add(|| item(query, candidate, Some(series), None, map));
-                    }
-                }
-            }
-            Level::Instance => {
-                instances(
-                    services,
-                    query,
-                    candidate,
-                    &scope,
-                    &series_predicates,
-                    &parts.instance,
-                    &mut page,
-                )
-                .await?;
+    if query.level == Level::Study && others.is_empty() {
+        // What the columns say is enough to count with.
+        let skipped = page.skip.min(matches.len());
+        matches.drain(..skipped);
+        page.skip -= skipped;
+    }
+    for step in matches.chunks(STEP_STUDIES) {
+        let (owned, wanted) = (Arc::clone(services), namespaces.to_vec());
+        let (step, predicates) = (step.to_vec(), parts.study.clone());
+        let candidates = services
+            .compute
+            .run(move || candidates(&owned, &wanted, &step, &predicates))
+            .await??;
+        for candidate in &candidates {
+            add(services, query, candidate, &scope, &parts, &mut page).await?;
+            if page.truncated {
+                return Ok(page.into());
             }
         }
     }
-    Ok(Found {
-        items: page.items,
-        truncated: page.truncated,
-    })
+    Ok(page.into())
+}
+
+/// Adds what a study has to offer at the query's level.
+async fn add(
+    services: &Arc<Services>,
+    query: &Query,
+    candidate: &Candidate,
+    scope: &Scope,
+    parts: &PredicatesByLevel,
+    page: &mut Page,
+) -> Result<()> {
+    let summary = &candidate.summary.summary;
+    match query.level {
+        Level::Study => page.add(|| item(query, candidate, None, None, study_map(summary))),
+        Level::Series => {
+            for series in series_of(candidate, scope) {
+                let map = series_map(summary, series);
+                if matches_all(&parts.series, &map) {
+                    page.add(|| item(query, candidate, Some(series), None, map));
+                }
+            }
+        }
+        Level::Instance => {
+            for series in series_of(candidate, scope) {
+                let map = series_map(summary, series);
+                if matches_all(&parts.series, &map) && !page.truncated {
+                    instances(services, query, candidate, series, &map, &parts.instance, page).await?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 struct Page {
@@ -141,63 +161,58 @@ impl Page {
     }
 }
 
+impl From<Page> for Found {
+    fn from(page: Page) -> Self {
+        Self {
+            items: page.items,
+            truncated: page.truncated,
+        }
+    }
+}
+
 async fn instances(
     services: &Arc<Services>,
     query: &Query,
     candidate: &Candidate,
-    scope: &Scope,
-    series_predicates: &[septum_core::query::Predicate],
-    instance_predicates: &[septum_core::query::Predicate],
+    series: &SeriesSummary,
+    upper: &Map<String, Value>,
+    predicates: &[Predicate],
     page: &mut Page,
 ) -> Result<()> {
-    let account = services.keyring.account(candidate.namespace.account)?;
-    let study = match StudyRef::load(
-        services,
-        candidate.namespace.id,
-        account,
-        candidate.shard,
-        candidate.row_key.clone(),
-    ) {
-        Ok(study) => study,
-        // Deleted since the summaries were read.
-        Err(EngineError::NotFound) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    for series in series_of(candidate, scope) {
-        let upper = series_map(&candidate.summary.summary, series);
-        if !matches_all(series_predicates, &upper) {
-            continue;
-        }
-        let entries = metadata::of_study(services, &study, Some(&series.series_uid)).await?;
-        let (upper, predicates) = (upper.clone(), instance_predicates.to_vec());
-        let maps = services
-            .compute
-            .run(move || -> Result<Vec<Map<String, Value>>> {
-                let mut maps = Vec::with_capacity(entries.len());
-                for entry in entries {
-                    let mut map: Map<String, Value> =
-                        serde_json::from_str(&entry.text).map_err(|_| EngineError::Corrupt("metadata"))?;
-                    for (tag, value) in &upper {
-                        map.insert(tag.clone(), value.clone());
-                    }
-                    map.insert("00080056".to_owned(), json!({ "vr": "CS", "Value": ["ONLINE"] }));
-                    if matches_all(&predicates, &map) {
-                        maps.push(map);
-                    }
+    let mut reader = Reader::new(services, &candidate.study, Some(&series.series_uid))?;
+    let mut maps = Vec::new();
+    loop {
+        let entries = match reader.next().await {
+            Ok(Some(entries)) => entries,
+            Ok(None) => break,
+            // Deleted since it was found.
+            Err(EngineError::NotFound) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let (upper, predicates) = (upper.clone(), predicates.to_vec());
+        let matching = services.compute.run(move || -> Result<Vec<Map<String, Value>>> {
+            let mut matching = Vec::new();
+            for entry in entries {
+                let mut map: Map<String, Value> =
+                    serde_json::from_str(&entry.text).map_err(|_| EngineError::Corrupt("metadata"))?;
+                for (tag, value) in &upper {
+                    map.insert(tag.clone(), value.clone());
                 }
-                maps.sort_by_key(|map| (number(map, "00200013"), first_text(map, "00080018")));
-                Ok(maps)
-            })
-            .await??;
-        for map in maps {
-            page.add(|| {
-                let uid = first_text(&map, "00080018");
-                item(query, candidate, Some(series), Some(uid), map)
-            });
-        }
-        if page.truncated {
-            break;
-        }
+                map.insert("00080056".to_owned(), json!({ "vr": "CS", "Value": ["ONLINE"] }));
+                if matches_all(&predicates, &map) {
+                    matching.push(map);
+                }
+            }
+            Ok(matching)
+        });
+        maps.append(&mut matching.await??);
+    }
+    maps.sort_by_cached_key(|map| (number(map, "00200013"), first_text(map, "00080018")));
+    for map in maps {
+        page.add(|| {
+            let uid = first_text(&map, "00080018");
+            item(query, candidate, Some(series), Some(uid), map)
+        });
     }
     Ok(())
 }
@@ -210,7 +225,7 @@ fn item(
     map: Map<String, Value>,
 ) -> Item {
     Item {
-        namespace: candidate.namespace.id,
+        namespace: candidate.study.namespace,
         study_uid: candidate.summary.summary.study_uid.clone(),
         series_uid: series.map(|series| series.series_uid.clone()),
         instance_uid,
@@ -224,57 +239,96 @@ fn series_of<'a>(candidate: &'a Candidate, scope: &'a Scope) -> impl Iterator<It
     all.filter(move |series| wanted.is_none_or(|uid| series.series_uid == uid))
 }
 
-fn candidates_of_uid(services: &Services, namespaces: &[Arc<Namespace>], uid: &str) -> Result<Vec<Candidate>> {
-    let mut candidates = Vec::new();
+/// The studies that may match, newest first.
+fn matches(
+    services: &Services,
+    namespaces: &[Arc<Namespace>],
+    study_uid: Option<&str>,
+    predicates: &CompiledPredicates,
+) -> Result<Vec<Match>> {
+    let mut found = Vec::new();
     for namespace in namespaces {
-        match StudyRef::find(services, namespace, uid) {
-            Ok(study) => candidates.push(Candidate {
-                namespace: Arc::clone(namespace),
-                shard: study.shard,
-                summary: services.summaries.open(&study.row)?,
-                row_key: study.row_key,
-            }),
+        let uids = match study_uid {
+            Some(uid) => Some(vec![uid]),
+            None => predicates.exact_values(Column::StudyInstanceUid),
+        };
+        let account = services.keyring.account(namespace.account)?;
+        if let Some(uids) = uids {
+            for uid in uids {
+                let token = services.studies.study_token(&account, namespace.id, uid);
+                let (shard, stored_in) = services.studies.shard(uid);
+                for row in crate::scan::rows(stored_in, key::studies_of(namespace.id, &token)) {
+                    let (row_key, row) = row?;
+                    found.push(looked_up(services, shard, &row_key, Some(&row))?);
+                }
+            }
+        } else if let Some(prefixes) = lookup::prefixes(&account, namespace.id, predicates) {
+            for (shard, stored_in) in services.store.shards().iter().enumerate() {
+                for prefix in &prefixes {
+                    for row in crate::scan::rows(stored_in, prefix.clone()) {
+                        let (lookup, _) = row?;
+                        let row_key = [
+                            &key::studies(namespace.id),
+                            lookup.get(prefix.len()..).unwrap_or_default(),
+                        ]
+                        .concat();
+                        let row = stored_in.get(&row_key)?;
+                        found.push(looked_up(services, shard, &row_key, row.as_deref())?);
+                    }
+                }
+            }
+        } else {
+            found.append(&mut services.columns.scan(services, namespace.id, predicates)?);
+        }
+    }
+    found.sort_unstable_by_key(|found| (std::cmp::Reverse(found.moment), found.namespace, found.key));
+    found.dedup();
+    Ok(found)
+}
+
+/// A study found by its token; one that is gone meanwhile is left out when it is opened.
+fn looked_up(services: &Services, shard: usize, row_key: &[u8], row: Option<&[u8]>) -> Result<Match> {
+    let mut found = Match {
+        namespace: namespace_of(row_key)?,
+        shard,
+        key: row_key_of(row_key)?,
+        moment: 0,
+    };
+    if let Some(row) = row {
+        match services.summaries.open(&decode(row, "study row")?) {
+            Ok(open) => found.moment = moment_of(&study_map(&open.summary))?,
             Err(EngineError::NotFound) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(candidates)
+    Ok(found)
 }
 
-fn all_candidates(services: &Services, namespaces: &[Arc<Namespace>]) -> Result<Vec<Candidate>> {
-    let mut candidates = Vec::new();
-    for namespace in namespaces {
-        for (shard, stored_in) in services.store.shards().iter().enumerate() {
-            for entry in crate::scan::rows(stored_in, key::studies(namespace.id)) {
-                let (row_key, row) = entry?;
-                let row: StudyRow = decode(&row, "study row")?;
-                match services.summaries.open(&row) {
-                    Ok(summary) => {
-                        candidates.push(Candidate {
-                            namespace: Arc::clone(namespace),
-                            shard,
-                            row_key,
-                            summary,
-                        });
-                    }
-                    // Its keys are being destroyed: it is as good as deleted.
-                    Err(EngineError::NotFound) => {}
-                    Err(error) => return Err(error),
-                }
+/// Opens candidates and leaves out what does not match after all, or is gone.
+fn candidates(
+    services: &Services,
+    namespaces: &[Arc<Namespace>],
+    matches: &[Match],
+    predicates: &[Predicate],
+) -> Result<Vec<Candidate>> {
+    let mut candidates = Vec::with_capacity(matches.len());
+    for found in matches {
+        let Some(namespace) = namespaces.iter().find(|namespace| namespace.id == found.namespace) else {
+            continue;
+        };
+        let account = services.keyring.account(namespace.account)?;
+        let opened = StudyRef::load(services, namespace.id, account, found.shard, found.row_key())
+            .and_then(|study| Ok((services.summaries.open(&study.row)?, study)));
+        match opened {
+            Ok((summary, study)) if matches_all(predicates, &study_map(&summary.summary)) => {
+                candidates.push(Candidate { study, summary });
             }
+            // Gone, its keys being destroyed, or changed.
+            Ok(_) | Err(EngineError::NotFound) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(candidates)
-}
-
-/// Newest study first; studies without a date last.
-fn order(summary: &StudySummary) -> impl Ord + use<> {
-    let moment = format!(
-        "{:0<8}{:0<6}",
-        first_text(&summary.attributes, "00080020"),
-        first_text(&summary.attributes, "00080030")
-    );
-    (std::cmp::Reverse(moment), summary.study_uid.clone())
 }
 
 /// Patient and study attributes with what is computed: numbers of series and instances, modalities, SOP classes.

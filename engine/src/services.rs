@@ -8,8 +8,10 @@ use septum_decoder::DecoderPool;
 use septum_storage::Store;
 
 use crate::accounts::Accounts;
+use crate::columns::Columns;
 use crate::compute::Compute;
 use crate::densify::DensifyQueue;
+use crate::folding::Folding;
 use crate::keyring::Keyring;
 use crate::ledger::Ledger;
 use crate::quarantine::Quarantine;
@@ -47,10 +49,14 @@ pub struct Services {
     pub templates: Templates,
     /// Study summaries, opened.
     pub summaries: Summaries,
+    /// The searchable fields of studies.
+    pub columns: Columns,
+    /// Stable studies to fold.
+    pub folding: Folding,
     /// One writer a shard, in the order of [`Store::shards`].
     pub ledgers: Vec<Ledger>,
     /// The catalogue's writer.
-    pub catalog_ledger: Ledger,
+    pub catalog_ledger: Arc<Ledger>,
     /// Byte permits of the read path.
     pub read_permits: ReadPermits,
     /// Opened pixel records.

@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use septum_core::audit::{Action, Actor, ObjectKind, ObjectRef, Outcome};
-use septum_core::ids::NamespaceId;
 use septum_storage::RowKind;
 
+use crate::columns::namespace_of;
 use crate::error::{EngineError, Result};
 use crate::ledger::{Change, ChangeKind, Event, Staging};
-use crate::records::{StudyRow, decode, encode};
+use crate::records::{StudyRow, decode, encode, key};
 use crate::services::{Services, now_ms};
 
 const STABLE: Action = Action::new("study.stable");
@@ -27,7 +27,7 @@ pub struct Stability {
 
 /// The `unstable` row that goes with a study row.
 fn unstable_key(study_row_key: &[u8]) -> Vec<u8> {
-    RowKind::Unstable.key(&[&study_row_key[1..]])
+    key::beside(RowKind::Unstable, study_row_key)
 }
 
 impl Stability {
@@ -85,8 +85,9 @@ impl Stability {
                 .commit(|staging| self.declare(services, staging, row_key))
                 .await
             {
+                Ok(true) => services.folding.push(*shard, row_key),
                 // Deleted meanwhile: nothing to declare.
-                Ok(()) | Err(EngineError::NotFound) => {}
+                Ok(false) | Err(EngineError::NotFound) => {}
                 Err(error) => tracing::error!(%error, "a study could not be declared stable"),
             }
             let mut waiting = self.waiting();
@@ -100,13 +101,13 @@ impl Stability {
     }
 
     /// Nothing may have been staged within the quiet time, or an instance on its way would lose its `unstable` row.
-    fn declare(&self, services: &Services, staging: &mut Staging<'_>, study_row_key: &[u8]) -> Result<()> {
+    fn declare(&self, services: &Services, staging: &mut Staging<'_>, study_row_key: &[u8]) -> Result<bool> {
         let Some(opened) = staging.get(&unstable_key(study_row_key))? else {
             return Err(EngineError::NotFound);
         };
         let opened: i64 = decode(&opened, "unstable row")?;
         if now_ms() - opened < i64::try_from(self.quiet.as_millis()).unwrap_or(i64::MAX) {
-            return Ok(());
+            return Ok(false);
         }
         staging.delete(unstable_key(study_row_key));
         let Some(row) = staging.get(study_row_key)? else {
@@ -115,9 +116,6 @@ impl Stability {
         let row: StudyRow = decode(&row, "study row")?;
         let keys = services.keyring.study(row.keys)?;
         let open = services.summaries.open(&row)?;
-        let namespace: [u8; 16] = study_row_key[1..17]
-            .try_into()
-            .map_err(|_| EngineError::Corrupt("study row key"))?;
         let change = Change {
             kind: ChangeKind::StudyStable,
             time_ms: now_ms(),
@@ -125,9 +123,8 @@ impl Stability {
             series_uid: None,
             instance_uid: None,
         };
-        let namespace = NamespaceId::from_bytes(namespace);
         staging.change(
-            namespace,
+            namespace_of(study_row_key)?,
             Some(row.keys),
             services.keyring.suite(),
             keys.phi.clone(),
@@ -141,6 +138,6 @@ impl Stability {
             source: None,
             account: None,
         });
-        Ok(())
+        Ok(true)
     }
 }

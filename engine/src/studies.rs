@@ -88,8 +88,8 @@ impl Studies {
     }
 
     /// The shard that owns a study.
-    pub fn shard(&self, namespace: NamespaceId, study_uid: &str) -> (usize, &Arc<Shard>) {
-        let partition = self.keyring.partition(namespace, study_uid);
+    pub fn shard(&self, study_uid: &str) -> (usize, &Arc<Shard>) {
+        let partition = self.keyring.partition(study_uid);
         let shard = self.store.shard(partition);
         (usize::from(shard.id()), shard)
     }
@@ -105,8 +105,8 @@ impl Studies {
         let study_uid = identity.study.as_str();
         let study_token = self.study_token(&account, namespace.id, study_uid);
         let patient = patient_token(&account, namespace, identity);
-        let (shard, _) = self.shard(namespace.id, study_uid);
-        let normal = key::study(namespace.id, &study_token);
+        let (shard, _) = self.shard(study_uid);
+        let normal = key::study(namespace.id, &study_token, namespace.id);
         if let Some(handle) = self.stored(&normal, &account, namespace.id, study_token, shard, false)? {
             if handle.patient == patient {
                 return Ok(handle);

@@ -94,15 +94,15 @@ impl Summaries {
 }
 
 /// Adds what an instance says to its study's summary. What is known stays, what is new is added: the first instance to
-/// say something is right about it.
+/// say something is right about it. Tells whether anything of the study itself may have changed.
 pub fn absorb(
     summary: &mut StudySummary,
     attributes: &Map<String, Value>,
     series_uid: &str,
     sop_class_uid: &str,
     is_new: bool,
-) {
-    merge(&mut summary.attributes, study_attributes(attributes));
+) -> bool {
+    let mut is_study_changed = merge(&mut summary.attributes, study_attributes(attributes));
     let at = match summary.series.iter().position(|series| series.series_uid == series_uid) {
         Some(at) => at,
         None => {
@@ -112,24 +112,28 @@ pub fn absorb(
                 num_instances: 0,
                 sop_classes: Vec::new(),
             });
+            is_study_changed = true;
             summary.series.len() - 1
         }
     };
     let series = &mut summary.series[at];
-    merge(&mut series.attributes, series_attributes(attributes));
+    is_study_changed |= merge(&mut series.attributes, series_attributes(attributes));
     if is_new {
         series.num_instances += 1;
     }
     if !series.sop_classes.iter().any(|known| known == sop_class_uid) {
         series.sop_classes.push(sop_class_uid.to_owned());
     }
+    is_study_changed
 }
 
-fn merge(known: &mut Map<String, Value>, new: Map<String, Value>) {
+fn merge(known: &mut Map<String, Value>, new: Map<String, Value>) -> bool {
+    let mut is_changed = false;
     for (tag, value) in new {
         let is_empty = known.get(&tag).is_none_or(|old| old.get("Value").is_none());
         if is_empty {
-            known.insert(tag, value);
+            is_changed |= known.insert(tag, value.clone()).is_none_or(|old| old != value);
         }
     }
+    is_changed
 }

@@ -93,8 +93,8 @@ async fn invariant_5_repeats_are_stored_once_and_corrections_become_versions() {
 async fn invariant_5_accounts_neither_collide_nor_learn() {
     let bench = Bench::new().await;
     let accounts = &bench.archive.services.accounts;
-    let other = accounts.create_account("other").await.unwrap();
-    let other = accounts.create_namespace(other.id, "other", "").await.unwrap();
+    let other = accounts.create_account("other", None).await.unwrap();
+    let other = accounts.create_namespace(other.id, "other", "", None).await.unwrap();
     let ours = tiny(1).build().bytes;
     let theirs = tiny(1).with_text((0x0008, 0x103E), b"LO", "theirs").build().bytes;
     assert_eq!(bench.store(&ours).await.unwrap().kind, StoreKind::Stored);

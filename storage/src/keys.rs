@@ -54,11 +54,17 @@ pub enum RowKind {
     Unstable = 0x25,
     /// Pixel sets that wait for the dense tier.
     Densify = 0x26,
+    /// Pages of the searchable fields of studies.
+    Columns = 0x27,
+    /// Studies whose folded forms (columns, series metadata) are behind.
+    Unfolded = 0x28,
+    /// Studies by a token of one of their attributes.
+    Lookup = 0x29,
 }
 
 impl RowKind {
     /// All kinds, ascending.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Study,
         Self::Series,
         Self::Instance,
@@ -79,6 +85,9 @@ impl RowKind {
         Self::PatientAlias,
         Self::Unstable,
         Self::Densify,
+        Self::Columns,
+        Self::Unfolded,
+        Self::Lookup,
     ];
 
     /// `kind ‖ parts`. Parts other than the last must have a fixed length, else keys become ambiguous.

@@ -1,10 +1,9 @@
 //! Accounts and namespaces: enough to keep tenants apart. Names are shown to whoever may see them, never logged.
 
 use actix_web::HttpResponse;
-use septum_core::audit::{Action, Actor, ObjectKind, ObjectRef, Outcome};
+use septum_core::audit::ObjectRef;
 use septum_core::ids::AccountId;
 use septum_engine::accounts::{Account, Namespace};
-use septum_engine::ledger::Event;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -60,13 +59,11 @@ pub(super) async fn list(call: Call) -> Answer {
 pub(super) async fn create(mut call: Call) -> Answer {
     let NewAccount { name } = read(&mut call).await?;
     check_name(&name)?;
-    let account = call.services().accounts.create_account(&name).await?;
-    audit_change(
-        &call,
-        ObjectRef::One(ObjectKind::Account, *account.id.as_bytes()),
-        account.id,
-    )
-    .await?;
+    let account = call
+        .services()
+        .accounts
+        .create_account(&name, Some(&call.source()))
+        .await?;
     Ok(HttpResponse::Created().json(shown_account(&account)))
 }
 
@@ -81,14 +78,8 @@ pub(super) async fn create_namespace(mut call: Call) -> Answer {
     let namespace = call
         .services()
         .accounts
-        .create_namespace(account, &name, &default_issuer)
+        .create_namespace(account, &name, &default_issuer, Some(&call.source()))
         .await?;
-    audit_change(
-        &call,
-        ObjectRef::One(ObjectKind::Namespace, *namespace.id.as_bytes()),
-        account,
-    )
-    .await?;
     Ok(HttpResponse::Created().json(shown_namespace(&call, &namespace)))
 }
 
@@ -145,17 +136,4 @@ pub(super) fn body_problem(error: BodyError, bytes_max: u64) -> Problem {
         ),
         BodyError::Broken => Problem::bad_request("the body broke off"),
     }
-}
-
-/// Notes a change of the catalogue in the audit log.
-async fn audit_change(call: &Call, object: ObjectRef, account: AccountId) -> Answer<()> {
-    let event = Event {
-        actor: Actor::User(call.principal.user),
-        action: Action::clone(&call.action),
-        object,
-        outcome: Outcome::Success,
-        source: call.address,
-        account: Some(account),
-    };
-    call.app.archive.audit.note(event).await.map_err(Problem::from)
 }

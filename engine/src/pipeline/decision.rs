@@ -8,14 +8,17 @@
 
 use septum_core::audit::{Action, Actor, ObjectRef, Outcome};
 use septum_core::seal::{Token, TokenDomain, open_record, token};
+use septum_storage::RowKind;
 
 use super::messages::{SealedInstance, StoreKind};
 use crate::error::{EngineError, Result};
 use crate::ledger::{Change, ChangeKind, Event, Staging};
+use crate::lookup;
 use crate::records::{
-    InstanceRow, PixelRow, SeriesRow, StudyRow, StudySummary, VersionRecord, VersionRow, decode, encode, key,
-    version_context,
+    InstanceRow, MetadataRow, PixelRow, SeriesRow, StudyRow, StudySummary, VersionRecord, VersionRow, decode, encode,
+    key, version_context,
 };
+use crate::search::study_map;
 use crate::services::{Services, now_ms};
 use crate::stability::Stability;
 use crate::summaries::absorb;
@@ -48,6 +51,7 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
             keys: study.keys.id,
             patient: study.patient,
             revision: 0,
+            page: None,
             sealed: Vec::new(),
         },
     };
@@ -87,7 +91,7 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
     } else {
         services.summaries.open(&row)?.summary.clone()
     };
-    absorb(
+    let is_study_changed = absorb(
         &mut summary,
         &sealed.attributes,
         &sealed.record.series_uid,
@@ -95,6 +99,16 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
         is_new,
     );
     summary.last_commit_ms = now_ms();
+    if !study.held {
+        if is_study_changed {
+            let attributes = study_map(&summary);
+            services.columns.note(study.shard, &study.row_key, &attributes)?;
+            for row in lookup::rows(&study.account, study.namespace, &study.row_key, &attributes)? {
+                staging.put(row, Vec::new());
+            }
+        }
+        staging.put(key::beside(RowKind::Unfolded, &study.row_key), Vec::new());
+    }
     services
         .summaries
         .seal(&mut row, services.keyring.suite(), &study.keys.phi, summary)?;
@@ -117,10 +131,16 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
     };
     staging.put(key::version(study.study, sealed.instance.version), encode(&version));
     staging.object(sealed.header.0, sealed.header.1.clone());
-    staging.put(
-        key::metadata(study.study, &series, &instance),
-        std::mem::take(&mut sealed.metadata),
-    );
+    let metadata_key = key::metadata(study.study, &series, &instance);
+    if let Some(before) = staging.get(&metadata_key)?
+        && let MetadataRow::Object(object) = decode(&before, "metadata row")?
+    {
+        staging.free([object]);
+    }
+    staging.put(metadata_key, encode(&sealed.metadata));
+    if let Some((object, bytes)) = sealed.metadata_object.take() {
+        staging.object(object, bytes);
+    }
     if let Some((objects, record)) = sealed.pixels.take() {
         let pixel_row = PixelRow {
             objects,

@@ -16,7 +16,7 @@ use super::budget::{Budget, Share};
 use super::intake::Progress;
 use super::ticket::{Receipt, RunTicket};
 use crate::error::Result;
-use crate::records::{Run, RunUnit, VersionRecord};
+use crate::records::{MetadataRow, Run, RunUnit, VersionRecord};
 use crate::studies::StudyHandle;
 use crate::templates::LoadedTemplate;
 
@@ -235,8 +235,10 @@ pub struct SealedInstance {
     pub template: Option<ObjectId>,
     /// A sealed template for a series that has none.
     pub new_template: Option<(ObjectId, Bytes)>,
-    /// Sealed metadata.
-    pub metadata: Vec<u8>,
+    /// Its metadata row.
+    pub metadata: MetadataRow,
+    /// The object that the metadata row names, if it is large.
+    pub metadata_object: Option<(ObjectId, Bytes)>,
     /// Sealed pixel record and the objects it names.
     pub pixels: Option<(Vec<ObjectId>, Vec<u8>)>,
     /// Placed pixel objects.

@@ -14,7 +14,7 @@ use super::handoff::Credit;
 use super::messages::{CommitWork, CompressedInstance, EncodedRun, SealWork, SealedInstance, SealedRun};
 use crate::error::{EngineError, Result};
 use crate::records::{
-    PixelRecord, RunUnit, encode, header_context, metadata_context, pixel_record_context, run_context,
+    MetadataRow, PixelRecord, RunUnit, encode, header_context, metadata_context, pixel_record_context, run_context,
     template_context, version_context,
 };
 use crate::services::Services;
@@ -158,6 +158,7 @@ fn seal_instance(suite: Suite, compressed: CompressedInstance) -> std::result::R
             metadata_context(instance.study.study, &series, &instance_token),
             &metadata,
         )?;
+        let (metadata, metadata_object) = MetadataRow::of(metadata);
         let new_template = new_template
             .map(|plain| -> Result<_> {
                 let object = ObjectId::random();
@@ -181,10 +182,17 @@ fn seal_instance(suite: Suite, compressed: CompressedInstance) -> std::result::R
             }
             _ => None,
         };
-        Ok((header_object, header, sealed_record, metadata, new_template, pixels))
+        Ok((
+            header_object,
+            header,
+            sealed_record,
+            (metadata, metadata_object),
+            new_template,
+            pixels,
+        ))
     };
     match parts() {
-        Ok((header_object, header, sealed_record, metadata, new_template, pixels)) => {
+        Ok((header_object, header, sealed_record, (metadata, metadata_object), new_template, pixels)) => {
             let stored_bytes = placed
                 .iter()
                 .flat_map(|(run, _)| &run.units)
@@ -202,6 +210,7 @@ fn seal_instance(suite: Suite, compressed: CompressedInstance) -> std::result::R
                 template: template.map(|template| template.object),
                 new_template,
                 metadata,
+                metadata_object,
                 pixels,
                 placed: placed.into_iter().map(|(_, placed)| placed).collect(),
                 receipt,

@@ -52,15 +52,24 @@ impl StudyRef {
     pub fn find(services: &Services, namespace: &Namespace, study_uid: &str) -> Result<Self> {
         let account = services.keyring.account(namespace.account)?;
         let token = services.studies.study_token(&account, namespace.id, study_uid);
-        let (shard, _) = services.studies.shard(namespace.id, study_uid);
-        Self::load(services, namespace.id, account, shard, key::study(namespace.id, &token))
+        let (shard, stored_in) = services.studies.shard(study_uid);
+        let own = key::study(namespace.id, &token, namespace.id);
+        match Self::load(services, namespace.id, Arc::clone(&account), shard, own) {
+            Err(EngineError::NotFound) => {}
+            found => return found,
+        }
+        // Not stored here: perhaps shared from elsewhere.
+        let (row_key, _) = crate::scan::rows(stored_in, key::studies_of(namespace.id, &token))
+            .next()
+            .ok_or(EngineError::NotFound)??;
+        Self::load(services, namespace.id, account, shard, row_key)
     }
 
     /// The studies of that UID that are held in the namespace's exception list.
     pub fn find_held(services: &Services, namespace: &Namespace, study_uid: &str) -> Result<Vec<Self>> {
         let account = services.keyring.account(namespace.account)?;
         let token = services.studies.study_token(&account, namespace.id, study_uid);
-        let (shard, stored_in) = services.studies.shard(namespace.id, study_uid);
+        let (shard, stored_in) = services.studies.shard(study_uid);
         let mut prefix = key::exceptions(namespace.id);
         prefix.extend_from_slice(token.as_bytes());
         crate::scan::rows(stored_in, prefix)

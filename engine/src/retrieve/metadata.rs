@@ -1,21 +1,33 @@
-//! The pre-built metadata of instances: one row each, codec-independent, with `{BULK}` where an address goes.
+//! The pre-built metadata of instances: codec-independent JSON, with `{BULK}` where the study's address goes.
+//!
+//! A new instance's metadata is a row of its own; [`crate::folding`] later puts those of a series together in a few
+//! objects, sorted by Instance Number. A row counts before what is folded. Reading goes block by block, so that what is
+//! in memory does not grow with the study.
 
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use septum_core::codec::{compress_with_template, decompress_with_template};
 use septum_core::dicom::json::BULK_PREFIX;
-use septum_core::seal::{StudyKeys, Token, open_record};
+use septum_core::ids::ObjectId;
+use septum_core::seal::{Token, open_record};
 
 use super::locate::tokens_of;
 use super::{InstanceRef, StudyRef};
 use crate::error::{EngineError, Result};
 use crate::headers::metadata_of;
-use crate::records::{SeriesRow, decode, key, metadata_context};
+use crate::records::{FoldedRow, MetadataBlock, MetadataRow, SeriesRow, block_context, decode, key, metadata_context};
 use crate::services::Services;
 use crate::templates::LoadedTemplate;
 
 /// Longest metadata of one instance.
 const METADATA_BYTES_MAX: u64 = 1 << 30;
+
+/// Longest text of one block.
+const BLOCK_TEXT_BYTES_MAX: usize = 64 << 20;
+
+/// Rows opened in one step.
+const STEP_ROWS: usize = 64;
 
 /// The metadata of one instance, as JSON text.
 pub struct Entry {
@@ -27,49 +39,164 @@ pub struct Entry {
     pub text: String,
 }
 
-/// The metadata of every current instance of a study, or of one series, in row order.
-pub async fn of_study(services: &Arc<Services>, study: &StudyRef, series_uid: Option<&str>) -> Result<Vec<Entry>> {
-    let prefix = match series_uid {
-        Some(uid) => key::series_metadata(study.id(), &study.series_token(uid)),
-        None => key::study_metadata(study.id()),
-    };
-    let rows: Vec<(Vec<u8>, Vec<u8>)> = crate::scan::rows(study.stored_in(services), prefix).collect::<Result<_>>()?;
-    let mut entries = Vec::with_capacity(rows.len());
-    let mut template: Option<(Token, Option<Arc<LoadedTemplate>>)> = None;
-    for (row_key, sealed) in rows {
-        let (series, instance) = tokens_of(&row_key)?;
-        let known = match &template {
-            Some((of, known)) if *of == series => known.clone(),
-            _ => {
-                let known = template_of(services, study, &series).await?;
-                template = Some((series, known.clone()));
-                known
+/// What is stored of a series' metadata.
+pub struct SeriesMetadata {
+    /// The series.
+    pub series: Token,
+    /// What is folded, and its row as stored.
+    pub folded: Option<(FoldedRow, Vec<u8>)>,
+    /// Instances that are not folded, or changed since, and their rows as stored.
+    pub rows: Vec<(Token, Vec<u8>)>,
+}
+
+impl SeriesMetadata {
+    /// Finds what is stored.
+    pub fn load(services: &Services, study: &StudyRef, series: Token) -> Result<Self> {
+        let folded_key = key::folded(study.id(), &series);
+        let mut found = Self {
+            series,
+            folded: None,
+            rows: Vec::new(),
+        };
+        for row in crate::scan::rows(study.stored_in(services), folded_key.clone()) {
+            let (row_key, value) = row?;
+            if row_key == folded_key {
+                found.folded = Some((decode(&value, "folded metadata")?, value));
+            } else {
+                found.rows.push((tokens_of(&row_key)?.1, value));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// A part of what is yet to be read.
+enum Step {
+    Series(Token),
+    Rows(Token, Vec<(Token, Vec<u8>)>),
+    Block(Token, ObjectId, Arc<HashSet<Token>>),
+}
+
+/// Reads the metadata of every current instance of a study, or of one series, a step at a time.
+pub struct Reader {
+    services: Arc<Services>,
+    study: StudyRef,
+    steps: VecDeque<Step>,
+}
+
+impl Reader {
+    /// Reads a study in the order of its series, or the series of that UID.
+    pub fn new(services: &Arc<Services>, study: &StudyRef, series_uid: Option<&str>) -> Result<Self> {
+        let steps = match series_uid {
+            Some(uid) => VecDeque::from([Step::Series(study.series_token(uid))]),
+            None => {
+                let open = services.summaries.open(&study.row)?;
+                let tokens = open
+                    .summary
+                    .series
+                    .iter()
+                    .map(|series| Step::Series(study.series_token(&series.series_uid)));
+                tokens.collect()
             }
         };
-        entries.push(open(study, &study.keys, series, instance, &sealed, known.as_deref())?);
+        Ok(Self {
+            services: Arc::clone(services),
+            study: study.clone(),
+            steps,
+        })
     }
-    Ok(entries)
+
+    /// The next entries, never an empty list; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Vec<Entry>>> {
+        while let Some(step) = self.steps.pop_front() {
+            let entries = match step {
+                Step::Series(series) => {
+                    let stored = SeriesMetadata::load(&self.services, &self.study, series)?;
+                    self.plan(stored);
+                    continue;
+                }
+                Step::Rows(series, rows) => self.rows(series, rows).await?,
+                Step::Block(series, object, superseded) => {
+                    let mut entries = block(&self.services, &self.study, series, object).await?;
+                    entries.retain(|entry| !superseded.contains(&entry.instance));
+                    entries
+                }
+            };
+            if !entries.is_empty() {
+                return Ok(Some(entries));
+            }
+        }
+        Ok(None)
+    }
+
+    fn plan(&mut self, stored: SeriesMetadata) {
+        let SeriesMetadata { series, folded, rows } = stored;
+        let superseded = Arc::new(rows.iter().map(|(instance, _)| *instance).collect());
+        let mut rows = rows.into_iter().peekable();
+        while rows.peek().is_some() {
+            let step = rows.by_ref().take(STEP_ROWS).collect();
+            self.steps.push_front(Step::Rows(series, step));
+        }
+        let blocks = folded.map(|(folded, _)| folded.blocks).unwrap_or_default();
+        for object in blocks.into_iter().rev() {
+            let superseded = Arc::clone(&superseded);
+            self.steps.push_front(Step::Block(series, object, superseded));
+        }
+    }
+
+    async fn rows(&self, series: Token, rows: Vec<(Token, Vec<u8>)>) -> Result<Vec<Entry>> {
+        let template = template_of(&self.services, &self.study, &series).await?;
+        let mut entries = Vec::with_capacity(rows.len());
+        for (instance, row) in rows {
+            let entry = open(&self.services, &self.study, series, instance, &row, template.as_deref());
+            entries.push(entry.await?);
+        }
+        Ok(entries)
+    }
+}
+
+/// The entries of a block of folded metadata.
+pub async fn block(services: &Services, study: &StudyRef, series: Token, object: ObjectId) -> Result<Vec<Entry>> {
+    let corrupt = || EngineError::Corrupt("folded metadata");
+    let sealed = study.stored_in(services).read_object(object, None).await?;
+    let (keys, study_id) = (Arc::clone(&study.keys), study.id());
+    let opened = services
+        .compute
+        .run(move || -> Result<Vec<Entry>> {
+            let plain = open_record(&keys.phi, &block_context(study_id, &series, object), &sealed)?;
+            let MetadataBlock { entries, compressed } = decode(&plain, "folded metadata")?;
+            let length = entries
+                .iter()
+                .try_fold(0_usize, |sum, (_, length)| sum.checked_add(*length as usize))
+                .filter(|length| *length <= BLOCK_TEXT_BYTES_MAX)
+                .ok_or_else(corrupt)?;
+            let text = zstd::bulk::decompress(&compressed, length).map_err(|_| corrupt())?;
+            let text = String::from_utf8(text).map_err(|_| corrupt())?;
+            let mut rest = text.as_str();
+            let mut opened = Vec::with_capacity(entries.len());
+            for (instance, length) in entries {
+                let (text, after) = rest.split_at_checked(length as usize).ok_or_else(corrupt)?;
+                rest = after;
+                opened.push(Entry {
+                    series,
+                    instance,
+                    text: text.to_owned(),
+                });
+            }
+            Ok(opened)
+        })
+        .await??;
+    Ok(opened)
 }
 
 /// The metadata of one version: the pre-built one where it is current, else made from its header.
 pub async fn of_instance(services: &Arc<Services>, instance: &InstanceRef) -> Result<Entry> {
     let study = &instance.study;
     let versions = study.versions(services, &instance.series, &instance.instance)?;
-    if versions.last() == Some(&instance.version) {
-        let row_key = key::metadata(study.id(), &instance.series, &instance.instance);
-        let sealed = study
-            .stored_in(services)
-            .get(&row_key)?
-            .ok_or(EngineError::Corrupt("metadata row"))?;
-        let template = template_of(services, study, &instance.series).await?;
-        return open(
-            study,
-            &study.keys,
-            instance.series,
-            instance.instance,
-            &sealed,
-            template.as_deref(),
-        );
+    if versions.last() == Some(&instance.version)
+        && let Some(entry) = current(services, study, instance.series, instance.instance).await?
+    {
+        return Ok(entry);
     }
     let header = super::stream::header_of(services, instance).await?;
     let start = start_of(instance)?;
@@ -80,6 +207,18 @@ pub async fn of_instance(services: &Arc<Services>, instance: &InstanceRef) -> Re
         instance: instance.instance,
         text,
     })
+}
+
+/// What is stored of an instance that is not folded; of a folded one the header is the shorter way.
+async fn current(services: &Arc<Services>, study: &StudyRef, series: Token, instance: Token) -> Result<Option<Entry>> {
+    let row_key = key::metadata(study.id(), &series, &instance);
+    let Some(row) = study.stored_in(services).get(&row_key)? else {
+        return Ok(None);
+    };
+    let template = template_of(services, study, &series).await?;
+    open(services, study, series, instance, &row, template.as_deref())
+        .await
+        .map(Some)
 }
 
 /// What the splitter once said of an instance, from its record.
@@ -105,7 +244,8 @@ fn start_of(instance: &InstanceRef) -> Result<septum_core::dicom::InstanceStart>
     })
 }
 
-async fn template_of(
+/// The template that the rows of a series are compressed against.
+pub async fn template_of(
     services: &Arc<Services>,
     study: &StudyRef,
     series: &Token,
@@ -122,16 +262,22 @@ async fn template_of(
         .map(Some)
 }
 
-fn open(
+/// Opens the row of an instance.
+pub async fn open(
+    services: &Services,
     study: &StudyRef,
-    keys: &StudyKeys,
     series: Token,
     instance: Token,
-    sealed: &[u8],
+    row: &[u8],
     template: Option<&LoadedTemplate>,
 ) -> Result<Entry> {
     let corrupt = || EngineError::Corrupt("metadata");
-    let plain = open_record(&keys.phi, &metadata_context(study.id(), &series, &instance), sealed)?;
+    let sealed = match decode(row, "metadata row")? {
+        MetadataRow::Inline(sealed) => sealed.into(),
+        MetadataRow::Object(object) => study.stored_in(services).read_object(object, None).await?,
+    };
+    let context = metadata_context(study.id(), &series, &instance);
+    let plain = open_record(&study.keys.phi, &context, &sealed)?;
     let (length, compressed) = plain.split_first_chunk::<8>().ok_or_else(corrupt)?;
     let length = u64::from_be_bytes(*length);
     if length > METADATA_BYTES_MAX {
@@ -153,7 +299,7 @@ pub fn pack(template: Option<&[u8]>, text: &[u8]) -> Vec<u8> {
     packed
 }
 
-/// Puts an instance's address where metadata has its placeholder.
-pub fn with_bulk_address(text: &str, address: &str) -> String {
+/// Puts the study's address where metadata has its placeholder.
+pub fn with_study_address(text: &str, address: &str) -> String {
     text.replace(BULK_PREFIX, address)
 }

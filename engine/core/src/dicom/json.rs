@@ -4,7 +4,7 @@
 //!
 //! Invariants:
 //! - group 0002 and group lengths (gggg,0000) never appear; pixels appear only as a placeholder;
-//! - no URL is inside: bulk data is named `{BULK}/<path>`, and whoever serves the list replaces [`BULK_PREFIX`].
+//! - no URL is inside: bulk data is named `<prefix>/<path>`, and whoever serves the list replaces [`BULK_PREFIX`].
 //!   A path is tags and item numbers (from 0) by turns, as in `{BULK}/54000100/0/54001010`;
 //! - Specific Character Set, where present, reads `ISO_IR 192`, since JSON is UTF-8;
 //! - empty values among several are `null` (section F.2.5); empty attributes have no `Value`;
@@ -24,7 +24,7 @@ use dicom_core::{Tag, VR};
 pub use bulk::{BulkValue, bulk_value};
 pub use levels::{Level, instance_attributes, level_of, series_attributes, study_attributes};
 
-/// Stands for the address below which an instance's bulk data is served.
+/// What the default prefix is; stands for an address that only whoever serves the list knows.
 pub const BULK_PREFIX: &str = "{BULK}";
 
 /// How the JSON is to be made.
@@ -34,6 +34,8 @@ pub struct JsonOptions {
     pub bulk_threshold_bytes: usize,
     /// The pixel element that was cut out of the header, if the instance has one.
     pub pixel: Option<PixelPlaceholder>,
+    /// What bulk data paths start with.
+    pub bulk_prefix: String,
 }
 
 impl Default for JsonOptions {
@@ -41,6 +43,7 @@ impl Default for JsonOptions {
         Self {
             bulk_threshold_bytes: 1024,
             pixel: None,
+            bulk_prefix: BULK_PREFIX.to_owned(),
         }
     }
 }
@@ -56,12 +59,12 @@ pub struct PixelPlaceholder {
 
 /// A JSON object with one member an attribute, sorted by tag.
 pub fn to_json(header: &Header, options: &JsonOptions) -> Map<String, Json> {
-    let mut path = String::from(BULK_PREFIX);
+    let mut path = options.bulk_prefix.clone();
     let mut map = dataset_json(header.dataset(), &CharacterSets::default(), options, &mut path);
     if let Some(pixel) = options.pixel {
         map.insert(
             pixel.tag.to_owned(),
-            bulk_reference(pixel.vr, format!("{BULK_PREFIX}/{}", pixel.tag)),
+            bulk_reference(pixel.vr, format!("{}/{}", options.bulk_prefix, pixel.tag)),
         );
     }
     map
@@ -186,6 +189,7 @@ mod tests {
             let options = JsonOptions {
                 bulk_threshold_bytes: 4,
                 pixel: None,
+                ..JsonOptions::default()
             };
             assert_eq!(Json::Object(to_json(&header, &options)), expected);
         };

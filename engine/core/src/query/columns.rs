@@ -1,7 +1,7 @@
 //! Column pages: the searchable fields of up to 512 studies, laid out for scanning.
 //!
 //! Owns the page in memory and its bytes. A page is sealed as a whole by whoever stores it; opened pages live in a
-//! bounded cache ([`Page::byte_size`]). Row keys are opaque 16-byte ids.
+//! bounded cache ([`Page::byte_size`]). Row keys are opaque ([`RowKey`]).
 //!
 //! Invariants:
 //! - a row matches [`CompiledPredicates`] exactly when the same predicates match the attributes that the row was made
@@ -10,7 +10,7 @@
 //! - keys are unique in a page;
 //! - `Debug` shows counts, never values.
 //!
-//! Bytes, version 1, little endian: version `u8`; number of rows `u16`; the rows' keys, 16 bytes each; then for each
+//! Bytes, version 1, little endian: version `u8`; number of rows `u16`; the rows' keys, 32 bytes each; then for each
 //! column, in the order of [`Column::ALL`]: each row's length as `u16`, then all values without separators, UTF-8. A
 //! row's value holds its attribute's values in comparable form (names in lower case), separated by U+001E. A length of
 //! 0xFFFF has no bytes and stands for a field that was too long.
@@ -25,6 +25,12 @@ use super::matching::comparable_values;
 
 pub use page::{Page, PageError};
 pub use scan::CompiledPredicates;
+
+/// Names a row: whatever its owner finds the study by.
+pub type RowKey = [u8; ROW_KEY_BYTES];
+
+/// Length of a row's key.
+pub const ROW_KEY_BYTES: usize = 32;
 
 /// Most rows in a page.
 pub const ROWS_MAX: usize = 512;
@@ -124,14 +130,14 @@ impl Column {
 /// One study's row.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Row {
-    key: [u8; 16],
+    key: RowKey,
     /// `None`: too long to be kept.
     fields: [Option<String>; NUM_COLUMNS],
 }
 
 impl Row {
     /// Makes the row of the study whose attributes these are (DICOM JSON Model, computed attributes included).
-    pub fn from_attributes(key: [u8; 16], attributes: &Map<String, Json>) -> Self {
+    pub fn from_attributes(key: RowKey, attributes: &Map<String, Json>) -> Self {
         let fields = Column::ALL.map(|column| {
             let values = comparable_values(attributes.get(&format!("{:08X}", column.tag())), column.vr());
             let mut field = String::new();
@@ -150,7 +156,7 @@ impl Row {
     }
 
     /// The row's key.
-    pub fn key(&self) -> [u8; 16] {
+    pub fn key(&self) -> RowKey {
         self.key
     }
 }

@@ -59,6 +59,8 @@ pub enum TokenDomain {
     Content = 8,
     /// Subject reference in the audit log.
     AuditSubject = 9,
+    /// Patient ID (0010,0020), whoever issued it.
+    PatientId = 10,
 }
 
 /// A blind index token, 128 bits.
@@ -103,13 +105,14 @@ pub fn token_of(key: &IndexKey, domain: TokenDomain, namespace: NamespaceId, par
 }
 
 /// The partition, `0..4096`, of a study: first 12 bits of HMAC-SHA-256 under the installation's placement key over
-/// `septum partition 1` and the same encoding as a token's. `study_uid` without padding.
-pub fn partition(placement_key: &DataKey, namespace: NamespaceId, study_uid: &[u8]) -> u16 {
+/// `septum partition 1` and the same encoding as a token's, with a namespace of zeros: a study's copies in every
+/// namespace lie in one shard, so that sharing it is one commit. `study_uid` without padding.
+pub fn partition(placement_key: &DataKey, study_uid: &[u8]) -> u16 {
     let mac = keyed_hash(
         placement_key,
         b"septum partition 1",
         TokenDomain::Study as u8,
-        namespace,
+        NamespaceId::from_bytes([0; 16]),
         &[study_uid],
     );
     u16::from_be_bytes([mac[0], mac[1]]) >> 4
@@ -171,8 +174,8 @@ mod tests {
     #[test]
     fn golden_partition() {
         let key = DataKey::from_bytes(KEY);
-        let partitions = ["1.2.3", "1.2.4", "2.25.1"].map(|uid| partition(&key, NAMESPACE, uid.as_bytes()));
-        assert_eq!(partitions, [1646, 592, 1191]);
+        let partitions = ["1.2.3", "1.2.4", "2.25.1"].map(|uid| partition(&key, uid.as_bytes()));
+        assert_eq!(partitions, [1504, 807, 2234]);
     }
 
     #[test]
@@ -203,7 +206,7 @@ mod tests {
         let key = DataKey::from_bytes(KEY);
         let mut counts = [0u32; NUM_PARTITIONS as usize];
         for number in 0..40_960u32 {
-            counts[usize::from(partition(&key, NAMESPACE, format!("1.2.{number}").as_bytes()))] += 1;
+            counts[usize::from(partition(&key, format!("1.2.{number}").as_bytes()))] += 1;
         }
         // Mean 10; a Poisson tail beyond 35 has probability below 1e-9 for each partition.
         assert!(counts.iter().all(|&count| count < 35));

@@ -109,6 +109,7 @@ fn shown(elements: &[u8], encoding: Encoding) -> Map<String, Json> {
         &JsonOptions {
             bulk_threshold_bytes: usize::MAX,
             pixel: None,
+            ..JsonOptions::default()
         },
     );
     map.retain(|key, _| !key.starts_with("7FE0"));
@@ -274,6 +275,7 @@ fn copies_of_real_headers_show_the_same() {
             let options = JsonOptions {
                 bulk_threshold_bytes: 1 << 20,
                 pixel: None,
+                ..JsonOptions::default()
             };
             let mut expected = to_json(&header, &options);
             expected.retain(|key, _| !key.starts_with("7FE000"));

@@ -1,6 +1,6 @@
 //! The page itself.
 
-use super::{Column, FIELD_BYTES_MAX, NUM_COLUMNS, ROWS_MAX, Row};
+use super::{Column, FIELD_BYTES_MAX, NUM_COLUMNS, ROW_KEY_BYTES, ROWS_MAX, Row, RowKey};
 
 const VERSION: u8 = 1;
 
@@ -24,7 +24,7 @@ pub enum PageError {
 /// Up to [`ROWS_MAX`] rows by columns. Every column is one heap of text and the rows' ends in it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Page {
-    keys: Vec<[u8; 16]>,
+    keys: Vec<RowKey>,
     columns: [ColumnData; NUM_COLUMNS],
 }
 
@@ -75,12 +75,12 @@ impl Page {
     }
 
     /// The key of row `row`, below [`Self::num_rows`].
-    pub fn key(&self, row: usize) -> Option<[u8; 16]> {
+    pub fn key(&self, row: usize) -> Option<RowKey> {
         self.keys.get(row).copied()
     }
 
     /// The row with this key.
-    pub fn find(&self, key: &[u8; 16]) -> Option<usize> {
+    pub fn find(&self, key: &RowKey) -> Option<usize> {
         self.keys.iter().position(|candidate| candidate == key)
     }
 
@@ -108,7 +108,7 @@ impl Page {
     }
 
     /// Takes the row with this key out; tells whether there was one.
-    pub fn remove(&mut self, key: &[u8; 16]) -> bool {
+    pub fn remove(&mut self, key: &RowKey) -> bool {
         let place = self.find(key);
         if place.is_some() {
             self.rebuild(None, place);
@@ -116,7 +116,7 @@ impl Page {
         place.is_some()
     }
 
-    fn push<'a>(&mut self, key: [u8; 16], field: impl Fn(usize) -> Option<&'a str>) {
+    fn push<'a>(&mut self, key: RowKey, field: impl Fn(usize) -> Option<&'a str>) {
         self.keys.push(key);
         for (number, column) in self.columns.iter_mut().enumerate() {
             column.push(field(number));
@@ -146,13 +146,13 @@ impl Page {
             .columns
             .iter()
             .map(|column| column.heap.capacity() + column.ends.capacity() * 4 + column.not_kept.capacity() * 2);
-        size_of::<Self>() + self.keys.capacity() * 16 + columns.sum::<usize>()
+        size_of::<Self>() + self.keys.capacity() * ROW_KEY_BYTES + columns.sum::<usize>()
     }
 
     /// The page's bytes.
     pub fn encode(&self) -> Vec<u8> {
         let heaps: usize = self.columns.iter().map(|column| column.heap.len()).sum();
-        let mut out = Vec::with_capacity(3 + self.keys.len() * (16 + 2 * NUM_COLUMNS) + heaps);
+        let mut out = Vec::with_capacity(3 + self.keys.len() * (ROW_KEY_BYTES + 2 * NUM_COLUMNS) + heaps);
         out.push(VERSION);
         out.extend_from_slice(&(self.keys.len() as u16).to_le_bytes());
         self.keys.iter().for_each(|key| out.extend_from_slice(key));

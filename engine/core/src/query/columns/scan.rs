@@ -2,6 +2,7 @@
 
 use super::super::Predicate;
 use super::super::condition::Condition;
+use super::super::wildcard::Pattern;
 use super::{Column, Page, SEPARATOR};
 
 /// Predicates made ready for scanning pages.
@@ -28,6 +29,8 @@ impl CompiledPredicates {
             let column = Column::of_tag(predicate.tag()).filter(|_| !predicate.is_nested());
             let time = match predicate.condition {
                 Condition::DateAndTime { time_tag, .. } => Column::of_tag(time_tag).map(Some),
+                // Rows do not know their study's time zone.
+                Condition::InZone { .. } => None,
                 _ => Some(None),
             };
             match (column, time) {
@@ -44,6 +47,24 @@ impl CompiledPredicates {
         // Cheap tests first: names cost more than all others.
         tests.sort_by_key(|test| matches!(test.condition, Condition::Name(_)));
         (Self { tests }, others)
+    }
+
+    /// The values that an attribute must equal one of, where the predicates say so: what an index by value can answer.
+    pub fn exact_values(&self, column: Column) -> Option<Vec<&str>> {
+        self.tests
+            .iter()
+            .filter(|test| test.column == column)
+            .find_map(|test| match &test.condition {
+                Condition::Uid(uids) => Some(uids.iter().map(String::as_str).collect()),
+                Condition::Text(patterns) => patterns
+                    .iter()
+                    .map(|pattern| match pattern {
+                        Pattern::Exact(value) => Some(value.as_str()),
+                        _ => None,
+                    })
+                    .collect(),
+                _ => None,
+            })
     }
 
     /// Whether every row matches.
@@ -74,7 +95,7 @@ impl Page {
             return test.condition.matches_empty();
         }
         match test.time {
-            None => field.split(SEPARATOR).any(|value| test.condition.matches_value(value)),
+            None => test.condition.matches_values(field.split(SEPARATOR)),
             Some(time) => {
                 let Some(times) = self.field(row, time) else {
                     return true;

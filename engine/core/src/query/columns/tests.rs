@@ -8,7 +8,7 @@ use super::*;
 use crate::query::Level;
 
 fn row(key: u8, attributes: &Map<String, Json>) -> Row {
-    Row::from_attributes([key; 16], attributes)
+    Row::from_attributes([key; 32], attributes)
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn page_bytes_are_golden() {
         "",
     ];
     let mut expected = vec![1, 1, 0];
-    expected.extend([7; 16]);
+    expected.extend([7; 32]);
     for field in fields {
         expected.extend((field.len() as u16).to_le_bytes());
         expected.extend(field.as_bytes());
@@ -45,18 +45,18 @@ fn page_bytes_are_golden() {
 fn rows_come_and_go() {
     let mut page = Page::new();
     for key in 0..ROWS_MAX {
-        let mut bytes = [0; 16];
+        let mut bytes = [0; 32];
         bytes[..2].copy_from_slice(&(key as u16).to_le_bytes());
         page.upsert(&Row::from_attributes(bytes, &study())).expect("room");
     }
     assert_eq!(page.upsert(&row(0xEE, &study())), Err(PageError::Full));
-    page.upsert(&Row::from_attributes([0; 16], &Map::new()))
+    page.upsert(&Row::from_attributes([0; 32], &Map::new()))
         .expect("replaces");
     assert_eq!(
         (page.num_rows(), page.field(0, Column::PatientId)),
         (ROWS_MAX, Some(""))
     );
-    assert!(page.remove(&[0; 16]) && !page.remove(&[0; 16]));
+    assert!(page.remove(&[0; 32]) && !page.remove(&[0; 32]));
     assert_eq!(
         (page.num_rows(), page.field(0, Column::PatientId)),
         (ROWS_MAX - 1, Some("MRN17"))
@@ -104,7 +104,7 @@ proptest! {
                     page.upsert(&row(key, &attributes)).expect("room");
                     model.insert(key, attributes);
                 }
-                None => prop_assert_eq!(page.remove(&[key; 16]), model.remove(&key).is_some()),
+                None => prop_assert_eq!(page.remove(&[key; 32]), model.remove(&key).is_some()),
             }
         }
         prop_assert_eq!(page.num_rows(), model.len());
@@ -113,7 +113,7 @@ proptest! {
         for (key, attributes) in model {
             let mut alone = Page::new();
             alone.upsert(&row(key, &attributes)).expect("room");
-            let place = page.find(&[key; 16]).expect("there");
+            let place = page.find(&[key; 32]).expect("there");
             for column in Column::ALL {
                 prop_assert_eq!(page.field(place, column), alone.field(0, column));
             }

@@ -25,6 +25,7 @@ use crate::keyring::{Keyring, root_key};
 use crate::ledger::Ledger;
 use crate::maintenance;
 use crate::observe::StorageObserver;
+use crate::patients::Patients;
 use crate::pipeline::{Pipeline, PipelineLimits};
 use crate::quarantine::Quarantine;
 use crate::reseal::Copies;
@@ -127,6 +128,7 @@ impl Archive {
         let keyring = Keyring::open(Arc::clone(&store), root, config.suite).await?;
         let catalog_ledger = Arc::new(Ledger::new(Arc::clone(store.catalog()), Arc::clone(&telemetry)));
         let accounts = Accounts::open(Arc::clone(&catalog_ledger), Arc::clone(&keyring)).await?;
+        let patients = Arc::new(Patients::open(Arc::clone(&catalog_ledger), Arc::clone(&keyring))?);
         let ledgers = store
             .shards()
             .iter()
@@ -141,7 +143,8 @@ impl Archive {
             quarantine: Quarantine::open(&catalog_ledger, Arc::clone(&keyring))?,
             catalog_ledger,
             compute: Compute::new(config.compute_threads, Arc::clone(&telemetry))?,
-            studies: Studies::new(Arc::clone(&store), Arc::clone(&keyring)),
+            studies: Studies::new(Arc::clone(&store), Arc::clone(&keyring), Arc::clone(&patients)),
+            patients,
             templates: Templates::new(Arc::clone(&store)),
             summaries: Summaries::new(Arc::clone(&keyring)),
             columns: Columns::default(),

@@ -9,7 +9,27 @@ use serde_json::{Map, Value, json};
 /// place of the study's.
 ///
 /// A header that cannot be read all through still gives what could be read, and a warning's name.
-pub fn metadata_of(start: &InstanceStart, header: &HeaderBytes) -> (Map<String, Value>, Option<String>) {
+pub fn metadata_of(start: &InstanceStart, header: &HeaderBytes) -> Shown {
+    let read = Header::from_bytes(header.elements(), start.encoding.into()).ok();
+    Shown {
+        attributes: attributes_of(start, read.as_ref()),
+        warning: match read {
+            Some(read) if read.unread_bytes() == 0 => None,
+            Some(_) => Some("header-partly-unreadable"),
+            None => Some("header-unreadable"),
+        },
+    }
+}
+
+/// What is shown of a header.
+pub struct Shown {
+    /// DICOM JSON Model.
+    pub attributes: Map<String, Value>,
+    /// The name of a leniency it needed.
+    pub warning: Option<&'static str>,
+}
+
+fn attributes_of(start: &InstanceStart, read: Option<&Header>) -> Map<String, Value> {
     let pixel = start.pixels.as_ref().map(|pixels| match pixels.element {
         PixelElement::Pixel => {
             let deep = pixels.shape.is_some_and(|shape| shape.bits_allocated > 8);
@@ -37,21 +57,17 @@ pub fn metadata_of(start: &InstanceStart, header: &HeaderBytes) -> (Map<String, 
         ),
         ..JsonOptions::default()
     };
-    let (mut attributes, warning) = match Header::from_bytes(header.elements(), start.encoding.into()) {
-        Ok(read) => {
-            let warning = (read.unread_bytes() > 0).then(|| "header-partly-unreadable".to_owned());
-            (to_json(&read, &options), warning)
-        }
-        Err(_) => (Map::new(), Some("header-unreadable".to_owned())),
-    };
+    let mut attributes = read.map_or_else(Map::new, |read| to_json(read, &options));
     // Identity always shows as it was indexed, whatever the rest of the header looks like.
     for (tag, uid) in [
         ("00080016", identity.sop_class.as_str()),
         ("00080018", identity.instance.as_str()),
         ("0020000D", identity.study.as_str()),
         ("0020000E", identity.series.as_str()),
+        // Available Transfer Syntax UID (PS3.18 section 10.6.1.2.5): viewers tell videos by it.
+        ("00083002", start.transfer_syntax.uid()),
     ] {
         attributes.insert(tag.to_owned(), json!({ "vr": "UI", "Value": [uid] }));
     }
-    (attributes, warning)
+    attributes
 }

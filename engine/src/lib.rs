@@ -17,7 +17,7 @@
 //! | [`columns`], [`lookup`] | searchable fields in sealed pages; studies by blind index token |
 //! | [`folding`] | what a stable study left behind one by one, put together |
 //! | [`erase`], [`reseal`] | deleting for ever; re-sealing what remains |
-//! | [`exceptions`] | studies held because their patient differs |
+//! | [`exceptions`], [`patients`] | studies held because their patient differs; patient keys that were merged |
 //! | [`quarantine`] | inputs on which processing panicked twice |
 //! | [`densify`] | the dense tier in the background |
 //! | [`stability`], [`feed`] | when a study is stable; the change feed |
@@ -49,6 +49,7 @@ pub mod ledger;
 pub mod lookup;
 pub mod maintenance;
 pub mod observe;
+pub mod patients;
 pub mod pipeline;
 pub mod quarantine;
 pub mod records;

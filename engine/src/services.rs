@@ -14,6 +14,7 @@ use crate::densify::DensifyQueue;
 use crate::folding::Folding;
 use crate::keyring::Keyring;
 use crate::ledger::Ledger;
+use crate::patients::Patients;
 use crate::quarantine::Quarantine;
 use crate::reseal::Copies;
 use crate::retrieve::permits::ReadPermits;
@@ -43,6 +44,8 @@ pub struct Services {
     pub compute: Compute,
     /// Metrics.
     pub telemetry: Arc<Telemetry>,
+    /// Patient keys that were merged.
+    pub patients: Arc<Patients>,
     /// Studies that instances are on their way into.
     pub studies: Studies,
     /// Header templates.

@@ -10,12 +10,13 @@ use std::sync::{Arc, Weak};
 
 use septum_core::dicom::Identity;
 use septum_core::ids::{NamespaceId, StudyId};
-use septum_core::seal::{AccountKeys, StudyKeys, Token, TokenDomain, token, token_of};
+use septum_core::seal::{AccountKeys, StudyKeys, Token, TokenDomain, token};
 use septum_storage::{Shard, Store};
 
 use crate::accounts::Namespace;
 use crate::error::Result;
 use crate::keyring::Keyring;
+use crate::patients::{Patients, patient_token};
 use crate::records::{StudyRow, decode, key};
 
 /// A study that instances are on their way into.
@@ -58,31 +59,18 @@ impl StudyHandle {
 pub struct Studies {
     store: Arc<Store>,
     keyring: Arc<Keyring>,
+    patients: Arc<Patients>,
     /// Studies that are new and not yet committed, alive as long as an instance is on its way into them.
     arriving: tokio::sync::Mutex<HashMap<Vec<u8>, Weak<StudyHandle>>>,
 }
 
-/// The patient key of invariant 10: issuer (else the namespace's default) and Patient ID.
-pub fn patient_token(account: &AccountKeys, namespace: &Namespace, identity: &Identity) -> Token {
-    let issuer = if identity.issuer_of_patient_id.is_empty() {
-        namespace.default_issuer.as_bytes()
-    } else {
-        &identity.issuer_of_patient_id
-    };
-    token_of(
-        account.index_key(),
-        TokenDomain::Patient,
-        namespace.id,
-        &[issuer, &identity.patient_id],
-    )
-}
-
 impl Studies {
     /// Over a store and its keys.
-    pub fn new(store: Arc<Store>, keyring: Arc<Keyring>) -> Self {
+    pub fn new(store: Arc<Store>, keyring: Arc<Keyring>, patients: Arc<Patients>) -> Self {
         Self {
             store,
             keyring,
+            patients,
             arriving: tokio::sync::Mutex::default(),
         }
     }
@@ -92,6 +80,11 @@ impl Studies {
         let partition = self.keyring.partition(study_uid);
         let shard = self.store.shard(partition);
         (usize::from(shard.id()), shard)
+    }
+
+    /// Whether two patient keys are one patient's.
+    fn is_same(&self, namespace: NamespaceId, one: Token, other: Token) -> bool {
+        one == other || self.patients.canonical(namespace, one) == self.patients.canonical(namespace, other)
     }
 
     /// The token of a study in a namespace.
@@ -104,11 +97,16 @@ impl Studies {
         let account = self.keyring.account(namespace.account)?;
         let study_uid = identity.study.as_str();
         let study_token = self.study_token(&account, namespace.id, study_uid);
-        let patient = patient_token(&account, namespace, identity);
+        let patient = patient_token(
+            &account,
+            namespace,
+            &identity.issuer_of_patient_id,
+            &identity.patient_id,
+        );
         let (shard, _) = self.shard(study_uid);
         let normal = key::study(namespace.id, &study_token, namespace.id);
         if let Some(handle) = self.stored(&normal, &account, namespace.id, study_token, shard, false)? {
-            if handle.patient == patient {
+            if self.is_same(namespace.id, handle.patient, patient) {
                 return Ok(handle);
             }
             return self.exception(account, namespace.id, study_token, patient, shard).await;
@@ -119,7 +117,7 @@ impl Studies {
             .and_then(Weak::upgrade)
             .filter(|handle| !handle.was_committed())
         {
-            if handle.patient == patient {
+            if self.is_same(namespace.id, handle.patient, patient) {
                 return Ok(handle);
             }
             drop(arriving);
@@ -127,7 +125,7 @@ impl Studies {
         }
         // Between the first look and the lock the study may have been committed.
         if let Some(handle) = self.stored(&normal, &account, namespace.id, study_token, shard, false)? {
-            if handle.patient == patient {
+            if self.is_same(namespace.id, handle.patient, patient) {
                 return Ok(handle);
             }
             drop(arriving);

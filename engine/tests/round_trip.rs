@@ -289,3 +289,47 @@ async fn invariant_6_large_objects_pass_through_a_fixed_budget() {
     assert_eq!(outcome.unwrap().kind, StoreKind::Stored);
     assert_eq!(bench.archive.pipeline.budget_bytes_out(), 0);
 }
+
+#[tokio::test]
+async fn invariant_10_merged_patients_are_one_until_unmerged() {
+    use septum_engine::patients::PatientKey;
+    let bench = Bench::new().await;
+    let services = &bench.archive.services;
+    let right = tiny(1).build().bytes;
+    let other = |series: &str| {
+        tiny(1)
+            .with_text((0x0010, 0x0020), b"LO", "OLD-NUMBER")
+            .with_text((0x0008, 0x0018), b"UI", series)
+            .build()
+            .bytes
+    };
+    let key = |id: &str| PatientKey {
+        issuer: String::new(),
+        id: id.to_owned(),
+    };
+    let id = String::from_utf8(common::identity(&right).patient_id).unwrap();
+    let source = common::source();
+    bench.store(&right).await.unwrap();
+    services
+        .patients
+        .merge(&bench.namespace, key("OLD-NUMBER"), key(id.trim()), &source)
+        .await
+        .unwrap();
+    assert!(matches!(
+        services
+            .patients
+            .merge(&bench.namespace, key(id.trim()), key("OLD-NUMBER"), &source)
+            .await,
+        Err(EngineError::Conflict(_))
+    ));
+    assert_eq!(bench.store(&other("1.2.3.1")).await.unwrap().kind, StoreKind::Stored);
+    let bench = bench.reopen().await;
+    assert_eq!(bench.store(&other("1.2.3.2")).await.unwrap().kind, StoreKind::Stored);
+    let patients = &bench.archive.services.patients;
+    patients
+        .unmerge(&bench.namespace, &key("OLD-NUMBER"), &source)
+        .await
+        .unwrap();
+    assert_eq!(bench.store(&other("1.2.3.3")).await.unwrap().kind, StoreKind::Held);
+    assert!(patients.list(bench.namespace.id).is_empty());
+}

@@ -14,11 +14,14 @@ use super::handoff::Credit;
 use super::messages::{CompressWork, CompressedInstance, EncodedRun, EncodedUnit, FrameRun, InstanceEnded, SealWork};
 use super::ticket::Receipt;
 use crate::error::Result;
-use crate::headers::metadata_of;
+use crate::headers::{Shown, metadata_of};
 use crate::records::{self, Template, VersionRecord};
 use crate::retrieve::metadata::pack;
 use crate::services::{Services, now_ms};
 use crate::templates::LoadedTemplate;
+
+/// Longer headers, with their metadata, make no template: every header of the series would be opened against it.
+const TEMPLATE_BYTES_MAX: usize = 1 << 20;
 
 /// The stage.
 pub struct Compressor {
@@ -179,14 +182,15 @@ fn headers(
     template: Option<&LoadedTemplate>,
 ) -> Result<Headers> {
     let plain = header.encode();
-    let (attributes, warning) = metadata_of(start, header);
+    let Shown { attributes, warning } = metadata_of(start, header);
     #[expect(clippy::expect_used, reason = "a map of JSON values always serialises")]
     let text = serde_json::to_vec(&attributes).expect("JSON serialises");
     let known = template.map(|template| &template.template);
     let compressed = compress_with_template(known.map(|known| known.header.as_slice()), &plain);
     let metadata = pack(known.map(|known| known.metadata.as_slice()), &text);
     let header_length = plain.len() as u64;
-    let new_template = template.is_none().then(|| {
+    let is_small = plain.len() + text.len() <= TEMPLATE_BYTES_MAX;
+    let new_template = (template.is_none() && is_small).then(|| {
         records::encode(&Template {
             header: plain,
             metadata: text,
@@ -198,7 +202,7 @@ fn headers(
         metadata,
         attributes,
         new_template,
-        warnings: warning.into_iter().collect(),
+        warnings: warning.into_iter().map(str::to_owned).collect(),
     })
 }
 

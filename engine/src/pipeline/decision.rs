@@ -2,7 +2,9 @@
 //!
 //! Runs under the shard's ledger lock, so what it reads is what it changes. The rules:
 //!
-//! - the same dataset bytes in the same transfer syntax as any stored version: a duplicate, acknowledged, stored once;
+//! - the same dataset bytes in the same transfer syntax as any stored version: a duplicate, acknowledged, stored once. A
+//!   resend in another encoding is a version, however alike its meaning: whoever asks for the original gets what they sent
+//!   (invariant 4);
 //! - the same identity with other content: the newest version, older ones stay readable (invariant 5);
 //! - a study that was deleted or re-sealed while the instance was on its way: the sender repeats.
 

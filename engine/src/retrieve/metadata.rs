@@ -200,8 +200,8 @@ pub async fn of_instance(services: &Arc<Services>, instance: &InstanceRef) -> Re
     }
     let header = super::stream::header_of(services, instance).await?;
     let start = start_of(instance)?;
-    let (attributes, _) = metadata_of(&start, &header);
-    let text = serde_json::to_string(&attributes).map_err(|_| EngineError::Corrupt("metadata"))?;
+    let text = serde_json::to_string(&metadata_of(&start, &header).attributes)
+        .map_err(|_| EngineError::Corrupt("metadata"))?;
     Ok(Entry {
         series: instance.series,
         instance: instance.instance,

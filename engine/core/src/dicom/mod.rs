@@ -33,8 +33,11 @@ mod builder;
 mod tests;
 
 pub mod attributes;
+pub mod dicomdir;
+pub mod from_json;
 pub mod json;
 pub mod transcode;
+pub mod xml;
 
 pub use header_bytes::{HeaderBytes, HeaderBytesError};
 pub use instance::{

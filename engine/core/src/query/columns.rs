@@ -39,7 +39,7 @@ pub const ROWS_MAX: usize = 512;
 pub const FIELD_BYTES_MAX: usize = 4096;
 
 /// Between the values of one field.
-const SEPARATOR: char = '\u{1E}';
+pub(super) const SEPARATOR: char = '\u{1E}';
 
 /// A searchable field of a study.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

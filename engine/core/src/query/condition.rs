@@ -14,7 +14,7 @@ use super::wildcard::Pattern;
 pub(super) enum Condition {
     /// Everything, absent attributes included.
     Universal,
-    /// No value, or only empty ones.
+    /// No value, or only empty ones (PS3.4 section C.2.2.2.7).
     Empty,
     /// One of these patterns.
     Text(Vec<Pattern>),
@@ -34,6 +34,20 @@ pub(super) enum Condition {
         times: Range<u64>,
         time_tag: u32,
     },
+    /// Each of these by one value or another (PS3.4 section C.2.2.2.8).
+    Each(Vec<Self>),
+    /// A date, time, moment or range of them in a time zone, in minutes from UTC; see [`super::zone`].
+    InZone {
+        zone_minutes: i32,
+        /// Of a date, the attribute with the time.
+        time_tag: Option<u32>,
+        inner: Box<Self>,
+    },
+    /// The value of a private attribute: what it means depends on the VR that each instance gives.
+    ByStoredVr {
+        value: String,
+        options: Options,
+    },
 }
 
 impl Condition {
@@ -46,9 +60,13 @@ impl Condition {
         if options.empty_value && value == "\"\"" {
             return Ok(Self::Empty);
         }
+        if options.multiple_value
+            && let Some(each) = Self::each(vr, value, options)
+        {
+            return each;
+        }
         match vr {
             VR::CS => Ok(Self::text(value.split(['\\', ',']))),
-            VR::AE | VR::LO | VR::SH | VR::UC if options.multiple_value => Ok(Self::text(value.split('\\'))),
             VR::AE | VR::LO | VR::SH | VR::UC | VR::LT | VR::ST | VR::UT | VR::UR => {
                 Ok(Self::Text(vec![Pattern::new(value)]))
             }
@@ -59,11 +77,14 @@ impl Condition {
             },
             VR::PN => Ok(Self::Name(NamePattern::new(value, options.fuzzy))),
             VR::UI => {
-                let uids = value.split(['\\', ',']).map(|uid| crate::ids::Uid::parse(uid.trim()));
-                let uids = uids
-                    .map(|uid| uid.map(|uid| uid.as_str().to_owned()))
-                    .collect::<Result<Vec<_>, _>>();
-                uids.map(Self::Uid).map_err(|_| "a UID or a list of UIDs")
+                let uids = value.split(['\\', ',']).map(str::trim).filter(|uid| !uid.is_empty());
+                let uids: Result<Vec<_>, _> = uids
+                    .map(|uid| crate::ids::Uid::parse(uid).map(|uid| uid.as_str().to_owned()))
+                    .collect();
+                match uids {
+                    Ok(uids) if !uids.is_empty() => Ok(Self::Uid(uids)),
+                    _ => Err("a UID or a list of UIDs"),
+                }
             }
             VR::DA => temporal::date_range(value)
                 .map(Self::Date)
@@ -71,7 +92,7 @@ impl Condition {
             VR::TM => temporal::time_range(value)
                 .map(Self::Time)
                 .ok_or("a time or a range of times (HHMMSS)"),
-            VR::DT => temporal::moment_range(value)
+            VR::DT => temporal::moment_range(value, options.zone_minutes.unwrap_or(0))
                 .map(Self::Moment)
                 .ok_or("a date and time or a range of them"),
             VR::IS | VR::DS | VR::US | VR::SS | VR::UL | VR::SL | VR::UV | VR::SV | VR::FL | VR::FD => {
@@ -88,6 +109,47 @@ impl Condition {
         }
     }
 
+    /// The value of a private attribute.
+    pub(super) fn parse_private(value: &str, options: Options) -> Self {
+        match Self::parse(VR::LO, value, options) {
+            Ok(condition @ (Self::Universal | Self::Empty)) => condition,
+            _ => Self::ByStoredVr {
+                value: value.trim().to_owned(),
+                options: Options {
+                    zone_minutes: None,
+                    ..options
+                },
+            },
+        }
+    }
+
+    /// Several values that must all be there. `None` when there is just one, or when the VR has no such matching.
+    fn each(vr: VR, value: &str, options: Options) -> Option<Result<Self, &'static str>> {
+        let is_separator = |letter: char| letter == '\\' || (letter == ',' && vr == VR::CS);
+        let can_list = matches!(
+            vr,
+            VR::AE | VR::AS | VR::AT | VR::CS | VR::LO | VR::PN | VR::SH | VR::UC
+        );
+        if !can_list || !value.contains(is_separator) {
+            return None;
+        }
+        let one_by_one = Options {
+            multiple_value: false,
+            empty_value: false,
+            ..options
+        };
+        let conditions = value
+            .split(is_separator)
+            .map(|value| Self::parse(vr, value, one_by_one));
+        let conditions: Result<Vec<_>, _> = conditions
+            .filter(|condition| *condition != Ok(Self::Universal))
+            .collect();
+        Some(conditions.map(|conditions| match conditions.is_empty() {
+            true => Self::Universal,
+            false => Self::Each(conditions),
+        }))
+    }
+
     fn text<'a>(values: impl Iterator<Item = &'a str>) -> Self {
         let values: Vec<_> = values.map(str::trim).filter(|value| !value.is_empty()).collect();
         // A list with a member that matches everything, or with none, restricts nothing.
@@ -102,8 +164,23 @@ impl Condition {
         matches!(self, Self::Universal | Self::Empty)
     }
 
-    /// Whether one value, not empty and in comparable form, matches. A date that pairs with a time is asked through
-    /// [`Self::matches_date_and_time`].
+    /// Whether an attribute with these values, in comparable form and none of them empty, matches. Conditions that
+    /// look at more than one attribute have ways of their own.
+    pub(super) fn matches_values<'a>(&self, mut values: impl Iterator<Item = &'a str> + Clone) -> bool {
+        match self {
+            Self::Each(conditions) => conditions
+                .iter()
+                .all(|condition| values.clone().any(|value| condition.matches_value(value))),
+            _ => {
+                let Some(first) = values.next() else {
+                    return self.matches_empty();
+                };
+                self.matches_value(first) || values.any(|value| self.matches_value(value))
+            }
+        }
+    }
+
+    /// Whether one value, not empty and in comparable form, matches.
     pub(super) fn matches_value(&self, value: &str) -> bool {
         match self {
             Self::Universal => true,
@@ -114,8 +191,13 @@ impl Condition {
             Self::Number { number, text } => value == text || value.parse().is_ok_and(|value: f64| value == *number),
             Self::Date(range) => temporal::date(value).is_some_and(|date| range.contains(&date)),
             Self::Time(range) => temporal::time(value).is_some_and(|(first, _)| range.contains(&first)),
-            Self::Moment(range) => temporal::moment(value).is_some_and(|(first, _)| range.contains(&first)),
+            Self::Moment(range) => temporal::moment(value, 0).is_some_and(|(first, _)| range.contains(&first)),
             Self::DateAndTime { dates, .. } => temporal::date(value).is_some_and(|date| dates.contains(&date)),
+            Self::Each(conditions) => conditions.iter().all(|condition| condition.matches_value(value)),
+            Self::InZone { inner, .. } => inner.matches_value(value),
+            Self::ByStoredVr { value: wanted, options } => {
+                Self::parse(VR::LO, wanted, *options).is_ok_and(|condition| condition.matches_value(value))
+            }
         }
     }
 
@@ -150,9 +232,11 @@ impl Condition {
 }
 
 /// Query parameters that change how values are read.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Options {
     pub(super) fuzzy: bool,
     pub(super) empty_value: bool,
     pub(super) multiple_value: bool,
+    /// The time zone of the query's dates and times, in minutes from UTC.
+    pub(super) zone_minutes: Option<i32>,
 }

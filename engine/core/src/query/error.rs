@@ -7,9 +7,15 @@ pub enum QueryError {
     #[error("unknown query parameter {0}")]
     UnknownParameter(Name),
     /// `includefield` names no known attribute.
-    #[error("includefield names an unknown attribute")]
-    UnknownIncludeField,
-    /// The same parameter twice. Only `includefield` and UIDs may repeat.
+    #[error("includefield names an unknown attribute {0}")]
+    UnknownIncludeField(Name),
+    /// `orderby` names no known attribute, or one that has no order.
+    #[error("orderby names {0}, which is not an attribute to sort by")]
+    UnknownOrder(Name),
+    /// `orderby` names an attribute of a level below the one searched.
+    #[error("orderby names {0}, which does not describe what is searched for")]
+    OrderBelowLevel(Name),
+    /// The same parameter twice. Only `includefield`, UIDs and code strings may repeat.
     #[error("query parameter {0} is given more than once")]
     Duplicate(Name),
     /// The value does not fit the parameter.
@@ -20,9 +26,6 @@ pub enum QueryError {
         /// What it should be.
         expected: &'static str,
     },
-    /// The attribute belongs to a level below the one searched.
-    #[error("query parameter {0} does not describe what is searched for")]
-    BelowLevel(Name),
     /// The value is longer than [`super::VALUE_BYTES_MAX`].
     #[error("query parameter {0} has a value longer than 1024 bytes")]
     TooLong(Name),
@@ -32,6 +35,9 @@ pub enum QueryError {
     /// More than [`super::INCLUDE_MAX`] attributes.
     #[error("more than 256 attributes in includefield")]
     TooManyIncludeFields,
+    /// More than [`super::ORDER_MAX`] attributes.
+    #[error("more than 8 attributes in orderby")]
+    TooManyOrders,
 }
 
 /// A parameter's name, fit to be shown: names with anything but letters, digits, dots, dashes and underscores, or

@@ -33,6 +33,31 @@ pub(super) fn without_diacritics(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Like [`without_diacritics`], but writes umlauts and their Nordic kin with two letters, as names are often
+/// transcribed: `ä` and `ö` and `ü` become `ae`, `oe` and `ue`, `ø` becomes `oe`, `å` becomes `aa`.
+pub(super) fn transcribed(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 4);
+    for letter in text.chars() {
+        match (letter, out.chars().next_back()) {
+            ('ä', _) => out.push_str("ae"),
+            ('ö' | 'ø', _) => out.push_str("oe"),
+            ('ü', _) => out.push_str("ue"),
+            ('å', _) => out.push_str("aa"),
+            // The same letters, decomposed.
+            ('\u{308}', Some('a' | 'o' | 'u')) => out.push('e'),
+            ('\u{30A}', Some('a')) => out.push('a'),
+            _ => out.push(letter),
+        }
+    }
+    match without_diacritics(&out) {
+        Cow::Owned(folded) => Cow::Owned(folded),
+        Cow::Borrowed(_) => Cow::Owned(out),
+    }
+}
+
 static BARE: LazyLock<HashMap<char, char>> = LazyLock::new(|| {
     LETTERS
         .iter()
@@ -115,5 +140,16 @@ mod tests {
         check("ΣΊΣΥΦΟΣ", "σισυφοσ");
         check("Ёлкин", "елкин");
         check("王^小東", "王^小東");
+    }
+
+    #[test]
+    fn transcribes() {
+        let check = |text: &str, expected: &str| assert_eq!(transcribed(&lower(text)), expected);
+        check("Doe", "doe");
+        check("Müller", "mueller");
+        check("Mu\u{308}ller", "mueller");
+        check("Ørsted Ångström", "oersted aangstroem");
+        check("A\u{30A}s", "aas");
+        check("Groß Çelik", "gross celik");
     }
 }

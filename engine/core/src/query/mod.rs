@@ -1,40 +1,66 @@
 //! QIDO-RS parameters and matching (PS3.18 sections 8.3.4 and 10.6, PS3.4 section C.2.2.2).
 //!
 //! Owns what a search means: parameters to a checked [`Query`], a query against the attributes of one study, series
-//! or instance (DICOM JSON Model), which attributes come back, and [`columns`], the pages that are scanned instead
-//! of opening every study. Both ways of matching give the same answer.
+//! or instance (DICOM JSON Model), which attributes come back and in which order, and [`columns`], the pages that are
+//! scanned instead of opening every study. Both ways of matching give the same answer.
 //!
-//! How values match, by VR:
+//! # Parameters
+//!
+//! An attribute is named by keyword or by eight hexadecimal digits, a nested one by a path with dots. Names that are
+//! neither an attribute nor an option are refused, and so are values that do not fit; the error names the parameter.
+//! `limit`, `offset`, `fuzzymatching`, `emptyvaluematching`, `multiplevaluematching` and `includefield` are the
+//! standard's; `orderby` is ours (see [`SortKey`]). Only `includefield`, UIDs and code strings may repeat; repeated
+//! UIDs and code strings are one list. `includefield=all` beats all other `includefield`.
+//!
+//! # How values match, by VR
 //!
 //! | VR | matching |
 //! |---|---|
 //! | AE LO LT SH ST UC UR UT | case-sensitive; `*` and `?` anywhere |
 //! | CS | the same; a list with backslash or comma matches any of its members |
 //! | PN | case-insensitive; `*` and `?`; any of the three component groups; empty trailing components do not count |
-//! | UI | exact; a list with backslash or comma |
-//! | DA TM DT | a value or a range, open ones too; a partial value means all it could be |
-//! | DA and TM of a pair, both as ranges | one range of moments (PS3.4 section C.2.2.2.5.4) |
+//! | UI | exact; a list with backslash or comma matches any of its members |
+//! | DA TM DT | a value or a range, open ones too; a partial time or moment means all it could be |
+//! | DA and TM of a pair, ranges of one form | one range of moments (PS3.4 section C.2.2.2.5.4) |
 //! | IS DS US UL SS SL UV SV FL FD | as numbers |
 //! | AS AT | exact |
 //! | SQ | through the path of a nested attribute; predicates on one sequence must hold in the same item |
+//! | private | by the VR that each instance gives, UN as text; by creator, if the query gives it too (PS3.5 section 7.8.1) |
 //!
 //! An empty value, and one of only `*`, match everything, absent attributes included. Of several stored values one
-//! must match. With `fuzzymatching=true` names also match without diacritics and in any order of their words, each
-//! word of the query being the start of a word of the name. With `emptyvaluematching=true` the value `""` matches
-//! absent and empty attributes. With `multiplevaluematching=true` backslash lists work for all text VRs.
+//! must match. Specific Character Set and Timezone Offset From UTC are never matched; the latter says in which zone
+//! the query's dates and times are.
 //!
-//! Bounds (invariant 6): 64 predicates, 1 KiB a value, 256 bytes a name, paths of 8 tags, 256 included fields.
+//! - `fuzzymatching=true`: names also match without diacritics and in any order of their words, each word of the query
+//!   being the start of a word of the name; umlauts may be transcribed.
+//! - `emptyvaluematching=true`: the value `""` matches attributes that are absent or empty, sequences too.
+//! - `multiplevaluematching=true`: a list with backslash (for CS also comma) in AE, AS, AT, CS, LO, PN, SH and UC
+//!   matches attributes that have all its members, in any order. Members with wildcards are matched as such.
+//!
+//! # Levels
+//!
+//! Attributes of all levels may be matched at all levels. What is above the result describes it; what is below counts
+//! when one and the same instance, or series, of the result fulfils it all: `Modality=CT&Manufacturer=X` finds studies
+//! with a series that has both. [`split_by_level`] says what must be looked at.
+//!
+//! Bounds (invariant 6): 64 predicates, 1 KiB a value, 256 bytes a name, paths of 8 tags, 256 included fields, 8
+//! attributes to sort by.
 
+mod attribute;
 pub mod columns;
 mod condition;
 mod error;
 mod fold;
 mod matching;
 mod name;
+mod order;
 mod parse;
+mod private;
 mod project;
 mod temporal;
 mod wildcard;
+mod window;
+mod zone;
 
 use dicom_core::VR;
 use serde_json::{Map, Value as Json};
@@ -44,6 +70,10 @@ use condition::Condition;
 pub use crate::dicom::json::{Level, level_of};
 pub use error::{Name, QueryError};
 pub use matching::matches_all;
+pub use order::{OrderKey, SortKey};
+pub use window::Window;
+
+use private::Step;
 
 /// Most predicates in one query.
 pub const PREDICATES_MAX: usize = 64;
@@ -60,12 +90,18 @@ pub const PATH_TAGS_MAX: usize = 8;
 /// Most attributes asked for with `includefield`.
 pub const INCLUDE_MAX: usize = 256;
 
+/// Most attributes in `orderby`.
+pub const ORDER_MAX: usize = 8;
+
+/// Longest private value of unknown VR that is compared, in characters of Base64.
+const PRIVATE_UN_BYTES_MAX: usize = 4096;
+
 /// Which attributes come back beyond the required ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Include {
     /// All that are known.
     All,
-    /// These tags, group × 65536 + element, sorted.
+    /// These tags, group × 65536 + element, sorted. Nested attributes are kept apart.
     Tags(Vec<u32>),
 }
 
@@ -84,17 +120,19 @@ pub struct Query {
     pub offset: usize,
     /// Whether names match fuzzily.
     pub fuzzy: bool,
+    /// What results are sorted by, most important first; empty when the client leaves it to us.
+    pub order: Vec<SortKey>,
     /// The deepest level that the request's path fixes; its attributes are not repeated in each result.
     pub fixed: Option<Level>,
+    /// Included attributes, nested ones too.
+    include_paths: Vec<Vec<Step>>,
 }
 
 /// One condition on one attribute.
 #[derive(Clone)]
 pub struct Predicate {
-    /// Tags from the top level to the attribute, each group × 65536 + element; at least one.
-    path: Vec<u32>,
-    /// The same as keys of the JSON model.
-    keys: Vec<String>,
+    /// From the top level to the attribute; at least one.
+    steps: Vec<Step>,
     /// The attribute's VR by the dictionary, LO for attributes it does not know.
     vr: VR,
     condition: Condition,
@@ -103,17 +141,25 @@ pub struct Predicate {
 impl Predicate {
     /// The attribute's tag, of a nested one that of the outermost sequence; group × 65536 + element.
     pub fn tag(&self) -> u32 {
-        self.path.first().copied().unwrap_or_default()
+        self.steps.first().map_or(0, |step| step.tag)
     }
 
     /// Whether the attribute lies inside a sequence.
     pub fn is_nested(&self) -> bool {
-        self.path.len() > 1
+        self.steps.len() > 1
     }
 
     /// The highest level that the attribute describes.
     pub fn level(&self) -> Level {
-        level_of(self.tag())
+        Self::level_of_tag(self.tag())
+    }
+
+    /// Every level has its availability: the highest one can decide on it.
+    fn level_of_tag(tag: u32) -> Level {
+        match tag {
+            0x0008_0056 => Level::Study,
+            _ => level_of(tag),
+        }
     }
 
     /// Whether everything matches, absent attributes included.
@@ -134,7 +180,8 @@ impl Predicate {
 
 impl std::fmt::Debug for Predicate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Predicate({} {})", self.keys.join("."), self.vr.to_string())
+        let keys: Vec<_> = self.steps.iter().map(Step::key).collect();
+        write!(f, "Predicate({} {})", keys.join("."), self.vr.to_string())
     }
 }
 
@@ -163,12 +210,23 @@ pub fn split_by_level(query: &Query) -> PredicatesByLevel {
     levels
 }
 
+impl PredicatesByLevel {
+    /// The deepest level that must be looked at to decide: when it lies below the level searched, a result matches if
+    /// one of its series, or instances, fulfils all predicates of the levels below.
+    pub fn deepest(&self) -> Level {
+        match (self.instance.is_empty(), self.series.is_empty()) {
+            (false, _) => Level::Instance,
+            (true, false) => Level::Series,
+            (true, true) => Level::Study,
+        }
+    }
+}
+
 impl Query {
     /// Reads the parameters of a request's query, already percent-decoded.
     ///
-    /// An attribute is named by keyword or by eight hexadecimal digits, a nested one by a path with dots. Attributes
-    /// of a level below `level` are refused: their answer would depend on instances that are not part of the result.
-    /// `accept` and `charset` are left to the HTTP side. The error names the parameter, never its value.
+    /// An attribute is named by keyword or by eight hexadecimal digits, a nested one by a path with dots. `accept` and
+    /// `charset` are left to the HTTP side. The error names the parameter, never its value.
     pub fn parse(level: Level, pairs: impl Iterator<Item = (String, String)>) -> Result<Self, QueryError> {
         parse::parse(level, pairs)
     }
@@ -182,7 +240,8 @@ impl Query {
     }
 
     /// Whether all predicates hold for `attributes`: those of one result, the levels above and the computed ones
-    /// (Modalities in Study and so on) included.
+    /// (Modalities in Study and so on) included. Predicates of levels below the one searched need the attributes of
+    /// those levels, see [`PredicatesByLevel::deepest`].
     pub fn matches(&self, attributes: &Map<String, Json>) -> bool {
         matches_all(&self.predicates, attributes)
     }
@@ -191,6 +250,19 @@ impl Query {
     /// tables 10.6.3-3 to 10.6.3-5) that the path does not fix, those of the predicates, and the included ones.
     pub fn project(&self, attributes: &Map<String, Json>) -> Map<String, Json> {
         project::project(self, attributes)
+    }
+
+    /// Where a result with these attributes, those of the levels above included, stands in the order asked for; without
+    /// `orderby` newest study first, in a study by Series Number, in a series by Instance Number.
+    pub fn order_key(&self, attributes: &Map<String, Json>) -> OrderKey {
+        order::order_key(self, attributes)
+    }
+
+    /// What [`Self::order_key`] gives for the study that a row was made from, without opening the study. `None` when the
+    /// search is not for studies, is sorted by something that rows do not hold, or the row had a field that was too
+    /// long.
+    pub fn order_key_of_row(&self, page: &columns::Page, row: usize) -> Option<OrderKey> {
+        order::order_key_of_row(self, page, row)
     }
 }
 

@@ -1,221 +1,251 @@
 //! From the parameters of a request to a [`Query`].
 
 use dicom_core::VR;
-use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
-use dicom_dictionary_std::StandardDataDictionary;
 
+use super::attribute;
 use super::condition::{Condition, Options};
 use super::error::Name;
-use super::{INCLUDE_MAX, Include, Level, NAME_BYTES_MAX, PATH_TAGS_MAX, PREDICATES_MAX, Predicate, Query, QueryError};
-use super::{VALUE_BYTES_MAX, level_of};
+use super::order::{self, SortKey};
+use super::private::{self, Step};
+use super::temporal::{self, Form};
+use super::zone;
+use super::{
+    INCLUDE_MAX, Include, Level, NAME_BYTES_MAX, PREDICATES_MAX, Predicate, Query, QueryError, VALUE_BYTES_MAX,
+};
 
-/// Date attributes and the time attributes that complete them.
-const DATE_AND_TIME: [(u32, u32); 9] = [
-    (0x0008_0012, 0x0008_0013),
-    (0x0008_0020, 0x0008_0030),
-    (0x0008_0021, 0x0008_0031),
-    (0x0008_0022, 0x0008_0032),
-    (0x0008_0023, 0x0008_0033),
-    (0x0010_0030, 0x0010_0032),
-    (0x0040_0002, 0x0040_0003),
-    (0x0040_0244, 0x0040_0245),
-    (0x0040_0250, 0x0040_0251),
-];
+/// Parameters whose value may list many attributes; how many has a limit of its own.
+const LISTS: [&str; 2] = ["includefield", "orderby"];
+
+/// Specific Character Set says how a query is encoded (PS3.4 section C.2.2.2), Timezone Offset From UTC what its times
+/// mean: both are never matched.
+const NEVER_MATCHED: [u32; 2] = [0x0008_0005, TIME_ZONE];
+const TIME_ZONE: u32 = 0x0008_0201;
+const RETRIEVE_URL: u32 = 0x0008_1190;
+
+/// What a query says besides its attributes.
+#[derive(Default)]
+struct Settings {
+    limit: Option<usize>,
+    offset: Option<usize>,
+    fuzzy: Option<bool>,
+    empty_value: Option<bool>,
+    multiple_value: Option<bool>,
+    order: Option<Vec<SortKey>>,
+}
+
+/// An attribute with its value.
+struct Match {
+    name: String,
+    path: Vec<u32>,
+    vr: VR,
+    value: String,
+}
 
 pub(super) fn parse(level: Level, pairs: impl Iterator<Item = (String, String)>) -> Result<Query, QueryError> {
-    let mut attributes: Vec<(String, String)> = Vec::new();
-    let mut included: Option<Vec<u32>> = Some(Vec::new());
-    let (mut limit, mut offset, mut options) = (Once(None), Once(None), Options::default());
-    let (mut fuzzy, mut empty_value, mut multiple_value) = (Once(None), Once(None), Once(None));
-
+    let mut matches: Vec<Match> = Vec::new();
+    let mut num_matches = 0;
+    let mut included: Option<Vec<Vec<u32>>> = Some(Vec::new());
+    let mut settings = Settings::default();
     for (name, value) in pairs {
         if name.len() > NAME_BYTES_MAX {
             return Err(QueryError::UnknownParameter(Name::new(&name)));
         }
-        // `includefield` may hold many names; the number of names has its own limit.
-        if value.len() > VALUE_BYTES_MAX * if name == "includefield" { 16 } else { 1 } {
+        let is_list = LISTS.contains(&name.as_str());
+        if value.len() > VALUE_BYTES_MAX * if is_list { 16 } else { 1 } {
             return Err(QueryError::TooLong(Name::new(&name)));
         }
         match name.as_str() {
-            "limit" => limit.set(&name, whole_number(&name, &value)?)?,
-            "offset" => offset.set(&name, whole_number(&name, &value)?)?,
-            "fuzzymatching" => fuzzy.set(&name, truth(&name, &value)?)?,
-            "emptyvaluematching" => empty_value.set(&name, truth(&name, &value)?)?,
-            "multiplevaluematching" => multiple_value.set(&name, truth(&name, &value)?)?,
+            "limit" => once(&mut settings.limit, &name, whole_number(&name, &value)?)?,
+            "offset" => once(&mut settings.offset, &name, whole_number(&name, &value)?)?,
+            "fuzzymatching" => once(&mut settings.fuzzy, &name, truth(&name, &value)?)?,
+            "emptyvaluematching" => once(&mut settings.empty_value, &name, truth(&name, &value)?)?,
+            "multiplevaluematching" => once(&mut settings.multiple_value, &name, truth(&name, &value)?)?,
+            "orderby" => once(&mut settings.order, &name, order::parse(level, &value)?)?,
             "includefield" => include(&mut included, &value)?,
             "accept" | "charset" => {}
-            _ if attributes.len() == PREDICATES_MAX => return Err(QueryError::TooManyPredicates),
-            _ => attributes.push((name, value)),
+            // Some clients write `?&limit=1`.
+            "" if value.is_empty() => {}
+            _ => {
+                num_matches += 1;
+                if num_matches > PREDICATES_MAX {
+                    return Err(QueryError::TooManyPredicates);
+                }
+                add(&mut matches, name, value)?;
+            }
         }
     }
 
-    options.fuzzy = fuzzy.0.unwrap_or(false);
-    options.empty_value = empty_value.0.unwrap_or(false);
-    options.multiple_value = multiple_value.0.unwrap_or(false);
-    let mut predicates: Vec<Predicate> = Vec::with_capacity(attributes.len());
-    for (name, value) in attributes {
-        let new = predicate(level, &name, &value, options)?;
-        match predicates.iter_mut().find(|predicate| predicate.path == new.path) {
-            None => predicates.push(new),
-            // A repeated UID parameter is one list; nothing else can repeat with one meaning.
-            Some(Predicate {
-                condition: Condition::Uid(uids),
-                ..
-            }) => match new.condition {
-                Condition::Uid(more) => uids.extend(more),
-                _ => return Err(QueryError::Duplicate(Name::new(&name))),
-            },
-            Some(_) => return Err(QueryError::Duplicate(Name::new(&name))),
-        }
-    }
-    combine_dates_and_times(&mut predicates);
-
-    let include = match included {
-        None => Include::All,
-        Some(mut tags) => {
-            tags.sort_unstable();
-            tags.dedup();
-            Include::Tags(tags)
-        }
+    let zone = matches
+        .iter()
+        .find(|found| found.path == [TIME_ZONE] && !found.value.trim().is_empty());
+    let options = Options {
+        fuzzy: settings.fuzzy.unwrap_or(false),
+        empty_value: settings.empty_value.unwrap_or(false),
+        multiple_value: settings.multiple_value.unwrap_or(false),
+        zone_minutes: zone.map(zone_minutes).transpose()?,
     };
-    let (limit, offset) = (limit.0, offset.0.unwrap_or(0));
+    let predicates = matches.into_iter().map(|found| predicate(found, options));
+    let mut predicates = predicates.collect::<Result<Vec<_>, _>>()?;
+    combine_dates_and_times(&mut predicates);
+    if let Some(zone_minutes) = options.zone_minutes {
+        for predicate in &mut predicates {
+            let tag = predicate.steps.last().map_or(0, |step| step.tag);
+            let condition = std::mem::replace(&mut predicate.condition, Condition::Universal);
+            predicate.condition = zone::in_zone(condition, tag, zone_minutes);
+        }
+    }
+    let creators = private::creators(&predicates);
+    for predicate in &mut predicates {
+        private::bind(&mut predicate.steps, &creators);
+    }
+
+    let (include, nested) = included_fields(included);
+    let nested = nested.into_iter().map(|path| {
+        let mut steps: Vec<Step> = path.into_iter().map(Step::new).collect();
+        private::bind(&mut steps, &creators);
+        steps
+    });
     Ok(Query {
         level,
         predicates,
         include,
-        limit,
-        offset,
+        limit: settings.limit,
+        offset: settings.offset.unwrap_or(0),
         fuzzy: options.fuzzy,
+        order: settings.order.unwrap_or_default(),
         fixed: None,
+        include_paths: nested.collect(),
     })
 }
 
-/// An option that may be given once.
-struct Once<T>(Option<T>);
-
-impl<T> Once<T> {
-    fn set(&mut self, name: &str, value: T) -> Result<(), QueryError> {
-        match self.0.replace(value) {
-            None => Ok(()),
-            Some(_) => Err(QueryError::Duplicate(Name::new(name))),
+/// Keeps an attribute. A repeated UID or code string is one list; nothing else can repeat with one meaning.
+fn add(matches: &mut Vec<Match>, name: String, value: String) -> Result<(), QueryError> {
+    let Some((path, vr)) = attribute::path(&name) else {
+        return Err(QueryError::UnknownParameter(Name::new(&name)));
+    };
+    match matches.iter_mut().find(|found| found.path == path) {
+        None => matches.push(Match { name, path, vr, value }),
+        Some(found) if matches!(vr, VR::UI | VR::CS) => {
+            found.value.push('\\');
+            found.value.push_str(&value);
         }
+        Some(_) => return Err(QueryError::Duplicate(Name::new(&name))),
+    }
+    Ok(())
+}
+
+/// Sets an option that may be given once.
+fn once<T>(place: &mut Option<T>, name: &str, value: T) -> Result<(), QueryError> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(QueryError::Duplicate(Name::new(name))),
     }
 }
 
 fn whole_number(name: &str, value: &str) -> Result<usize, QueryError> {
     let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-    is_number
-        .then(|| value.parse().ok())
-        .flatten()
-        .ok_or_else(|| QueryError::Value {
-            parameter: Name::new(name),
-            expected: "a whole number",
-        })
+    let number = is_number.then(|| value.parse().ok()).flatten();
+    number.ok_or_else(|| wrong(name, "a whole number"))
 }
 
 fn truth(name: &str, value: &str) -> Result<bool, QueryError> {
     match value {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err(QueryError::Value {
-            parameter: Name::new(name),
-            expected: "true or false",
-        }),
+        _ => Err(wrong(name, "true or false")),
     }
 }
 
-fn include(included: &mut Option<Vec<u32>>, value: &str) -> Result<(), QueryError> {
+fn wrong(name: &str, expected: &'static str) -> QueryError {
+    QueryError::Value {
+        parameter: Name::new(name),
+        expected,
+    }
+}
+
+fn zone_minutes(zone: &Match) -> Result<i32, QueryError> {
+    let minutes = temporal::offset_minutes(&zone.value);
+    minutes.ok_or_else(|| wrong(&zone.name, "an offset from UTC (+HHMM or -HHMM)"))
+}
+
+/// Takes in the names of one `includefield`. `all` beats all others, which the standard forbids beside it.
+fn include(included: &mut Option<Vec<Vec<u32>>>, value: &str) -> Result<(), QueryError> {
     for name in value.split(',').map(str::trim).filter(|name| !name.is_empty()) {
         if name == "all" {
             *included = None;
         }
-        let Some(tags) = included else { return Ok(()) };
-        // Of a nested attribute the whole sequence goes out.
-        let (path, _) = attribute_path(name).ok_or(QueryError::UnknownIncludeField)?;
-        if tags.len() == INCLUDE_MAX {
+        let Some(paths) = included else { return Ok(()) };
+        let Some((path, _)) = attribute::path(name) else {
+            return Err(QueryError::UnknownIncludeField(Name::new(name)));
+        };
+        if paths.len() == INCLUDE_MAX {
             return Err(QueryError::TooManyIncludeFields);
         }
-        tags.extend(path.first());
+        paths.push(path);
     }
     Ok(())
 }
 
-fn predicate(level: Level, name: &str, value: &str, options: Options) -> Result<Predicate, QueryError> {
-    let (path, vr) = attribute_path(name).ok_or_else(|| QueryError::UnknownParameter(Name::new(name)))?;
-    if path.first().is_some_and(|&tag| level_of(tag) > level) {
-        return Err(QueryError::BelowLevel(Name::new(name)));
-    }
-    let condition = Condition::parse(vr, value, options).map_err(|expected| QueryError::Value {
-        parameter: Name::new(name),
-        expected,
-    })?;
-    let keys = path.iter().map(|tag| format!("{tag:08X}")).collect();
+/// Whole attributes, and the paths of all.
+fn included_fields(included: Option<Vec<Vec<u32>>>) -> (Include, Vec<Vec<u32>>) {
+    let Some(mut paths) = included else {
+        return (Include::All, Vec::new());
+    };
+    paths.sort_unstable();
+    paths.dedup();
+    let whole = paths.iter().filter(|path| path.len() == 1).flatten().copied();
+    (Include::Tags(whole.collect()), paths)
+}
+
+fn predicate(found: Match, options: Options) -> Result<Predicate, QueryError> {
+    let tag = found.path.last().copied().unwrap_or_default();
+    let condition = if NEVER_MATCHED.contains(&tag) {
+        Ok(Condition::Universal)
+    } else if private::is_private(tag) && !private::is_creator(tag) {
+        Ok(Condition::parse_private(&found.value, options))
+    } else {
+        Condition::parse(found.vr, &found.value, options)
+    };
+    let condition = match condition {
+        // The address is not kept anywhere: it is made up for each answer.
+        Ok(condition) if tag == RETRIEVE_URL && condition != Condition::Universal => {
+            Err("an attribute that can be matched")
+        }
+        condition => condition,
+    };
     Ok(Predicate {
-        path,
-        keys,
-        vr,
-        condition,
+        steps: found.path.iter().copied().map(Step::new).collect(),
+        vr: found.vr,
+        condition: condition.map_err(|expected| wrong(&found.name, expected))?,
     })
 }
 
-/// The tags of a path with dots, and the VR of the last one. All but the last must be sequences.
-fn attribute_path(name: &str) -> Option<(Vec<u32>, VR)> {
-    let mut path = Vec::new();
-    let mut last = None;
-    for step in name.split('.') {
-        if path.len() == PATH_TAGS_MAX || last.is_some_and(|vr| vr != VR::SQ) {
-            return None;
-        }
-        let (tag, vr) = attribute(step)?;
-        path.push(tag);
-        last = Some(vr);
-    }
-    Some((path, last?))
-}
-
-/// A keyword or eight hexadecimal digits. Private attributes are text; other attributes that the dictionary
-/// does not know are refused.
-fn attribute(step: &str) -> Option<(u32, VR)> {
-    if step.len() == 8 && step.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        let number = u32::from_str_radix(step, 16).ok()?;
-        let tag = dicom_core::Tag((number >> 16) as u16, number as u16);
-        return match StandardDataDictionary.by_tag(tag) {
-            _ if tag.0 <= 0x0002 || tag.1 == 0 => None,
-            _ if tag.0 % 2 == 1 => Some((number, VR::LO)),
-            Some(entry) => Some((number, entry.vr().relaxed())),
-            None => None,
-        };
-    }
-    let entry = StandardDataDictionary.by_name(step)?;
-    let tag = entry.tag();
-    let number = u32::from(tag.0) << 16 | u32::from(tag.1);
-    (tag.0 > 0x0002 && tag.1 != 0).then(|| (number, entry.vr().relaxed()))
-}
-
-/// A date range and a time range on the two attributes of a pair mean one range of moments.
+/// A date range and a time range of one form on the two attributes of a pair mean one range of moments (PS3.4 section
+/// C.2.2.2.5.4; PS3.18 asks for this always).
 fn combine_dates_and_times(predicates: &mut [Predicate]) {
-    let mut at = 0;
-    while let Some(predicate) = predicates.get(at) {
-        at += 1;
-        let Condition::Date(dates) = predicate.condition else {
+    for at in 0..predicates.len() {
+        let Condition::Date(dates) = predicates[at].condition else {
             continue;
         };
-        let Some((date_tag, parents)) = predicate.path.split_last() else {
+        let Some((date, parents)) = predicates[at].steps.split_last() else {
             continue;
         };
-        let Some((_, time_tag)) = DATE_AND_TIME.iter().find(|(date, _)| date == date_tag) else {
+        let Some(time_tag) = zone::time_of_date(date.tag) else {
             continue;
         };
-        let time_path = [parents, &[*time_tag]].concat();
-        let Some(position) = predicates.iter().position(|other| other.path == time_path) else {
+        let is_time = |steps: &[Step]| {
+            steps
+                .split_last()
+                .is_some_and(|(time, others)| time.tag == time_tag && others == parents)
+        };
+        let Some(position) = predicates.iter().position(|other| is_time(&other.steps)) else {
             continue;
         };
         let Condition::Time(times) = predicates[position].condition else {
             continue;
         };
-        if dates.is_range && times.is_range {
-            let time_tag = *time_tag;
-            predicates[at - 1].condition = Condition::DateAndTime { dates, times, time_tag };
+        if dates.form == times.form && dates.form != Form::Single {
+            predicates[at].condition = Condition::DateAndTime { dates, times, time_tag };
             // The time predicate stays for the projection, yet restricts nothing by itself.
             predicates[position].condition = Condition::Universal;
         }

@@ -5,8 +5,20 @@
 pub(super) struct Range<T> {
     pub(super) from: T,
     pub(super) to: T,
-    /// Whether a hyphen stood in the query.
-    pub(super) is_range: bool,
+    pub(super) form: Form,
+}
+
+/// How a range was written (PS3.4 section C.2.2.2.5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Form {
+    /// One value, no hyphen.
+    Single,
+    /// `a-b`
+    Between,
+    /// `-b`
+    UpTo,
+    /// `a-`
+    From,
 }
 
 impl<T: PartialOrd> Range<T> {
@@ -51,7 +63,7 @@ pub(super) fn date_range(text: &str) -> Option<Range<u32>> {
         None => one(text).map(|date| Range {
             from: date,
             to: date,
-            is_range: false,
+            form: Form::Single,
         }),
         Some((from, to)) => bounds(from, to, 0, u32::MAX, one, one),
     }
@@ -66,16 +78,15 @@ fn bounds<T>(
     upper: impl Fn(&str) -> Option<T>,
 ) -> Option<Range<T>> {
     let (from, to) = (from.trim(), to.trim());
-    if from.is_empty() && to.is_empty() {
-        return None;
-    }
+    let form = match (from.is_empty(), to.is_empty()) {
+        (true, true) => return None,
+        (true, false) => Form::UpTo,
+        (false, true) => Form::From,
+        (false, false) => Form::Between,
+    };
     let from = if from.is_empty() { lowest } else { lower(from)? };
     let to = if to.is_empty() { highest } else { upper(to)? };
-    Some(Range {
-        from,
-        to,
-        is_range: true,
-    })
+    Some(Range { from, to, form })
 }
 
 /// The first and the last microsecond of the day that a time could mean. Reads `HH`, `HHMM`, `HHMMSS` and
@@ -109,7 +120,7 @@ pub(super) fn time_range(text: &str) -> Option<Range<u64>> {
         None => time(text).map(|(from, to)| Range {
             from,
             to,
-            is_range: false,
+            form: Form::Single,
         }),
         Some((from, to)) => bounds(from, to, 0, u64::MAX, |t| Some(time(t)?.0), |t| Some(time(t)?.1)),
     }
@@ -124,25 +135,40 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
-/// The first and the last microsecond since 1970 that a DT value could mean. A value without offset from UTC is taken
-/// as UTC: values without and with offset compare only roughly, as the standard leaves it to the archive.
-pub(super) fn moment(text: &str) -> Option<(i64, i64)> {
+/// The microsecond since 1970 at which a day (YYYYMMDD) starts, in its own time zone.
+pub(super) fn day_start_us(date: u32) -> i64 {
+    let (year, month, day) = (date / 10_000, date / 100 % 100, date % 100);
+    days(year.into(), month.into(), day.into()) * DAY_US as i64
+}
+
+/// An offset from UTC, in minutes: `+HHMM` or `-HHMM`, -1200 to +1400 (PS3.5 section 6.2). A plus sign that a form's
+/// encoding turned into a space may be missing.
+pub(super) fn offset_minutes(text: &str) -> Option<i32> {
+    let text = text.trim();
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if digits.len() != 4 || !digits.is_ascii() {
+        return None;
+    }
+    let (hours, minutes) = (number(&digits[..2])?, number(&digits[2..])?);
+    let offset = sign * i32::try_from(hours * 60 + minutes).ok()?;
+    (minutes < 60 && (-720..=840).contains(&offset)).then_some(offset)
+}
+
+/// The first and the last microsecond since 1970 that a DT value could mean. `default_minutes` is the offset from UTC
+/// of a value that names none.
+pub(super) fn moment(text: &str, default_minutes: i32) -> Option<(i64, i64)> {
     let text = text.trim();
     if !text.is_ascii() {
         return None;
     }
-    let (local, offset_s) = match text.rfind(['+', '-']) {
-        Some(at) if at >= 4 => {
-            let digits = &text[at + 1..];
-            let minutes = (digits.len() == 4).then(|| Some(number(&digits[..2])? * 60 + number(&digits[2..])?))??;
-            let seconds = i64::from(minutes) * 60;
-            (
-                &text[..at],
-                if text.as_bytes()[at] == b'-' { -seconds } else { seconds },
-            )
-        }
-        _ => (text, 0),
+    let (local, minutes) = match text.rfind(['+', '-', ' ']) {
+        Some(at) if at >= 4 => (&text[..at], offset_minutes(&text[at..])?),
+        _ => (text, default_minutes),
     };
+    let offset_s = i64::from(minutes) * 60;
     let (date, clock) = local.split_at(local.len().min(8));
     if !matches!(date.len(), 4 | 6 | 8) {
         return None;
@@ -174,14 +200,15 @@ pub(super) fn moment(text: &str) -> Option<(i64, i64)> {
     Some((start + first as i64, start + last as i64))
 }
 
-/// A moment or a range of moments, in microseconds since 1970.
-pub(super) fn moment_range(text: &str) -> Option<Range<i64>> {
+/// A moment or a range of moments, in microseconds since 1970; `default_minutes` as for [`moment`].
+pub(super) fn moment_range(text: &str, default_minutes: i32) -> Option<Range<i64>> {
     let text = text.trim();
+    let moment = |text: &str| moment(text, default_minutes);
     match range_hyphen(text) {
         None => moment(text).map(|(from, to)| Range {
             from,
             to,
-            is_range: false,
+            form: Form::Single,
         }),
         Some(at) => {
             let (from, to) = (&text[..at], &text[at + 1..]);
@@ -284,7 +311,32 @@ mod tests {
             ("x", None),
             ("", None),
         ] {
-            assert_eq!(moment_range(text).map(|r| (r.from, r.to)), expected, "{text}");
+            assert_eq!(moment_range(text, 0).map(|r| (r.from, r.to)), expected, "{text}");
+        }
+        assert_eq!(moment("19700101010000", 60), Some((0, S - 1)));
+        assert_eq!(
+            moment("19700101010000 0100", 0),
+            Some((0, S - 1)),
+            "a decoded plus sign"
+        );
+        assert_eq!(day_start_us(19700102), 86_400 * S);
+    }
+
+    #[test]
+    fn offsets() {
+        for (text, expected) in [
+            ("+0100", Some(60)),
+            (" 0530 ", Some(330)),
+            ("-1200", Some(-720)),
+            ("+1400", Some(840)),
+            ("+1401", None),
+            ("-1201", None),
+            ("+0060", None),
+            ("+100", None),
+            ("+01é", None),
+            ("", None),
+        ] {
+            assert_eq!(offset_minutes(text), expected, "{text}");
         }
     }
 }

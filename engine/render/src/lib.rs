@@ -1,0 +1,69 @@
+//! # septum-render: from a decoded frame to a picture for people
+//!
+//! Turns one native frame and the attributes of its instance into what DICOMweb's `/rendered` and `/thumbnail` serve
+//! (PS3.18 sections 8.3.5 and 10.4.1.1.3): grayscale and colour pipelines, presentation states, overlays, shutters,
+//! viewport, colour profiles, JPEG, PNG and GIF.
+//!
+//! ```text
+//! stored values ─ modality ─ VOI ─ presentation ─┐
+//! palette indices ─ lookup tables ───────────────┼─ shutters ─ overlays ─ area, rotation ─ viewport ─ profile ─ encoder
+//! RGB, YBR ─ RGB ────────────────────────────────┘
+//! ```
+//!
+//! Pure: no thread, no file, no clock. Input is untrusted: what attributes claim is checked against the bytes at hand,
+//! and a source or picture has at most [`MAX_OUTPUT_PIXELS`] pixels. Beside the frame, memory is that of at most three
+//! pictures (source, cut or turned, result) of one or three bytes a pixel, and of the encoded bytes.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `request` | query parameters |
+//! | `renderer` | the order of the stages |
+//! | `frame` | samples as numbers |
+//! | `modality`, `voi`, `grayscale`, `lookup` | the grayscale pipeline |
+//! | `palette`, `colour` | the colour pipelines |
+//! | `shutter`, `overlay`, `state`, `graphics`, `spatial` | what covers, marks, crops and turns |
+//! | `viewport`, `scale` | region and size |
+//! | `icc` | colour profiles |
+//! | `encode` | media types |
+//!
+//! Not rendered: text, graphics in screen coordinates, supplemental palettes, blending. The first three are told by a
+//! [`RenderWarning`].
+
+mod attributes;
+mod canvas;
+mod colour;
+mod encode;
+mod error;
+mod frame;
+mod graphics;
+mod grayscale;
+mod groups;
+mod icc;
+mod image;
+mod lookup;
+mod modality;
+mod overlay;
+mod palette;
+mod renderer;
+mod request;
+mod scale;
+mod shutter;
+mod spatial;
+mod state;
+#[cfg(test)]
+mod testing;
+mod viewport;
+mod voi;
+
+pub use encode::{Animation, MediaType, encode};
+pub use error::{RenderError, RenderWarning, RequestError};
+pub use frame::{Frame, SampleKind};
+pub use image::Image;
+pub use renderer::Renderer;
+pub use request::{
+    DEFAULT_QUALITY, IccProfileChoice, RenderRequest, THUMBNAIL_SIDE, Target, Viewport, Window, WindowShape,
+};
+pub use state::{PresentationState, ReferencedImage};
+
+/// Most pixels of a source frame and of a picture: 128 Mi.
+pub const MAX_OUTPUT_PIXELS: u64 = 1 << 27;

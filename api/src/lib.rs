@@ -17,7 +17,8 @@
 //! | [`server`], [`admin`] | the two listeners and their life |
 //! | [`first_start`] | the first administrator, the demo |
 //! | [`commands`] | the command line |
-//! | [`import`] | bulk upload to a server |
+//! | [`import`], [`export`] | bulk upload to a server, and download |
+//! | [`remote`] | a server at the other end, as these two talk to it |
 //!
 //! Deliberately absent: what is true without HTTP (septum-engine), anything pure (septum-core).
 
@@ -28,10 +29,12 @@ pub mod call;
 pub mod commands;
 pub mod config;
 pub mod dispatch;
+pub mod export;
 pub mod first_start;
 pub mod http;
 pub mod import;
 pub mod logging;
+pub mod remote;
 pub mod routes;
 pub mod server;
 pub mod tls;

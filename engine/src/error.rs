@@ -73,6 +73,9 @@ pub enum EngineError {
     /// The decoder child could not decode a foreign frame.
     #[error("the frame cannot be decoded: {0}")]
     Decode(String),
+    /// The frame cannot be rendered.
+    #[error(transparent)]
+    Render(#[from] septum_render::RenderError),
     /// A file of ours could not be used.
     #[error("{what}: {source}")]
     File {
@@ -89,7 +92,7 @@ impl EngineError {
         match self {
             Self::NotFound => ErrorKind::NotFound,
             Self::Conflict(_) => ErrorKind::Conflict,
-            Self::NotAcceptable(_) => ErrorKind::NotAcceptable,
+            Self::NotAcceptable(_) | Self::Render(_) => ErrorKind::NotAcceptable,
             Self::Rejected(_) | Self::Quarantined => ErrorKind::Rejected,
             Self::Overloaded { .. } => ErrorKind::Overloaded,
             Self::Corrupt(_) | Self::Seal(_) | Self::Decode(_) => ErrorKind::Corrupt,

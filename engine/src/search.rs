@@ -2,15 +2,15 @@
 //!
 //! A search goes from the top. Which studies may match is found by blind index token where one attribute is asked for
 //! exactly, else by scanning columns; of these, in order, summaries are opened and asked, then the series inside, and only
-//! what passes has its instances' metadata opened. The order is fixed (newest study first), so that `offset` pages are
-//! stable.
+//! what passes has its instances' metadata opened. Without `orderby` the order is fixed (newest study first), so that
+//! `offset` pages are stable.
 
 use std::sync::Arc;
 
 use septum_core::dicom::json::Level;
 use septum_core::ids::NamespaceId;
 use septum_core::query::columns::{Column, CompiledPredicates};
-use septum_core::query::{Predicate, PredicatesByLevel, Query, matches_all, split_by_level};
+use septum_core::query::{Predicate, PredicatesByLevel, Query, Window, matches_all, split_by_level};
 use serde_json::{Map, Value, json};
 
 use crate::accounts::Namespace;
@@ -57,6 +57,9 @@ pub struct Found {
     pub truncated: bool,
 }
 
+/// Most results that are skipped where they are sorted: that many are held in memory.
+const SORTED_OFFSET_MAX: usize = 100_000;
+
 /// Studies whose summaries are opened in one step.
 const STEP_STUDIES: usize = 64;
 
@@ -81,13 +84,8 @@ pub async fn search(
         .run(move || matches(&owned, &wanted, study_uid.as_deref(), &compiled))
         .await??;
     let limit = query.limit.unwrap_or(RESULTS_MAX).min(RESULTS_MAX);
-    let mut page = Page {
-        skip: query.offset,
-        limit,
-        items: Vec::new(),
-        truncated: false,
-    };
-    if query.level == Level::Study && others.is_empty() {
+    let mut page = Page::new(query, limit)?;
+    if query.level == Level::Study && others.is_empty() && parts.deepest() == Level::Study && query.order.is_empty() {
         // What the columns say is enough to count with.
         let skipped = page.skip.min(matches.len());
         matches.drain(..skipped);
@@ -121,12 +119,18 @@ async fn add(
 ) -> Result<()> {
     let summary = &candidate.summary.summary;
     match query.level {
-        Level::Study => page.add(|| item(query, candidate, None, None, study_map(summary))),
+        Level::Study => {
+            if has_series(services, candidate, scope, parts).await? {
+                page.add(query, candidate, None, None, study_map(summary));
+            }
+        }
         Level::Series => {
             for series in series_of(candidate, scope) {
                 let map = series_map(summary, series);
-                if matches_all(&parts.series, &map) {
-                    page.add(|| item(query, candidate, Some(series), None, map));
+                if matches_all(&parts.series, &map)
+                    && has_instance(services, candidate, series, &map, &parts.instance).await?
+                {
+                    page.add(query, candidate, Some(series), None, map);
                 }
             }
         }
@@ -142,30 +146,149 @@ async fn add(
     Ok(())
 }
 
+/// Whether one series, or instance, of a study fulfils the predicates of the levels below it.
+async fn has_series(
+    services: &Arc<Services>,
+    candidate: &Candidate,
+    scope: &Scope,
+    parts: &PredicatesByLevel,
+) -> Result<bool> {
+    if parts.deepest() == Level::Study {
+        return Ok(true);
+    }
+    for series in series_of(candidate, scope) {
+        let map = series_map(&candidate.summary.summary, series);
+        if matches_all(&parts.series, &map) && has_instance(services, candidate, series, &map, &parts.instance).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether an instance of a series fulfils predicates; without any, it is not asked.
+async fn has_instance(
+    services: &Arc<Services>,
+    candidate: &Candidate,
+    series: &SeriesSummary,
+    upper: &Map<String, Value>,
+    predicates: &[Predicate],
+) -> Result<bool> {
+    if predicates.is_empty() {
+        return Ok(true);
+    }
+    let mut found = Instances::new(services, candidate, series, upper, predicates)?;
+    Ok(found.next().await?.is_some())
+}
+
+/// The part of the results that was asked for.
 struct Page {
     skip: usize,
     limit: usize,
     items: Vec<Item>,
     truncated: bool,
+    /// With `orderby`, everything must be looked at.
+    sorted: Option<Window<Item>>,
 }
 
 impl Page {
-    fn add(&mut self, item: impl FnOnce() -> Item) {
-        if self.skip > 0 {
-            self.skip -= 1;
-        } else if self.items.len() < self.limit {
-            self.items.push(item());
-        } else {
-            self.truncated = true;
+    fn new(query: &Query, limit: usize) -> Result<Self> {
+        let is_sorted = !query.order.is_empty();
+        if is_sorted && query.offset > SORTED_OFFSET_MAX {
+            return Err(EngineError::Conflict(
+                "with orderby, offset is limited: narrow the search instead",
+            ));
+        }
+        Ok(Self {
+            skip: query.offset,
+            limit,
+            items: Vec::new(),
+            truncated: false,
+            sorted: is_sorted.then(|| Window::new(query.offset, limit)),
+        })
+    }
+
+    fn add(
+        &mut self,
+        query: &Query,
+        candidate: &Candidate,
+        series: Option<&SeriesSummary>,
+        instance_uid: Option<String>,
+        map: Map<String, Value>,
+    ) {
+        let key = self.sorted.is_some().then(|| query.order_key(&map));
+        let item = || item(query, candidate, series, instance_uid, map);
+        match (&mut self.sorted, key) {
+            (Some(window), Some(key)) => window.offer(key, item),
+            _ if self.skip > 0 => self.skip -= 1,
+            _ if self.items.len() < self.limit => self.items.push(item()),
+            _ => self.truncated = true,
         }
     }
 }
 
 impl From<Page> for Found {
     fn from(page: Page) -> Self {
-        Self {
-            items: page.items,
-            truncated: page.truncated,
+        let (items, truncated) = match page.sorted {
+            Some(window) => window.finish(),
+            None => (page.items, page.truncated),
+        };
+        Self { items, truncated }
+    }
+}
+
+/// The instances of a series that fulfil predicates, in the order they are stored in.
+struct Instances<'a> {
+    services: &'a Arc<Services>,
+    reader: Reader,
+    upper: &'a Map<String, Value>,
+    predicates: &'a [Predicate],
+}
+
+impl<'a> Instances<'a> {
+    fn new(
+        services: &'a Arc<Services>,
+        candidate: &Candidate,
+        series: &SeriesSummary,
+        upper: &'a Map<String, Value>,
+        predicates: &'a [Predicate],
+    ) -> Result<Self> {
+        Ok(Self {
+            services,
+            reader: Reader::new(services, &candidate.study, Some(&series.series_uid))?,
+            upper,
+            predicates,
+        })
+    }
+
+    /// Some more, never an empty list; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Vec<Map<String, Value>>>> {
+        loop {
+            let entries = match self.reader.next().await {
+                Ok(Some(entries)) => entries,
+                // Or deleted since it was found.
+                Ok(None) | Err(EngineError::NotFound) => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            let (upper, predicates) = (self.upper.clone(), self.predicates.to_vec());
+            let matching = self.services.compute.run(move || -> Result<Vec<Map<String, Value>>> {
+                let mut matching = Vec::new();
+                for entry in entries {
+                    let mut map: Map<String, Value> =
+                        serde_json::from_str(&entry.text).map_err(|_| EngineError::Corrupt("metadata"))?;
+                    for (tag, value) in &upper {
+                        map.insert(tag.clone(), value.clone());
+                    }
+                    map.insert("00080056".to_owned(), json!({ "vr": "CS", "Value": ["ONLINE"] }));
+                    if matches_all(&predicates, &map) {
+                        matching.push(map);
+                    }
+                }
+                Ok(matching)
+            });
+            let matching = matching.await??;
+            if !matching.is_empty() {
+                return Ok(Some(matching));
+            }
         }
     }
 }
@@ -179,40 +302,15 @@ async fn instances(
     predicates: &[Predicate],
     page: &mut Page,
 ) -> Result<()> {
-    let mut reader = Reader::new(services, &candidate.study, Some(&series.series_uid))?;
+    let mut found = Instances::new(services, candidate, series, upper, predicates)?;
     let mut maps = Vec::new();
-    loop {
-        let entries = match reader.next().await {
-            Ok(Some(entries)) => entries,
-            Ok(None) => break,
-            // Deleted since it was found.
-            Err(EngineError::NotFound) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let (upper, predicates) = (upper.clone(), predicates.to_vec());
-        let matching = services.compute.run(move || -> Result<Vec<Map<String, Value>>> {
-            let mut matching = Vec::new();
-            for entry in entries {
-                let mut map: Map<String, Value> =
-                    serde_json::from_str(&entry.text).map_err(|_| EngineError::Corrupt("metadata"))?;
-                for (tag, value) in &upper {
-                    map.insert(tag.clone(), value.clone());
-                }
-                map.insert("00080056".to_owned(), json!({ "vr": "CS", "Value": ["ONLINE"] }));
-                if matches_all(&predicates, &map) {
-                    matching.push(map);
-                }
-            }
-            Ok(matching)
-        });
-        maps.append(&mut matching.await??);
+    while let Some(mut matching) = found.next().await? {
+        maps.append(&mut matching);
     }
     maps.sort_by_cached_key(|map| (number(map, "00200013"), first_text(map, "00080018")));
     for map in maps {
-        page.add(|| {
-            let uid = first_text(&map, "00080018");
-            item(query, candidate, Some(series), Some(uid), map)
-        });
+        let uid = first_text(&map, "00080018");
+        page.add(query, candidate, Some(series), Some(uid), map);
     }
     Ok(())
 }

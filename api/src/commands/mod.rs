@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
+use crate::export::ExportArguments;
 use crate::import::ImportArguments;
 
 /// Exit code: a check found something.
@@ -43,8 +44,8 @@ enum Command {
     Serve(ConfigArguments),
     /// Make the roots, keys, certificate and first administrator, and stop. `serve` does the same when it must.
     Init(ConfigArguments),
-    /// Send files and folders to a server.
     Import(Box<ImportArguments>),
+    Export(Box<ExportArguments>),
     /// Prove that index, journal, pixels and keys agree. The server must not be running.
     ///
     /// Exit code 1 when something is wrong; what, is one line each on stdout.
@@ -111,6 +112,7 @@ pub fn main() -> ExitCode {
     };
     match command {
         Command::Import(arguments) => crate::import::run(&arguments),
+        Command::Export(arguments) => crate::export::run(&arguments),
         Command::DecodeChild => septum_decoder::run_child(),
         Command::Config(command) => config::run(&command),
         Command::Serve(arguments) => with_config(&arguments, serve::run),
@@ -173,6 +175,7 @@ mod tests {
             vec!["septum", "config", "check"],
             vec!["septum", "audit", "verify"],
             vec!["septum", "import", "x"],
+            vec!["septum", "export", "--all", "--to", "x"],
         ] {
             assert!(CommandLine::try_parse_from(&line).is_ok(), "{line:?}");
         }

@@ -21,6 +21,8 @@ pub mod media_type;
 pub mod multipart;
 pub mod parts;
 pub mod problem;
+pub mod range;
+pub mod zip;
 
 use actix_web::HttpRequest;
 

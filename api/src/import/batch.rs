@@ -95,6 +95,7 @@ mod tests {
                 path: text.into(),
                 length: length.parse().expect("number"),
                 modified_ns: 0,
+                member: None,
             };
             batches.extend(planner.add(Item {
                 file,

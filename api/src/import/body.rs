@@ -1,12 +1,11 @@
 //! The request body: `multipart/related` with one `application/dicom` part a file (PS3.18 section 8.6.1.2,
 //! RFC 2387), read from disk while it is sent. Its length is known beforehand, so that the server can refuse early.
 
-use std::fs::File;
 use std::io::{self, Cursor, Read};
 
 use super::batch::Item;
-use super::stop::Stop;
-use super::walk::modified_ns;
+use super::container;
+use crate::remote::Stop;
 
 /// What a part begins with, after the boundary.
 const PART_HEADER: &str = "Content-Type: application/dicom\r\n\r\n";
@@ -30,7 +29,7 @@ pub(super) struct Body<'a> {
     index: usize,
     /// Framing to send before anything else.
     framing: Cursor<Vec<u8>>,
-    file: Option<(File, u64)>,
+    file: Option<(Box<dyn Read + Send>, u64)>,
     is_closed: bool,
     /// File bytes given out so far.
     pub(super) num_file_bytes: u64,
@@ -74,13 +73,7 @@ impl<'a> Body<'a> {
             self.framing = Cursor::new(format!("--{}--\r\n", self.boundary).into_bytes());
             return Ok(());
         };
-        let opened = File::open(&item.file.path).and_then(|file| Ok((file.metadata()?, file)));
-        let Ok((metadata, file)) = opened else {
-            return Err(self.fail(FileProblem::Unreadable));
-        };
-        if metadata.len() != item.file.length || modified_ns(&metadata) != item.file.modified_ns {
-            return Err(self.fail(FileProblem::Changed));
-        }
+        let file = container::open(&item.file).map_err(|problem| self.fail(problem))?;
         self.framing = Cursor::new(format!("--{}\r\n{PART_HEADER}", self.boundary).into_bytes());
         self.file = Some((file, item.file.length));
         Ok(())

@@ -1,13 +1,14 @@
-//! What a file is, from its first 64 KiB: a DICOM instance, a DICOMDIR, or something else; and its SOP Instance UID,
-//! by which the server's answer names it.
+//! What a file is, from its first 64 KiB: a DICOM instance, a DICOMDIR, a container, or something else; and its SOP
+//! Instance UID, by which the server's answer names it.
 //!
 //! This is a sieve, not a parser: the server decides what is acceptable. With a `DICM` mark a file is always sent.
 //! Without it (PS3.10 section 7.1 is often ignored in old archives) it must begin like a dataset and show its SOP
 //! Instance UID.
 
-use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+
+use super::container::Kind;
+use super::iso;
 
 /// How much of a file is looked at.
 const WINDOW_BYTES: u64 = 64 << 10;
@@ -22,15 +23,27 @@ pub(super) enum Inspection {
     Dicom { sop_instance_uid: Option<String> },
     /// A DICOMDIR: a table of contents, nothing to store.
     Directory,
+    /// Has files in it.
+    Container(Kind),
+    /// A disc image that cannot be read here: UDF alone.
+    Udf,
     /// Something else.
     NotDicom,
 }
 
 /// Looks into a file.
-pub(super) fn inspect(path: &Path) -> io::Result<Inspection> {
+pub(super) fn inspect(file: &mut dyn Read) -> io::Result<Inspection> {
     let mut window = Vec::new();
-    File::open(path)?.take(WINDOW_BYTES).read_to_end(&mut window)?;
-    Ok(inspect_bytes(&window))
+    file.take(WINDOW_BYTES).read_to_end(&mut window)?;
+    Ok(match inspect_bytes(&window) {
+        // A disc image may begin with anything, a DICOM preamble is not likely.
+        Inspection::NotDicom if window.starts_with(b"PK\x03\x04") || window.starts_with(b"PK\x05\x06") => {
+            Inspection::Container(Kind::Zip)
+        }
+        Inspection::NotDicom if iso::is_iso(&window) => Inspection::Container(Kind::Iso),
+        Inspection::NotDicom if iso::is_udf(&window) => Inspection::Udf,
+        other => other,
+    })
 }
 
 fn inspect_bytes(window: &[u8]) -> Inspection {
@@ -189,6 +202,8 @@ impl<'a> Cursor<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn explicit(group: u16, element: u16, vr: &[u8; 2], value: &[u8]) -> Vec<u8> {
@@ -215,7 +230,7 @@ mod tests {
             } => uid,
             Inspection::Dicom { sop_instance_uid: None } => "unknown".into(),
             Inspection::Directory => "directory".into(),
-            Inspection::NotDicom => "no".into(),
+            _ => "no".into(),
         };
         assert_eq!(text, expected);
     }
@@ -275,14 +290,14 @@ mod tests {
             let is_other = ["json", "csv", "md", "hl7", "txt"]
                 .iter()
                 .any(|e| below.extension().is_some_and(|x| x == *e));
-            let inspection = inspect(&file.path).expect("readable");
+            let inspection = inspect(&mut std::fs::File::open(&file.path).expect("opens")).expect("readable");
             match inspection {
                 Inspection::Dicom {
                     sop_instance_uid: Some(_),
                 } => num_named += 1,
                 Inspection::Dicom { sop_instance_uid: None } => num_unnamed += 1,
                 Inspection::Directory => {}
-                Inspection::NotDicom => assert!(is_other || below.starts_with("bad"), "{}", below.display()),
+                _ => assert!(is_other || below.starts_with("bad"), "{}", below.display()),
             }
             assert!(
                 !(is_other && matches!(inspection, Inspection::Dicom { .. })),

@@ -23,6 +23,8 @@ pub(super) enum Skip {
     Directory,
     /// Not DICOM.
     NotDicom,
+    /// A container within a container.
+    Nested,
 }
 
 /// Why an instance is not stored.
@@ -73,8 +75,10 @@ struct Counts {
     already_there: u64,
     refused: BTreeMap<Refusal, u64>,
     unreadable: u64,
+    missing: u64,
     directories: u64,
     not_dicom: u64,
+    nested: u64,
     would_send: u64,
     would_send_bytes: u64,
     last_line: Duration,
@@ -224,13 +228,25 @@ impl Reporter {
         match skip {
             Skip::Directory => counts.directories += 1,
             Skip::NotDicom => counts.not_dicom += 1,
+            Skip::Nested => counts.nested += 1,
         }
     }
 
     /// A file or folder that cannot be read.
     pub(super) fn unreadable(&self, path: &Path) {
+        self.unreadable_because(path, "cannot be read");
+    }
+
+    /// The same, and why.
+    pub(super) fn unreadable_because(&self, path: &Path, why: &str) {
         self.counts().unreadable += 1;
-        self.tell(path, "unreadable", "cannot be read", json!(null));
+        self.tell(path, "unreadable", why, json!(null));
+    }
+
+    /// A file that a DICOMDIR lists and that is not there.
+    pub(super) fn missing(&self, path: &Path) {
+        self.counts().missing += 1;
+        self.tell(path, "missing", "in the DICOMDIR, but not there", json!(null));
     }
 
     /// A file that is not stored.
@@ -268,7 +284,7 @@ impl Reporter {
     /// Whether anything is left behind.
     pub(super) fn has_refusals(&self) -> bool {
         let counts = self.counts();
-        !counts.refused.is_empty() || counts.unreadable > 0
+        !counts.refused.is_empty() || counts.unreadable > 0 || counts.missing > 0
     }
 
     /// The summary.
@@ -289,7 +305,12 @@ impl Reporter {
                 "refused": refused,
                 "refused_by_reason": reasons,
                 "unreadable": counts.unreadable,
-                "skipped": {"dicomdir": counts.directories, "not_dicom": counts.not_dicom},
+                "missing": counts.missing,
+                "skipped": {
+                    "dicomdir": counts.directories,
+                    "not_dicom": counts.not_dicom,
+                    "nested": counts.nested,
+                },
                 "would_send": counts.would_send,
                 "would_send_bytes": counts.would_send_bytes,
                 "dry_run": dry_run,
@@ -304,7 +325,7 @@ impl Reporter {
         if let Some(error) = error {
             eprintln!("septum: {error}");
         }
-        if exit_code == super::EXIT_USAGE {
+        if exit_code == crate::remote::EXIT_USAGE {
             return;
         }
         let mut text = String::new();
@@ -339,7 +360,9 @@ impl Reporter {
         }
         for (name, count) in [
             ("unreadable", counts.unreadable),
+            ("missing", counts.missing),
             ("not DICOM", counts.not_dicom),
+            ("in two packings", counts.nested),
             ("DICOMDIR", counts.directories),
         ] {
             if count > 0 {

@@ -11,8 +11,8 @@ use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::sync::Mutex;
 
-use super::arguments::Target;
 use super::walk::FoundFile;
+use crate::remote::Target;
 
 /// The state file, open.
 pub(super) struct State {
@@ -50,7 +50,7 @@ impl State {
             }
         };
         Ok(Self {
-            target: target.studies_url.clone(),
+            target: target.studies_url(),
             known,
             file,
         })
@@ -89,6 +89,10 @@ impl State {
         }
         hasher.update(&file.length.to_le_bytes());
         hasher.update(&file.modified_ns.to_le_bytes());
+        // Two members may have one name.
+        if let Some((start, _)) = file.member.as_ref().and_then(|member| member.extents.first()) {
+            hasher.update(&start.to_le_bytes());
+        }
         let mut key = [0; 16];
         key.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
         key
@@ -119,7 +123,8 @@ mod tests {
 
     fn target() -> Target {
         Target {
-            studies_url: "https://h/dicomweb/studies".into(),
+            server: "https://h".into(),
+            service_url: "https://h/dicomweb".into(),
             is_loopback: false,
         }
     }
@@ -129,6 +134,7 @@ mod tests {
             path: path.into(),
             length,
             modified_ns: 5,
+            member: None,
         }
     }
 
@@ -146,7 +152,8 @@ mod tests {
         assert!(!state.holds(&file("/SECRET^NAME/1", 2)));
         assert!(!state.holds(&file("/SECRET^NAME/2", 1)));
         let other = Target {
-            studies_url: "https://other/studies".into(),
+            server: "https://other".into(),
+            service_url: "https://other".into(),
             is_loopback: false,
         };
         assert!(

@@ -5,16 +5,22 @@
 
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::container::Member;
+
 /// A file as it was when the walk passed it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct FoundFile {
+    /// Where it is; for a member, the container's path with the member's name behind it.
     pub(super) path: PathBuf,
     /// Bytes.
     pub(super) length: u64,
     /// Nanoseconds since 1970; 0 when the file system does not say.
     pub(super) modified_ns: u128,
+    /// Where its bytes are, if it lies in another file; the walk itself finds none such.
+    pub(super) member: Option<Arc<Member>>,
 }
 
 impl FoundFile {
@@ -23,6 +29,7 @@ impl FoundFile {
             path,
             length: metadata.len(),
             modified_ns: modified_ns(metadata),
+            member: None,
         }
     }
 }

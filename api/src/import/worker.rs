@@ -3,15 +3,14 @@
 
 use std::time::Duration;
 
-use super::ImportError;
 use super::answer::{Answer, Fate, WARNING_DUPLICATE, is_temporary};
 use super::batch::{Batch, Item};
 use super::body::FileProblem;
 use super::client::{Client, Outcome};
 use super::report::{Refusal, Reporter};
-use super::retry::{self, Judgement};
 use super::state::State;
-use super::stop::Stop;
+use crate::remote::retry::{self, Judgement};
+use crate::remote::{RemoteError, Stop};
 
 /// Attempts after which a batch that always fails is suspected and halved.
 const SUSPICION_ATTEMPTS: u32 = 3;
@@ -32,7 +31,7 @@ impl Worker<'_> {
     ///
     /// # Errors
     /// When nothing more can be sent to this server.
-    pub(super) fn send(&self, batch: Batch) -> Result<(), ImportError> {
+    pub(super) fn send(&self, batch: Batch) -> Result<(), RemoteError> {
         let Some(client) = self.client else {
             batch
                 .items
@@ -59,13 +58,13 @@ impl Worker<'_> {
         mut batch: Batch,
         attempt: u32,
         pending: &mut Vec<(Batch, u32)>,
-    ) -> Result<(), ImportError> {
+    ) -> Result<(), RemoteError> {
         let (outcome, num_file_bytes) = client.send(&batch.items, self.stop, &|count| self.reporter.advance(count));
         // Progress is given back unless the files get their fate now.
         let mut give_back = Some(num_file_bytes);
         let result = match outcome {
             Outcome::Stopped => Ok(()),
-            Outcome::Hopeless(error) => Err(ImportError::Unreachable(error)),
+            Outcome::Hopeless(error) => Err(RemoteError::Unreachable(error)),
             Outcome::File(index, problem) => {
                 let item = batch.items.remove(index);
                 match problem {
@@ -82,7 +81,7 @@ impl Worker<'_> {
                 body,
                 retry_after,
             } => match (retry::judge(status), Answer::parse(&body)) {
-                (Judgement::Answered, None) => Err(ImportError::Unreachable(format!(
+                (Judgement::Answered, None) => Err(RemoteError::Unreachable(format!(
                     "the server's answer is not one of a DICOMweb store service (HTTP {status})"
                 ))),
                 (Judgement::Answered, Some(answer)) => {
@@ -93,8 +92,8 @@ impl Worker<'_> {
                     give_back = None;
                     self.settle(client, batch, attempt, &answer, pending)
                 }
-                (Judgement::Fatal(text), _) => Err(ImportError::Unreachable(text)),
-                (Judgement::Busy, _) if attempt >= client.retries => Err(ImportError::Unreachable(format!(
+                (Judgement::Fatal(text), _) => Err(RemoteError::Unreachable(text)),
+                (Judgement::Busy, _) if attempt >= client.retries => Err(RemoteError::Unreachable(format!(
                     "the server is busy (HTTP {status}), tried {} times",
                     attempt + 1
                 ))),
@@ -139,7 +138,7 @@ impl Worker<'_> {
         attempt: u32,
         error: &str,
         pending: &mut Vec<(Batch, u32)>,
-    ) -> Result<(), ImportError> {
+    ) -> Result<(), RemoteError> {
         let is_suspect = match batch.items.len() {
             1 => attempt + 1 >= SUSPICION_ATTEMPTS_ALONE || attempt >= client.retries,
             _ => attempt + 1 >= SUSPICION_ATTEMPTS,
@@ -149,7 +148,7 @@ impl Worker<'_> {
             return Ok(());
         }
         if attempt >= client.retries {
-            return Err(ImportError::Unreachable(format!(
+            return Err(RemoteError::Unreachable(format!(
                 "no connection, tried {} times: {error}",
                 attempt + 1
             )));
@@ -189,7 +188,7 @@ impl Worker<'_> {
         attempt: u32,
         answer: &Answer,
         pending: &mut Vec<(Batch, u32)>,
-    ) -> Result<(), ImportError> {
+    ) -> Result<(), RemoteError> {
         let is_alone = batch.items.len() == 1;
         let mut again = Batch::default();
         let mut stored: Vec<Item> = Vec::new();
@@ -219,6 +218,6 @@ impl Worker<'_> {
             self.wait(client, attempt, None, "the server is out of resources");
             pending.push((again, attempt + 1));
         }
-        noted.map_err(|error| ImportError::Unreachable(format!("cannot write the state file: {error}")))
+        noted.map_err(|error| RemoteError::Unreachable(format!("cannot write the state file: {error}")))
     }
 }

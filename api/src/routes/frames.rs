@@ -24,6 +24,7 @@ use septum_engine::services::Services;
 use septum_engine::{EngineError, Result};
 
 use super::instances::{self, is_form_error};
+use super::ranged;
 use super::stream::{self, Break, Sink, send};
 use crate::call::{Call, header_value};
 use crate::http::accept::{self, Choice, Syntax};
@@ -56,6 +57,17 @@ fn media_type_of(transfer_syntax_uid: &str) -> &'static str {
     }
 }
 
+/// The media type of a whole video in a transfer syntax (PS3.18 table 8.7.3-5).
+pub(super) fn video_type(transfer_syntax_uid: &str) -> Option<&'static str> {
+    match transfer_syntax_uid.strip_prefix("1.2.840.10008.1.2.4.")? {
+        "100" | "100.1" | "101" | "101.1" => Some("video/mpeg"),
+        "102" | "102.1" | "103" | "103.1" | "104" | "104.1" | "105" | "105.1" | "106" | "106.1" | "107" | "108" => {
+            Some("video/mp4")
+        }
+        _ => None,
+    }
+}
+
 /// The forms that one choice means, the most wanted first.
 fn forms_of(choice: &Choice, stored_uid: &str) -> Vec<Form> {
     let stored_media = media_type_of(stored_uid);
@@ -83,7 +95,7 @@ fn forms_of(choice: &Choice, stored_uid: &str) -> Vec<Form> {
 }
 
 /// Frame numbers from 1, parted by commas.
-fn numbers(list: &str, most: usize) -> Answer<Vec<u32>> {
+pub(super) fn numbers(list: &str, most: usize) -> Answer<Vec<u32>> {
     let bad = || Problem::bad_request("frames are whole numbers from 1, parted by commas");
     if list.split(',').count() > most {
         return Err(Problem::bad_request(
@@ -229,10 +241,11 @@ pub(super) async fn bulk_data(call: Call) -> Answer {
     let header = Header::from_bytes(header.elements(), instance.record.encoding.into())
         .map_err(|_| EngineError::Corrupt("header"))?;
     let value = bulk_value(&header, &path).ok_or_else(Problem::not_found)?;
-    let mut response = HttpResponse::Ok();
     if !choice.multipart {
-        return Ok(response.content_type(OCTETS).body(value.bytes));
+        let etag = instances::etag(&instance, "bulk");
+        return Ok(ranged::value(&call, value.bytes, OCTETS, &etag));
     }
+    let mut response = HttpResponse::Ok();
     let mut writer = PartWriter::new();
     let open = writer.open(OCTETS, None);
     response.content_type(writer.content_type(OCTETS));
@@ -244,7 +257,15 @@ async fn pixel_data(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> 
     let pixels = pixels_of(call.services(), instance)?.ok_or_else(Problem::not_found)?;
     let stored_uid = instance.record.transfer_syntax_uid.clone();
     let is_native = !pixels.record().description.encapsulated;
+    let video = video_type(&stored_uid);
     for choice in choices {
+        if let Some(media_type) = video
+            && !choice.multipart
+            && [media_type, "video/*", "*/*"].contains(&choice.media.as_str())
+        {
+            let etag = instances::etag(instance, "video");
+            return Ok(ranged::stored(call, pixels, media_type, &etag));
+        }
         for form in forms_of(choice, &stored_uid) {
             let etag = instances::etag(instance, &format!("bulk-{form:?}").to_lowercase());
             let Some(source) = source(call.services(), &pixels, &instance.record, form).await? else {
@@ -263,7 +284,11 @@ async fn pixel_data(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> 
                     return respond(source, numbers, &stored_uid, true, &etag).await;
                 }
             };
-            return Ok(whole(frames, choice.multipart, &etag));
+            if !choice.multipart {
+                let (length, part_type) = (frames.native_length()?, with_syntax(OCTETS, EXPLICIT_LITTLE));
+                return Ok(ranged::native(call, frames, length, &part_type, &etag));
+            }
+            return Ok(whole(frames, &etag));
         }
     }
     Err(Problem::not_acceptable(
@@ -272,20 +297,15 @@ async fn pixel_data(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> 
     ))
 }
 
-fn whole(frames: Frames, multipart: bool, etag: &str) -> HttpResponse {
+fn whole(frames: Frames, etag: &str) -> HttpResponse {
     let mut writer = PartWriter::new();
     let part_type = with_syntax(OCTETS, EXPLICIT_LITTLE);
     let mut response = HttpResponse::Ok();
     response
         .insert_header((header::ETAG, header_value(etag)))
-        .insert_header((header::VARY, "Accept"));
-    let (open, close) = if multipart {
-        response.content_type(writer.content_type(OCTETS));
-        (writer.open(&part_type, None), writer.close())
-    } else {
-        response.content_type(part_type);
-        Default::default()
-    };
+        .insert_header((header::VARY, "Accept"))
+        .content_type(writer.content_type(OCTETS));
+    let (open, close) = (writer.open(&part_type, None), writer.close());
     response.body(stream::body(None, |sink: Sink| async move {
         send(&sink, open).await?;
         let mut step = 0;

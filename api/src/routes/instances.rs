@@ -21,6 +21,7 @@ use septum_engine::retrieve::InstanceRef;
 use septum_engine::retrieve::frames::EXPLICIT_LITTLE;
 use septum_engine::retrieve::stream::{self as engine_stream, Form};
 
+use super::media;
 use super::stream::{self, send};
 use crate::call::{Call, header_value};
 use crate::http::accept::{self, Choice, Syntax};
@@ -121,9 +122,14 @@ pub(super) fn etag(instance: &InstanceRef, form: &str) -> String {
 
 /// `GET …/instances/{instance}`.
 pub(super) async fn retrieve(call: Call) -> Answer {
-    let wanted = wanted(&accept::choices(&accept::ranges(&call.request)?)?, true);
+    let choices = accept::choices(&accept::ranges(&call.request)?)?;
+    let wanted = wanted(&choices, true);
     let instance = find(&call)?;
     call.audit_study(&instance.study).await?;
+    if media::is_wanted(&choices) {
+        let etag = etag(&instance, "zip");
+        return media::instance(&call, instance, &etag).await;
+    }
     for Wanted { multipart, syntax } in wanted {
         let Some(form) = form_of(&instance.record, &syntax) else {
             continue;

@@ -9,7 +9,10 @@ mod exceptions;
 mod frames;
 mod home;
 mod instances;
+mod media;
 mod metadata;
+mod ranged;
+mod rendered;
 mod search;
 mod store;
 mod store_answer;
@@ -130,7 +133,7 @@ fn table() -> Vec<Route> {
         (NAMESPACE, Reach::Namespace),
         (HELD, Reach::Namespace),
     ] {
-        let get: [(&'static str, String, &'static str, Handler); 10] = [
+        let get: [(&'static str, String, &'static str, Handler); 18] = [
             ("retrieve_study", STUDY.into(), "study.read", call!(study::retrieve)),
             ("retrieve_series", SERIES.into(), "series.read", call!(study::retrieve)),
             (
@@ -168,6 +171,54 @@ fn table() -> Vec<Route> {
                 format!("{INSTANCE}/bulkdata/{{bulk:.*}}"),
                 "instance.read-bulk-data",
                 call!(frames::bulk_data),
+            ),
+            (
+                "render_instance",
+                format!("{INSTANCE}/rendered"),
+                "instance.render",
+                call!(rendered::instance),
+            ),
+            (
+                "render_frames",
+                format!("{INSTANCE}/frames/{{frames}}/rendered"),
+                "instance.render",
+                call!(rendered::instance),
+            ),
+            (
+                "render_series",
+                format!("{SERIES}/rendered"),
+                "series.render",
+                call!(rendered::study),
+            ),
+            (
+                "render_study",
+                format!("{STUDY}/rendered"),
+                "study.render",
+                call!(rendered::study),
+            ),
+            (
+                "thumbnail_of_instance",
+                format!("{INSTANCE}/thumbnail"),
+                "instance.render",
+                call!(rendered::instance_thumbnail),
+            ),
+            (
+                "thumbnail_of_frames",
+                format!("{INSTANCE}/frames/{{frames}}/thumbnail"),
+                "instance.render",
+                call!(rendered::instance_thumbnail),
+            ),
+            (
+                "thumbnail_of_series",
+                format!("{SERIES}/thumbnail"),
+                "series.render",
+                call!(rendered::study_thumbnail),
+            ),
+            (
+                "thumbnail_of_study",
+                format!("{STUDY}/thumbnail"),
+                "study.render",
+                call!(rendered::study_thumbnail),
             ),
             (
                 "list_versions",

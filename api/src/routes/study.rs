@@ -16,6 +16,7 @@ use septum_engine::retrieve::stream::{Form, open};
 use septum_engine::services::Services;
 
 use super::instances::{DICOM, Wanted, form_of, is_form_error, not_acceptable, wanted};
+use super::media;
 use super::stream::{self, Break, Sink, send};
 use crate::call::{Call, header_value};
 use crate::http::accept::{self, Syntax};
@@ -31,10 +32,14 @@ struct Member {
 
 /// `GET …/studies/{study}` and `…/series/{series}`.
 pub(super) async fn retrieve(call: Call) -> Answer {
-    let wanted = wanted(&accept::choices(&accept::ranges(&call.request)?)?, false);
+    let choices = accept::choices(&accept::ranges(&call.request)?)?;
+    let wanted = wanted(&choices, false);
     let (_, study) = call.study()?;
     let series_uid = call.series_uid_if_any()?;
     call.audit_study(&study).await?;
+    if media::is_wanted(&choices) {
+        return media::study(&call, study, series_uid.as_deref()).await;
+    }
     // The most wanted way in which at least one instance can be had.
     for Wanted { syntax, .. } in wanted {
         let etag = format!("W/\"{}-{}-{}\"", study.id(), study.row.revision, token_of(&syntax));

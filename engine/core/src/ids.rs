@@ -50,6 +50,14 @@ impl Uid {
         }
     }
 
+    /// A UID made of a random UUID (PS3.5 section B.2).
+    pub fn random() -> Self {
+        let mut uuid = random_bytes();
+        uuid[6] = uuid[6] & 0x0F | 0x40;
+        uuid[8] = uuid[8] & 0x3F | 0x80;
+        Self(format!("2.25.{}", u128::from_be_bytes(uuid)).into())
+    }
+
     /// The UID's text, without padding.
     pub fn as_str(&self) -> &str {
         &self.0

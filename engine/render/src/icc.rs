@@ -15,6 +15,9 @@ use crate::request::IccProfileChoice;
 /// Longest profile that is read, in bytes: scanners' profiles have at most a few million.
 const PROFILE_BYTES_MAX: usize = 8 << 20;
 
+/// Longest profile that is embedded without being asked for, in bytes: thumbnails and tiles should not be mostly profile.
+const UNASKED_BYTES_MAX: usize = 64 << 10;
+
 /// The profile of an image or presentation state: its own, else that of its first optical path.
 pub(crate) fn own_profile(dataset: &Dataset) -> Option<Vec<u8>> {
     let optical_path = items(dataset, tags::OPTICAL_PATH_SEQUENCE).first();
@@ -39,6 +42,10 @@ pub(crate) fn apply(
             IccProfileChoice::Own => Ok(None),
             _ => encoded(&ColorProfile::new_gray_with_gamma(2.2)),
         };
+    }
+    let is_unasked = choice == IccProfileChoice::Own;
+    if is_unasked && own.as_ref().is_some_and(|profile| profile.len() > UNASKED_BYTES_MAX) {
+        return Ok(None);
     }
     let source = match &own {
         Some(bytes) => Some(rgb_profile(bytes).ok_or(unusable)?),
@@ -125,6 +132,17 @@ mod tests {
         assert_eq!(red(Some(vec![0; 200]), IccProfileChoice::Own), unusable);
         let gray = ColorProfile::new_gray_with_gamma(2.2).encode().ok();
         assert_eq!(red(gray, IccProfileChoice::Srgb), unusable);
+    }
+
+    #[test]
+    fn long_profiles_are_embedded_when_asked_for() {
+        let mut profile = ColorProfile::new_srgb().encode().expect("encodes");
+        profile.resize(UNASKED_BYTES_MAX + 1, 0);
+        assert_eq!(
+            red(Some(profile.clone()), IccProfileChoice::Own),
+            Ok(([255, 0, 0], false))
+        );
+        assert_eq!(red(Some(profile), IccProfileChoice::Yes), Ok(([255, 0, 0], true)));
     }
 
     #[test]

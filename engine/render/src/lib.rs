@@ -14,6 +14,33 @@
 //! and a source or picture has at most [`MAX_OUTPUT_PIXELS`] pixels. Beside the frame, memory is that of at most three
 //! pictures (source, cut or turned, result) of one or three bytes a pixel, and of the encoded bytes.
 //!
+//! ```
+//! use septum_core::dicom::attributes::{Encoding, Header};
+//! use septum_core::frame_shape::FrameShape;
+//! use septum_render::{Frame, MediaType, RenderRequest, Renderer, SampleKind, Target, encode};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let header = Header::parse(&[], Encoding::ExplicitLittle)?;
+//! let shape = FrameShape {
+//!     rows: 2,
+//!     columns: 2,
+//!     samples_per_pixel: 1,
+//!     bits_allocated: 8,
+//!     bits_stored: 8,
+//!     high_bit: 7,
+//!     signed: false,
+//!     planar: false,
+//!     big_endian: false,
+//! };
+//! let frame = Frame { samples: &[0, 1, 2, 4], shape, photometric: "MONOCHROME2", kind: SampleKind::Integer };
+//! let request = RenderRequest::parse(Target::Rendered, [("viewport", "4,4"), ("quality", "80")])?;
+//! let image = Renderer::new(&header).render(0, &frame, &request)?;
+//! let png = encode(&image, MediaType::Png, request.quality)?;
+//! assert_eq!((image.width(), &png[1..4]), (4, &b"PNG"[..]));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! | module | owns |
 //! |---|---|
 //! | `request` | query parameters |

@@ -108,8 +108,18 @@ impl<'a> Overlay<'a> {
                 if frame.kind != SampleKind::Integer || frame.shape.samples_per_pixel != 1 || !is_spare {
                     return;
                 }
+                let num_pixels = image_rows * image_columns;
+                // Codecs extend signed values over the spare bits: what repeats the sign everywhere marks nothing.
+                let sign = stored.shift + stored.num_bits - 1;
+                let mut repeats_sign = stored.signed;
+                frame.for_each_word(num_pixels, |word| {
+                    repeats_sign &= (word >> position ^ word >> sign) & 1 == 0
+                });
+                if repeats_sign {
+                    return;
+                }
                 let mut at = 0;
-                frame.for_each_word(image_rows * image_columns, |word| {
+                frame.for_each_word(num_pixels, |word| {
                     if word >> position & 1 == 1 {
                         visit(at / image_columns, at % image_columns);
                     }
@@ -197,5 +207,19 @@ mod tests {
         // A bit that belongs to the pixel values, or to nothing.
         check(11, &[]);
         check(16, &[]);
+        // Signed: -1 and 7 as a codec extends them, then with a mark on the 7.
+        shape.signed = true;
+        let mut bytes = [0xFF, 0xFF, 0x07, 0x00, 0xFF, 0xFF];
+        let marked = |bytes: &[u8]| {
+            let elements = [
+                words(Tag(0x6000, ROWS), b"US", &[1]),
+                words(Tag(0x6000, COLUMNS), b"US", &[3]),
+                words(Tag(0x6000, BIT_POSITION), b"US", &[15]),
+            ];
+            marks(&elements, 0, &frame(bytes, shape, "MONOCHROME2"))
+        };
+        assert_eq!(marked(&bytes), Some(vec![]));
+        bytes[3] = 0x80;
+        assert_eq!(marked(&bytes), Some(vec![(0, 0), (0, 1), (0, 2)]));
     }
 }

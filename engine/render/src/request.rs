@@ -60,7 +60,7 @@ pub struct Window {
 /// What is done about colour profiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum IccProfileChoice {
-    /// No parameter: the image's own profile is embedded, if it has one.
+    /// No parameter: the image's own profile is embedded, if it has one of at most 64 KiB.
     #[default]
     Own,
     /// `no`: none is embedded.

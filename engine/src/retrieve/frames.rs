@@ -105,6 +105,29 @@ impl Frames {
         Ok(Some(self.turned(unit)))
     }
 
+    /// Bytes of the native payload from `at` on, at most to `end`: at least one where there are any.
+    pub async fn native_bytes(&self, at: u64, end: u64) -> Result<Bytes> {
+        let end = end.min(self.native_length()?);
+        if at >= end {
+            return Ok(Bytes::new());
+        }
+        if let Some(first) = &self.first {
+            let frame_bytes = first.samples.len() as u64;
+            let index = u32::try_from(at / frame_bytes).map_err(|_| EngineError::Corrupt("number of frames"))?;
+            let frame = self.native_frame(index).await?;
+            let start = at % frame_bytes;
+            let stop = frame_bytes.min(start + (end - at));
+            return Ok(frame.slice(start as usize..stop as usize));
+        }
+        if !self.big_endian {
+            return self.pixels.payload(at..end).await;
+        }
+        // Whole samples, however long they are, so that they can be turned.
+        let (whole_at, whole_end) = (at & !7, (end.saturating_add(7) & !7).min(self.native_length()?));
+        let bytes = self.turned(self.pixels.payload(whole_at..whole_end).await?);
+        Ok(bytes.slice((at - whole_at) as usize..(end - whole_at) as usize))
+    }
+
     /// One native frame, by index from 0.
     pub async fn native_frame(&self, index: u32) -> Result<Bytes> {
         if let Some(first) = &self.first {

@@ -4,6 +4,7 @@
 //! - [`permits`]: byte permits of the read path;
 //! - [`pixels`]: units and frames of one pixel set;
 //! - [`frames`]: frames as stored or decoded;
+//! - [`rendered`]: pictures of frames;
 //! - [`stream`]: a whole instance, in its original or another transfer syntax;
 //! - [`metadata`]: the pre-built DICOM JSON of instances.
 
@@ -12,6 +13,7 @@ pub mod locate;
 pub mod metadata;
 pub mod permits;
 pub mod pixels;
+pub mod rendered;
 pub mod stream;
 
 pub use locate::{InstanceRef, StudyRef};

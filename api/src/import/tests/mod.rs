@@ -11,8 +11,8 @@ use clap::Parser as _;
 use serde_json::{Value, json};
 
 use super::report::Reporter;
-use super::stop::Stop;
 use super::{ImportArguments, run_with};
+use crate::remote::Stop;
 
 use stub::{Reply, Request, Stub};
 
@@ -392,4 +392,44 @@ fn certificates_are_verified() {
     assert_eq!(import(&root, &stub.url, &["--ca", &pem], &Stop::never()).0, 0);
     let (code, _, summary) = import(&root, &stub.url, &["--insecure"], &Stop::never());
     assert_eq!((code, &summary["already_there"]), (0, &json!(3)));
+}
+
+/// A ZIP file of stored members.
+fn zip(members: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut archive = rawzip::ZipArchiveWriter::new(&mut bytes);
+    for (name, content) in members {
+        let (mut entry, config) = archive.new_file(*name).start().expect("an entry");
+        let mut writer = config.wrap(&mut entry);
+        writer.write_all(content).expect("writes");
+        let (_, descriptor) = writer.finish().expect("finishes");
+        entry.finish(descriptor).expect("finishes");
+    }
+    archive.finish().expect("finishes");
+    bytes
+}
+
+#[test]
+fn members_of_a_zip_file_are_sent_and_known_again() {
+    let (_keep, root) = folder(2);
+    let inner = zip(&[("x", instance("1.9.9", 5))]);
+    let members = [
+        ("a/one", instance("1.3.1", 100_000)),
+        ("a/two", instance("1.3.2", 10)),
+        ("a/\u{1b}[31mthree", instance("1.3.3", 10)),
+        ("readme.txt", b"hello".to_vec()),
+        ("inner.zip", inner),
+    ];
+    std::fs::write(root.join("cd.zip"), zip(&members)).expect("file");
+    let stub = Stub::start(|request| stow(request, |uid| (uid == "1.3.3").then_some(0xA900)));
+    let (code, refusals, summary) = import(&root, &stub.url, &[], &Stop::never());
+    assert_eq!(code, 1);
+    assert_eq!(
+        refusals,
+        ["\u{FFFD}[31mthree: data set does not match SOP class (A900H)"]
+    );
+    assert_eq!(summary["sent"], 4);
+    assert_eq!(summary["skipped"], json!({"dicomdir": 0, "not_dicom": 1, "nested": 1}));
+    let (_, _, summary) = import(&root, &stub.url, &[], &Stop::never());
+    assert_eq!((&summary["sent"], &summary["already_there"]), (&json!(0), &json!(4)));
 }

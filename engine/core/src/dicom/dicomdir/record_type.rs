@@ -50,7 +50,8 @@ const CLASSES: [(&str, &str); 45] = [
     ("68.", "SURFACE SCAN"),
     ("77.1.5.3", "STEREOMETRIC"),
     ("90.1", "ASSESSMENT"),
-    ("91.1", "ANNOTATION"),
+    // ANNOTATION by PS3.3 table F.4-1; readers that do not know it give up on the whole directory.
+    ("91.1", "RAW DATA"),
     // Protocols of CT and XA have no record type of their own.
     ("200.", "RAW DATA"),
 ];

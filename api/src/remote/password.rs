@@ -5,20 +5,20 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
-use super::ImportError;
+use super::RemoteError;
 use super::stop::Stop;
 
 /// The environment variable.
 const VARIABLE: &str = "SEPTUM_PASSWORD";
 
 /// The password of `user`.
-pub(super) fn get(user: &str, url: &str, stop: &Stop) -> Result<String, ImportError> {
+pub(crate) fn get(user: &str, url: &str, stop: &Stop) -> Result<String, RemoteError> {
     if let Some(password) = std::env::var_os(VARIABLE) {
         return password
             .into_string()
-            .map_err(|_| ImportError::Usage(format!("{VARIABLE} is not valid UTF-8")));
+            .map_err(|_| RemoteError::Usage(format!("{VARIABLE} is not valid UTF-8")));
     }
-    let missing = || ImportError::Usage(format!("no terminal to ask for a password: set {VARIABLE}"));
+    let missing = || RemoteError::Usage(format!("no terminal to ask for a password: set {VARIABLE}"));
     let mut terminal = OpenOptions::new()
         .read(true)
         .write(true)
@@ -41,7 +41,7 @@ pub(super) fn get(user: &str, url: &str, stop: &Stop) -> Result<String, ImportEr
 }
 
 /// Gives the terminal its echo back, before the process ends amid the prompt.
-pub(super) fn restore_terminal() {
+pub(crate) fn restore_terminal() {
     set_echo(true);
 }
 

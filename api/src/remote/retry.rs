@@ -10,7 +10,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
 /// What a status means.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Judgement {
+pub(crate) enum Judgement {
     /// The body says what became of each instance (PS3.18 table 10.5.3-1).
     Answered,
     /// Try again later.
@@ -24,7 +24,7 @@ pub(super) enum Judgement {
 }
 
 /// Judges a status of the store transaction.
-pub(super) fn judge(status: u16) -> Judgement {
+pub(crate) fn judge(status: u16) -> Judgement {
     let fatal = |text: &str| Judgement::Fatal(format!("{text} (HTTP {status})"));
     match status {
         200 | 202 | 409 => Judgement::Answered,
@@ -41,7 +41,7 @@ pub(super) fn judge(status: u16) -> Judgement {
 
 /// How long to wait before attempt number `attempt + 1`: what the server asks for, else `base` doubled each time, at
 /// most 30 s, less up to a quarter by chance, so that many clients do not return at once.
-pub(super) fn wait(attempt: u32, base: Duration, retry_after: Option<Duration>) -> Duration {
+pub(crate) fn wait(attempt: u32, base: Duration, retry_after: Option<Duration>) -> Duration {
     if let Some(asked) = retry_after {
         return asked.min(WAIT_MAX);
     }
@@ -53,7 +53,7 @@ pub(super) fn wait(attempt: u32, base: Duration, retry_after: Option<Duration>) 
 }
 
 /// Reads Retry-After (RFC 9110 section 10.2.3): seconds, or a date.
-pub(super) fn retry_after(value: &str) -> Option<Duration> {
+pub(crate) fn retry_after(value: &str) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));

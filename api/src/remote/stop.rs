@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// A flag that all threads look at.
 #[derive(Clone, Default)]
-pub(super) struct Stop {
+pub(crate) struct Stop {
     is_set: Arc<AtomicBool>,
     at_prompt: Arc<AtomicBool>,
 }
@@ -15,12 +15,12 @@ pub(super) struct Stop {
 impl Stop {
     /// A stop that only [`Stop::set`] sets.
     #[cfg(test)]
-    pub(super) fn never() -> Self {
+    pub(crate) fn never() -> Self {
         Self::default()
     }
 
     /// A stop that Ctrl-C and SIGTERM set, watched by a thread of its own.
-    pub(super) fn on_signals() -> Self {
+    pub(crate) fn on_signals() -> Self {
         let stop = Self::default();
         let watcher = stop.clone();
         std::thread::spawn(move || {
@@ -45,21 +45,21 @@ impl Stop {
         stop
     }
 
-    pub(super) fn set(&self) {
+    pub(crate) fn set(&self) {
         self.is_set.store(true, Ordering::SeqCst);
     }
 
-    pub(super) fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.is_set.load(Ordering::SeqCst)
     }
 
     /// While the password is asked for, Ctrl-C ends the process: there is nothing to finish.
-    pub(super) fn prompting(&self, yes: bool) {
+    pub(crate) fn prompting(&self, yes: bool) {
         self.at_prompt.store(yes, Ordering::SeqCst);
     }
 
     /// Sleeps, but not past a stop.
-    pub(super) fn sleep(&self, time: Duration) {
+    pub(crate) fn sleep(&self, time: Duration) {
         let end = Instant::now() + time;
         while !self.is_set() {
             let left = end.saturating_duration_since(Instant::now());

@@ -1,0 +1,90 @@
+//! Answers of which a client may ask for a range of bytes.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use bytes::Bytes;
+use septum_engine::retrieve::PixelReader;
+use septum_engine::retrieve::frames::Frames;
+
+use super::stream::{self, Break, Sink, send};
+use crate::call::{Call, header_value};
+use crate::http::range::{Asked, asked};
+
+/// Bytes read in one step.
+const STEP_BYTES: u64 = 1 << 20;
+
+/// The answer's head, and the bytes it is to carry; no bytes for 416.
+fn head(call: &Call, length: u64, content_type: &str, etag: &str) -> (HttpResponseBuilder, Option<Range<u64>>) {
+    let (mut response, range) = match asked(&call.request, length, etag) {
+        Asked::Whole => (HttpResponse::Ok(), Some(0..length)),
+        Asked::Part(range) => {
+            let mut response = HttpResponse::PartialContent();
+            let place = format!("bytes {}-{}/{length}", range.start, range.end - 1);
+            response.insert_header((header::CONTENT_RANGE, place));
+            (response, Some(range))
+        }
+        Asked::Nothing => {
+            let mut response = HttpResponse::build(StatusCode::RANGE_NOT_SATISFIABLE);
+            response.insert_header((header::CONTENT_RANGE, format!("bytes */{length}")));
+            (response, None)
+        }
+    };
+    response
+        .content_type(content_type)
+        .insert_header((header::ACCEPT_RANGES, "bytes"))
+        .insert_header((header::ETAG, header_value(etag)))
+        .insert_header((header::VARY, "Accept"));
+    (response, range)
+}
+
+/// A value that is in memory.
+pub(super) fn value(call: &Call, bytes: Bytes, content_type: &str, etag: &str) -> HttpResponse {
+    let (mut response, range) = head(call, bytes.len() as u64, content_type, etag);
+    match range {
+        Some(range) => response.body(bytes.slice(range.start as usize..range.end as usize)),
+        None => response.finish(),
+    }
+}
+
+/// The native pixels of an instance as one value.
+pub(super) fn native(call: &Call, frames: Frames, length: u64, content_type: &str, etag: &str) -> HttpResponse {
+    let (mut response, range) = head(call, length, content_type, etag);
+    let Some(range) = range else {
+        return response.finish();
+    };
+    let num_bytes = range.end - range.start;
+    response.body(stream::body(Some(num_bytes), |sink: Sink| async move {
+        let mut at = range.start;
+        while at < range.end {
+            let piece = frames.native_bytes(at, range.end.min(at + STEP_BYTES)).await?;
+            at += piece.len() as u64;
+            send(&sink, piece).await?;
+        }
+        Ok::<(), Break>(())
+    }))
+}
+
+/// The stored payload of an instance as one stream: its fragments one after the other.
+pub(super) fn stored(call: &Call, pixels: PixelReader, content_type: &str, etag: &str) -> HttpResponse {
+    let length = pixels.record().layout.payload_length();
+    let (mut response, range) = head(call, length, content_type, etag);
+    let Some(range) = range else {
+        return response.finish();
+    };
+    let (num_bytes, pixels) = (range.end - range.start, Arc::new(pixels));
+    response.body(stream::body(Some(num_bytes), |sink: Sink| async move {
+        let mut at = range.start;
+        while at < range.end {
+            let piece = pixels.payload(at..range.end.min(at + STEP_BYTES)).await?;
+            if piece.is_empty() {
+                return Err(septum_engine::EngineError::Corrupt("pixel record").into());
+            }
+            at += piece.len() as u64;
+            send(&sink, piece).await?;
+        }
+        Ok::<(), Break>(())
+    }))
+}

@@ -1,0 +1,329 @@
+//! `/rendered` and `/thumbnail` (PS3.18 sections 10.4.1.1.3 and 10.4.1.1.4): pictures for people.
+//!
+//! | resource | sent |
+//! |---|---|
+//! | an instance or a frame | one picture, bare or as a part; frames as parts |
+//! | an instance, `image/gif` | all its frames, animated |
+//! | a document (PDF) | the document |
+//! | a video | the stored stream, with byte ranges |
+//! | a series or study, rendered | one picture an instance, as parts; what has no picture is left out and told |
+//! | a series or study, thumbnail | the instance in the middle of it |
+//!
+//! JPEG where the client does not choose.
+
+use actix_web::HttpResponse;
+use actix_web::http::{StatusCode, header};
+use bytes::Bytes;
+use septum_engine::EngineError;
+use septum_engine::error::ErrorKind;
+use septum_engine::retrieve::rendered::{Picture, Pictures, document};
+use septum_engine::retrieve::stream::pixels_of;
+use septum_engine::retrieve::{InstanceRef, StudyRef};
+use septum_engine::services::Services;
+use septum_render::{MediaType, RenderError, RenderRequest, Target};
+use std::sync::Arc;
+
+use super::frames::{numbers, video_type};
+use super::stream::{self, Break, Sink, send};
+use super::{instances, ranged};
+use crate::call::{Call, header_value};
+use crate::http::accept::{self, Choice};
+use crate::http::parts::PartWriter;
+use crate::http::problem::{Answer, Problem};
+use crate::http::query_pairs;
+
+const PDF: &str = "application/pdf";
+
+/// Most instances rendered in one answer.
+const INSTANCES_MAX: usize = 10_000;
+
+/// `GET …/instances/{instance}/rendered`, also of frames.
+pub(super) async fn instance(call: Call) -> Answer {
+    one(call, Target::Rendered).await
+}
+
+/// `GET …/instances/{instance}/thumbnail`, also of frames.
+pub(super) async fn instance_thumbnail(call: Call) -> Answer {
+    one(call, Target::Thumbnail).await
+}
+
+/// What the client wants of pictures.
+struct Wanted {
+    multipart: bool,
+    media_type: MediaType,
+}
+
+fn wanted(choices: &[Choice]) -> Option<Wanted> {
+    choices.iter().find_map(|choice| {
+        let media_type = match choice.media.as_str() {
+            "*/*" | "image/*" => MediaType::Jpeg,
+            name => MediaType::of_name(name)?,
+        };
+        Some(Wanted {
+            multipart: choice.multipart,
+            media_type,
+        })
+    })
+}
+
+fn not_acceptable() -> Problem {
+    let offers = [MediaType::Jpeg, MediaType::Png, MediaType::Gif].map(|media_type| media_type.name().to_owned());
+    Problem::not_acceptable("pictures can be had as JPEG, PNG or GIF", &offers)
+}
+
+fn request(call: &Call, target: Target) -> Answer<RenderRequest> {
+    let pairs = query_pairs(&call.request);
+    let pairs = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    RenderRequest::parse(target, pairs).map_err(|error| Problem::bad_request(error.to_string()))
+}
+
+/// A region outside of the image is the client's mistake.
+fn problem(error: EngineError) -> Problem {
+    match error {
+        EngineError::Render(error @ RenderError::EmptyRegion) => Problem::bad_request(error.to_string()),
+        error => error.into(),
+    }
+}
+
+/// A validator that every parameter takes part in.
+fn etag(call: &Call, instance: &InstanceRef, media_type: &str) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(call.request.query_string().as_bytes());
+    hasher.update(call.path("frames").as_bytes());
+    hasher.update(media_type.as_bytes());
+    let hash = hasher.finalize().to_hex();
+    instances::etag(instance, &format!("rendered-{}", &hash[..16]))
+}
+
+async fn one(call: Call, target: Target) -> Answer {
+    let request = request(&call, target)?;
+    let choices = accept::choices(&accept::ranges(&call.request)?)?;
+    let list = match call.path("frames") {
+        "" => None,
+        list => Some(numbers(list, call.app.frames_max)?),
+    };
+    let instance = instances::find(&call)?;
+    call.audit_study(&instance.study).await?;
+    if target == Target::Rendered
+        && list.is_none()
+        && let Some(response) = as_it_is(&call, &instance, &choices).await?
+    {
+        return Ok(response);
+    }
+    let wanted = wanted(&choices).ok_or_else(not_acceptable)?;
+    let name = wanted.media_type.name();
+    let etag = etag(&call, &instance, name);
+    if let Some(response) = call.not_modified(&etag) {
+        return Ok(response);
+    }
+    let pictures = Pictures::open(call.services(), &instance).await.map_err(problem)?;
+    let (first, num_frames) = (pictures.first_frame(), pictures.num_frames());
+    let is_animation =
+        wanted.media_type == MediaType::Gif && list.is_none() && num_frames > 1 && target == Target::Rendered;
+    let indices: Vec<u32> = match &list {
+        None => vec![first],
+        Some(list) if list.iter().all(|number| *number <= num_frames) => list.iter().map(|number| number - 1).collect(),
+        Some(_) => {
+            let few = Problem::new(StatusCode::NOT_FOUND, "no-such-frame", "there are fewer frames");
+            return Err(few.with_member("frames", num_frames.into()));
+        }
+    };
+    let picture = if is_animation {
+        pictures.animation(request).await
+    } else {
+        pictures.frame(indices[0], request, wanted.media_type).await
+    };
+    let Picture { bytes, warnings } = picture.map_err(problem)?;
+    let mut response = HttpResponse::Ok();
+    response
+        .insert_header((header::ETAG, header_value(&etag)))
+        .insert_header((header::VARY, "Accept"));
+    for warning in &warnings {
+        response.append_header((header::WARNING, format!("299 septum \"{warning}\"")));
+    }
+    if !wanted.multipart && indices.len() == 1 {
+        return Ok(response.content_type(name).body(bytes));
+    }
+    let mut writer = PartWriter::new();
+    response.content_type(writer.content_type(name));
+    Ok(response.body(stream::body(None, move |sink: Sink| async move {
+        let mut bytes = bytes;
+        for place in 0..indices.len() {
+            if place > 0 {
+                let picture = pictures.frame(indices[place], request, wanted.media_type);
+                bytes = picture.await?.bytes;
+            }
+            send(&sink, writer.open(name, None)).await?;
+            send(&sink, std::mem::take(&mut bytes).into()).await?;
+        }
+        send(&sink, writer.close()).await?;
+        Ok::<(), Break>(())
+    })))
+}
+
+/// Documents and videos, which are for people as they are.
+async fn as_it_is(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> Answer<Option<HttpResponse>> {
+    let takes = |media_type: &str| {
+        let (kind, _) = media_type.split_once('/').unwrap_or((media_type, ""));
+        let is_taken = |choice: &&Choice| {
+            choice.media == "*/*" || choice.media == media_type || choice.media.strip_suffix("/*") == Some(kind)
+        };
+        choices.iter().find(is_taken).is_some_and(|choice| !choice.multipart)
+    };
+    if let Some(media_type) = video_type(&instance.record.transfer_syntax_uid) {
+        if !takes(media_type) {
+            let offers = [media_type.to_owned()];
+            return Err(Problem::not_acceptable(
+                "a video can be had as it is stored only",
+                &offers,
+            ));
+        }
+        let pixels = pixels_of(call.services(), instance)?.ok_or_else(Problem::not_found)?;
+        let etag = instances::etag(instance, "video");
+        return Ok(Some(ranged::stored(call, pixels, media_type, &etag)));
+    }
+    if instance.row.pixel_set.is_some() {
+        return Ok(None);
+    }
+    let Some((media_type, bytes)) = document(call.services(), instance).await? else {
+        return Ok(None);
+    };
+    let mut response = HttpResponse::Ok();
+    // Only what a browser shows without running it is shown in place.
+    let (shown, disposition) = match media_type.as_str() {
+        PDF => (PDF, "inline; filename=\"document.pdf\""),
+        _ => ("application/octet-stream", "attachment; filename=\"document\""),
+    };
+    if !takes(shown) {
+        let offers = [shown.to_owned()];
+        return Err(Problem::not_acceptable(
+            "the document can be had as it is stored only",
+            &offers,
+        ));
+    }
+    response
+        .insert_header((header::ETAG, header_value(&instances::etag(instance, "document"))))
+        .insert_header((header::VARY, "Accept"))
+        .insert_header((header::CONTENT_DISPOSITION, disposition))
+        .content_type(shown);
+    Ok(Some(response.body(bytes)))
+}
+
+/// `GET …/studies/{study}/rendered` and `…/series/{series}/rendered`.
+pub(super) async fn study(call: Call) -> Answer {
+    let request = request(&call, Target::Rendered)?;
+    let choices = accept::choices(&accept::ranges(&call.request)?)?;
+    let wanted = wanted(&choices).ok_or_else(not_acceptable)?;
+    let (_, study) = call.study()?;
+    let series_uid = call.series_uid_if_any()?;
+    call.audit_study(&study).await?;
+    let found = with_pixels(call.services(), &study, series_uid).await?;
+    let num_pictures = found.len();
+    if num_pictures == 0 {
+        return Err(Problem::not_acceptable("nothing here can be shown as a picture", &[]));
+    }
+    let name = wanted.media_type.name();
+    let mut writer = PartWriter::new();
+    let services = Arc::clone(call.services());
+    let mut response = HttpResponse::Ok();
+    response
+        .content_type(writer.content_type(name))
+        .insert_header((header::VARY, "Accept"));
+    Ok(response.body(stream::body(None, move |sink: Sink| async move {
+        for instance in found {
+            let picture = match Pictures::open(&services, &instance).await {
+                Ok(pictures) => pictures.frame(pictures.first_frame(), request, wanted.media_type).await,
+                Err(error) => Err(error),
+            };
+            match picture {
+                Ok(picture) => {
+                    send(&sink, writer.open(name, None)).await?;
+                    send(&sink, picture.bytes.into()).await?;
+                }
+                // What cannot be shown is left out: the others can.
+                Err(error) if error.kind() == ErrorKind::NotAcceptable => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        send(&sink, writer.close()).await?;
+        Ok::<(), Break>(())
+    })))
+}
+
+/// `GET …/studies/{study}/thumbnail` and `…/series/{series}/thumbnail`.
+pub(super) async fn study_thumbnail(call: Call) -> Answer {
+    let request = request(&call, Target::Thumbnail)?;
+    let choices = accept::choices(&accept::ranges(&call.request)?)?;
+    let wanted = wanted(&choices).ok_or_else(not_acceptable)?;
+    let (_, study) = call.study()?;
+    let series_uid = call.series_uid_if_any()?;
+    call.audit_study(&study).await?;
+    let found = with_pixels(call.services(), &study, series_uid).await?;
+    let middle = found.len() / 2;
+    // From the middle outwards, the first that can be shown.
+    let mut order: Vec<usize> = (0..found.len()).collect();
+    order.sort_by_key(|place| place.abs_diff(middle));
+    let name = wanted.media_type.name();
+    for place in order.into_iter().take(TRIES_MAX) {
+        let instance = &found[place];
+        let etag = etag(&call, instance, name);
+        if let Some(response) = call.not_modified(&etag) {
+            return Ok(response);
+        }
+        let picture = match Pictures::open(call.services(), instance).await {
+            Ok(pictures) => {
+                pictures
+                    .frame(pictures.num_frames() / 2, request, wanted.media_type)
+                    .await
+            }
+            Err(error) => Err(error),
+        };
+        match picture {
+            Ok(Picture { bytes, .. }) => return Ok(thumbnail(bytes, name, wanted.multipart, &etag)),
+            Err(error) if error.kind() == ErrorKind::NotAcceptable => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Problem::not_acceptable("nothing here can be shown as a picture", &[]))
+}
+
+/// Instances tried for one thumbnail.
+const TRIES_MAX: usize = 8;
+
+fn thumbnail(bytes: Vec<u8>, name: &str, multipart: bool, etag: &str) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response
+        .insert_header((header::ETAG, header_value(etag)))
+        .insert_header((header::VARY, "Accept"));
+    if !multipart {
+        return response.content_type(name).body(bytes);
+    }
+    let mut writer = PartWriter::new();
+    let (open, close) = (writer.open(name, None), writer.close());
+    response
+        .content_type(writer.content_type(name))
+        .body(Bytes::from([&open[..], &bytes[..], &close[..]].concat()))
+}
+
+/// The instances of a study, or of one series, that have pixels, in the order of their rows.
+async fn with_pixels(
+    services: &Arc<Services>,
+    study: &StudyRef,
+    series_uid: Option<String>,
+) -> Answer<Vec<InstanceRef>> {
+    let (services, study) = (Arc::clone(services), study.clone());
+    let gathered = tokio::task::spawn_blocking(move || -> septum_engine::Result<(bool, Vec<InstanceRef>)> {
+        let (mut is_there, mut found) = (false, Vec::new());
+        for instance in study.instances(&services, series_uid.as_deref()) {
+            let instance = instance?;
+            is_there = true;
+            let is_video = video_type(&instance.record.transfer_syntax_uid).is_some();
+            if instance.row.pixel_set.is_some() && !is_video && found.len() < INSTANCES_MAX {
+                found.push(instance);
+            }
+        }
+        Ok((is_there, found))
+    });
+    let (is_there, found) = gathered.await.map_err(|_| EngineError::Panicked)??;
+    if is_there { Ok(found) } else { Err(Problem::not_found()) }
+}

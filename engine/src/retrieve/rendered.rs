@@ -1,0 +1,248 @@
+//! Pictures of instances: decoded frames through the rendering pipeline, on the CPU pool.
+//!
+//! A presentation state is rendered as the first image that it applies to, shown as it says (PS3.18 section 10.4.1.1.3).
+
+use std::sync::Arc;
+
+use dicom_dictionary_std::tags;
+use septum_core::dicom::PixelElement;
+use septum_core::dicom::attributes::Header;
+use septum_core::frame_shape::FrameShape;
+use septum_render::{
+    Animation, Frame, MediaType, PresentationState, RenderError, RenderRequest, RenderWarning, Renderer, SampleKind,
+    encode,
+};
+
+use super::InstanceRef;
+use super::frames::Frames;
+use super::stream::{header_of, pixels_of};
+use crate::error::{EngineError, Result};
+use crate::services::Services;
+
+/// What the UIDs of JPEG, JPEG-LS, JPEG 2000 and JPEG XL start with.
+const JPEG_FAMILIES: &str = "1.2.840.10008.1.2.4.";
+
+/// Most frames of one animation.
+const ANIMATION_FRAMES_MAX: u32 = 2_000;
+
+/// An encoded picture.
+pub struct Picture {
+    /// Its bytes in the media type asked for.
+    pub bytes: Vec<u8>,
+    /// What was left out.
+    pub warnings: Vec<RenderWarning>,
+}
+
+/// The frames of one instance as pictures.
+pub struct Pictures {
+    services: Arc<Services>,
+    header: Arc<Header>,
+    state: Option<Arc<Header>>,
+    frames: Arc<Frames>,
+    shape: FrameShape,
+    kind: SampleKind,
+    first_frame: u32,
+}
+
+async fn read_header(services: &Arc<Services>, instance: &InstanceRef) -> Result<Header> {
+    let header = header_of(services, instance).await?;
+    Header::from_bytes(header.elements(), instance.record.encoding.into())
+        .map_err(|_| EngineError::NotAcceptable("the header of this instance cannot be read".to_owned()))
+}
+
+impl Pictures {
+    /// Opens an instance.
+    ///
+    /// # Errors
+    /// [`EngineError::NotAcceptable`] where it has no pixels, or none that can be decoded.
+    pub async fn open(services: &Arc<Services>, instance: &InstanceRef) -> Result<Self> {
+        let header = read_header(services, instance).await?;
+        let Ok(state) = PresentationState::new(&header) else {
+            return Self::of_image(services, instance, header, None, 0).await;
+        };
+        let shown = state
+            .referenced_images()
+            .into_iter()
+            .next()
+            .ok_or_else(|| EngineError::NotAcceptable("the presentation state names no image".to_owned()))?;
+        let (series_uid, instance_uid) = (&shown.series_instance_uid, &shown.sop_instance_uid);
+        let image = match instance.study.instance(services, series_uid, instance_uid, None) {
+            Err(EngineError::NotFound) => {
+                let text = "the image that the presentation state applies to is not in this study";
+                return Err(EngineError::NotAcceptable(text.to_owned()));
+            }
+            image => image?,
+        };
+        let first_frame = shown.frames.first().map_or(0, |number| number.saturating_sub(1));
+        let image_header = read_header(services, &image).await?;
+        Self::of_image(services, &image, image_header, Some(header), first_frame).await
+    }
+
+    async fn of_image(
+        services: &Arc<Services>,
+        image: &InstanceRef,
+        header: Header,
+        state: Option<Header>,
+        first_frame: u32,
+    ) -> Result<Self> {
+        let no_picture = |text: &str| EngineError::NotAcceptable(text.to_owned());
+        let pixels = pixels_of(services, image)?.ok_or_else(|| no_picture("the instance has no pixels"))?;
+        let kind = match pixels.record().description.element {
+            PixelElement::Pixel => SampleKind::Integer,
+            PixelElement::Float => SampleKind::Float,
+            PixelElement::Double => SampleKind::Double,
+        };
+        let frames = Frames::native(services, pixels, &image.record).await?;
+        let mut shape = frames
+            .description()
+            .shape
+            .ok_or_else(|| no_picture("the instance does not describe its pixels"))?;
+        if let Some(decoded) = frames.decoded() {
+            shape.samples_per_pixel = decoded.samples_per_pixel;
+            shape.planar = decoded.planar;
+            shape.bits_allocated = decoded.bits_allocated;
+            // Decoders of the JPEG families put values at the low end of their words.
+            if image.record.transfer_syntax_uid.starts_with(JPEG_FAMILIES) {
+                shape.high_bit = shape.bits_stored.saturating_sub(1);
+            }
+        }
+        if first_frame >= frames.num_frames() {
+            return Err(no_picture(
+                "the frame that the presentation state applies to is not there",
+            ));
+        }
+        Ok(Self {
+            services: Arc::clone(services),
+            header: Arc::new(header),
+            state: state.map(Arc::new),
+            frames: Arc::new(frames),
+            shape,
+            kind,
+            first_frame,
+        })
+    }
+
+    /// Number of frames.
+    pub fn num_frames(&self) -> u32 {
+        self.frames.num_frames()
+    }
+
+    /// Index of the frame that stands for the instance: the presentation state's, else the first.
+    pub fn first_frame(&self) -> u32 {
+        self.first_frame
+    }
+
+    /// One frame, by index from 0.
+    pub async fn frame(&self, index: u32, request: RenderRequest, media_type: MediaType) -> Result<Picture> {
+        let samples = self.frames.native_frame(index).await?;
+        let work = self.work(samples, index, request);
+        self.services
+            .compute
+            .run(move || -> Result<Picture> {
+                let image = work.image()?;
+                Ok(Picture {
+                    bytes: encode(&image, media_type, request.quality)?,
+                    warnings: image.warnings().to_vec(),
+                })
+            })
+            .await?
+    }
+
+    /// All frames as one animated GIF.
+    pub async fn animation(&self, request: RenderRequest) -> Result<Picture> {
+        if self.num_frames() > ANIMATION_FRAMES_MAX {
+            return Err(EngineError::NotAcceptable(
+                "there are too many frames for one animation".to_owned(),
+            ));
+        }
+        let delay_ms = Renderer::new(&self.header).frame_delay_ms();
+        let mut open: Option<(Animation, Vec<RenderWarning>)> = None;
+        for index in 0..self.num_frames() {
+            let samples = self.frames.native_frame(index).await?;
+            let work = self.work(samples, index, request);
+            let before = open.take();
+            let after = self.services.compute.run(move || -> Result<_> {
+                let image = work.image()?;
+                let (mut animation, warnings) = match before {
+                    Some(before) => before,
+                    None => (Animation::new(&image, delay_ms)?, image.warnings().to_vec()),
+                };
+                animation.push(&image)?;
+                Ok((animation, warnings))
+            });
+            open = Some(after.await??);
+        }
+        let (animation, warnings) = open.ok_or(EngineError::NotFound)?;
+        let bytes = animation.finish()?;
+        Ok(Picture { bytes, warnings })
+    }
+
+    fn work(&self, samples: bytes::Bytes, index: u32, request: RenderRequest) -> Work {
+        Work {
+            header: Arc::clone(&self.header),
+            state: self.state.clone(),
+            frames: Arc::clone(&self.frames),
+            samples,
+            shape: self.shape,
+            kind: self.kind,
+            index,
+            request,
+        }
+    }
+}
+
+/// What rendering one frame needs, on any thread.
+struct Work {
+    header: Arc<Header>,
+    state: Option<Arc<Header>>,
+    frames: Arc<Frames>,
+    samples: bytes::Bytes,
+    shape: FrameShape,
+    kind: SampleKind,
+    index: u32,
+    request: RenderRequest,
+}
+
+impl Work {
+    fn image(&self) -> Result<septum_render::Image, RenderError> {
+        let photometric = match self.frames.decoded() {
+            Some(decoded) => &decoded.photometric,
+            None => &self.frames.description().photometric,
+        };
+        let frame = Frame {
+            samples: &self.samples,
+            shape: self.shape,
+            photometric,
+            kind: self.kind,
+        };
+        let mut renderer = Renderer::new(&self.header);
+        if let Some(state) = &self.state {
+            renderer = renderer.with_presentation_state(PresentationState::new(state)?);
+        }
+        renderer.render(self.index, &frame, &self.request)
+    }
+}
+
+/// A document inside an instance (PS3.3 section A.45): its media type and bytes.
+pub async fn document(services: &Arc<Services>, instance: &InstanceRef) -> Result<Option<(String, bytes::Bytes)>> {
+    use septum_core::dicom::attributes::Value;
+    let header = read_header(services, instance).await?;
+    let Some(element) = header.get(tags::ENCAPSULATED_DOCUMENT) else {
+        return Ok(None);
+    };
+    let Value::Bytes(bytes) = &element.value else {
+        return Ok(None);
+    };
+    let media_type = header
+        .text(tags::MIME_TYPE_OF_ENCAPSULATED_DOCUMENT)
+        .unwrap_or_default();
+    // The value is padded to an even length, the document need not be (0042,0015).
+    let length = header
+        .text(tags::ENCAPSULATED_DOCUMENT_LENGTH)
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(bytes.len());
+    Ok(Some((
+        media_type.trim().to_ascii_lowercase(),
+        bytes.slice(..length.min(bytes.len())),
+    )))
+}

@@ -110,6 +110,10 @@ def parts_of(content_type: str, body: bytes) -> list[tuple[dict[str, str], bytes
     raise AssertionError("the multipart answer has no closing boundary")
 
 
+# A machine that has just compiled may take long to sync a file.
+PATIENCE_SECONDS = 240
+
+
 class Archive:
     """A DICOMweb client without opinions: it shows what came back."""
 
@@ -132,8 +136,15 @@ class Archive:
         return self.local.session
 
     def request(self, method: str, path: str, **options) -> requests.Response:
-        options.setdefault("timeout", 120)
-        return self.session.request(method, self.url + path, **options)
+        options.setdefault("timeout", PATIENCE_SECONDS)
+        try:
+            return self.session.request(method, self.url + path, **options)
+        except requests.Timeout as timeout:
+            raise AssertionError(f"no answer to {method} within {options['timeout']} s\n{self.stuck()}") from timeout
+
+    def stuck(self) -> str:
+        """What is known of a server that does not answer."""
+        return ""
 
     def store(self, parts: list[bytes], **options) -> requests.Response:
         """STOW-RS (PS3.18 10.5)."""
@@ -264,6 +275,22 @@ class Server(Archive):
             return requests.get(f"http://127.0.0.1:{self.admin_port}/readyz", timeout=2).status_code == 200
         except requests.RequestException:
             return False
+
+    def stuck(self) -> str:
+        """Where each thread waits, and for which disk."""
+        lines = []
+        for task in sorted(pathlib.Path(f"/proc/{self.process.pid}/task").glob("*")):
+            def said(name, task=task):
+                try:
+                    return (task / name).read_text().strip()
+                except OSError:
+                    return "?"
+            state = said("stat").rpartition(")")[2].split()[:1]
+            lines.append(f"{said('comm'):<18} {''.join(state)} {said('wchan')}  {said('syscall').split(' ')[0]}")
+        pressure = pathlib.Path("/proc/pressure/io")
+        if pressure.exists():
+            lines.append(pressure.read_text())
+        return "\n".join(lines) + f"\n{self.log_tail()}"
 
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 import corpus_files
-from harness import ORIGINAL, Sampler, dataset_hash, multipart, outcomes, parts_of, stored_at
+from harness import ORIGINAL, PATIENCE_SECONDS, Sampler, dataset_hash, multipart, outcomes, parts_of, stored_at
 from synthetic import ROOT_UID, instance
 
 pytestmark = pytest.mark.septum
@@ -42,7 +42,7 @@ def sound(number: int) -> tuple[str, bytes]:
 def store(server, parts: list[bytes]):
     """The answer, or None when the server closed the connection instead of answering."""
     try:
-        return server.store(parts, timeout=60)
+        return server.store(parts)
     except requests.ConnectionError:
         return None
 
@@ -50,14 +50,14 @@ def store(server, parts: list[bytes]):
 def kept(server, url: str, data: bytes) -> bool:
     """Whether what was acknowledged is the newest or an older version of the instance at its Retrieve URL."""
     def streams(**parameters):
-        answer = server.session.get(url, headers={"Accept": ORIGINAL}, params=parameters, timeout=60)
+        answer = server.session.get(url, headers={"Accept": ORIGINAL}, params=parameters, timeout=PATIENCE_SECONDS)
         assert answer.status_code == 200, (answer.status_code, answer.text[:300])
         return [content for _, content in parts_of(answer.headers["Content-Type"], answer.content)]
 
     wanted = dataset_hash(data)
     if wanted in map(dataset_hash, streams()):
         return True
-    listing = server.session.get(url + "/versions", headers={"Accept": "application/json"}, timeout=60).json()
+    listing = server.session.get(url + "/versions", headers={"Accept": "application/json"}, timeout=PATIENCE_SECONDS).json()
     listed = listing["versions"] if isinstance(listing, dict) else listing
     return any(wanted in map(dataset_hash, streams(version=entry["version"])) for entry in listed)
 
@@ -182,7 +182,7 @@ BOUNDARY = 'multipart/related; type="application/dicom"; boundary=b'
 ])
 def test_broken_multipart(server, content_type, body):
     try:
-        answer = server.request("POST", "/studies", data=body, headers={"Content-Type": content_type}, timeout=60)
+        answer = server.request("POST", "/studies", data=body, headers={"Content-Type": content_type})
     except requests.ConnectionError:
         # It may hang up on a body that it will not read to the end; it must still be there.
         assert server.alive() and server.request("GET", "/studies", params={"limit": 1}).status_code in (200, 204)
@@ -197,7 +197,7 @@ def test_broken_multipart(server, content_type, body):
     "/studies/1.2.3/series/1/instances/1/frames/1,,2", "/studies/1.2.3/series/1/instances/1/frames/" + ",".join(["1"] * 5000),
 ])
 def test_broken_addresses(server, path):
-    answer = server.request("GET", path, headers={"Accept": "application/dicom+json"}, timeout=60)
+    answer = server.request("GET", path, headers={"Accept": "application/dicom+json"})
     assert answer.status_code < 500, (answer.status_code, answer.text[:200])
 
 

@@ -150,14 +150,21 @@ impl Call {
     /// # Errors
     /// 404 where there is none; 409 naming the addresses where several namespaces have it.
     pub fn study(&self) -> Answer<(Arc<Namespace>, StudyRef)> {
-        let uid = self.study_uid()?;
+        self.study_of(&self.study_uid()?)
+    }
+
+    /// The study of that UID, in whichever namespace it is.
+    ///
+    /// # Errors
+    /// As [`Self::study`].
+    pub fn study_of(&self, uid: &str) -> Answer<(Arc<Namespace>, StudyRef)> {
         let services = self.services();
         let exception = self.path("exception");
         if !exception.is_empty() {
             let namespace = self.namespace()?;
             let study = exceptions::find(services, namespace, exception)?;
             // The id alone names the study, yet an address that contradicts itself is no address.
-            let is_same = StudyRef::find_held(services, namespace, &uid)?
+            let is_same = StudyRef::find_held(services, namespace, uid)?
                 .iter()
                 .any(|held| held.row_key == study.row_key);
             return if is_same {
@@ -169,7 +176,7 @@ impl Call {
         let mut found = Vec::new();
         for (namespace, granted) in self.namespaces.iter().zip(&self.granted) {
             debug_assert!(granted.covers(granted.permission(), namespace.id));
-            match StudyRef::find(services, namespace, &uid) {
+            match StudyRef::find(services, namespace, uid) {
                 Ok(study) => found.push((Arc::clone(namespace), study)),
                 Err(EngineError::NotFound) => {}
                 Err(error) => return Err(error.into()),

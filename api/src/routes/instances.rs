@@ -123,22 +123,26 @@ pub(super) fn etag(instance: &InstanceRef, form: &str) -> String {
 /// `GET …/instances/{instance}`.
 pub(super) async fn retrieve(call: Call) -> Answer {
     let choices = accept::choices(&accept::ranges(&call.request)?)?;
-    let wanted = wanted(&choices, true);
     let instance = find(&call)?;
     call.audit_study(&instance.study).await?;
     if media::is_wanted(&choices) {
         let etag = etag(&instance, "zip");
         return media::instance(&call, instance, &etag).await;
     }
-    for Wanted { multipart, syntax } in wanted {
+    send_as(&call, &instance, &choices).await
+}
+
+/// Sends an instance in the form that is wanted most of those it can be had in.
+pub(super) async fn send_as(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> Answer {
+    for Wanted { multipart, syntax } in wanted(choices, true) {
         let Some(form) = form_of(&instance.record, &syntax) else {
             continue;
         };
-        let etag = etag(&instance, if form == Form::Original { "original" } else { "native" });
+        let etag = etag(instance, if form == Form::Original { "original" } else { "native" });
         if let Some(response) = call.not_modified(&etag) {
             return Ok(response);
         }
-        match engine_stream::open(call.services(), &instance, form).await {
+        match engine_stream::open(call.services(), instance, form).await {
             Ok(opened) => return Ok(respond(opened, multipart, &etag)),
             Err(error) if error.kind() == ErrorKind::NotAcceptable => {}
             Err(error) => return Err(error.into()),

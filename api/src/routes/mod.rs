@@ -3,6 +3,7 @@
 //! Nothing is reachable that is not a row here: [`configure`] registers the table and nothing else.
 
 mod accounts;
+mod capabilities;
 mod changes;
 mod delete;
 mod exceptions;
@@ -19,6 +20,7 @@ mod store_answer;
 mod stream;
 mod study;
 mod versions;
+mod wado_uri;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -252,6 +254,31 @@ fn table() -> Vec<Route> {
         }
         if base == HELD {
             continue;
+        }
+        add(
+            "retrieve_by_uri",
+            Method::GET,
+            format!("{base}/wado"),
+            P::StudyRead,
+            reach,
+            "instance.read",
+            call!(wado_uri::retrieve),
+        );
+        for (method, path) in [
+            (Method::OPTIONS, ""),
+            (Method::OPTIONS, "/"),
+            (Method::GET, ""),
+            (Method::GET, "/"),
+        ] {
+            add(
+                "describe_service",
+                method,
+                format!("{base}{path}"),
+                P::StudySearch,
+                reach,
+                "service.describe",
+                call!(capabilities::describe),
+            );
         }
         let searches: [(&'static str, String, Handler); 5] = [
             ("search_series", "/series".into(), call!(search::series)),

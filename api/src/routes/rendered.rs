@@ -78,7 +78,7 @@ fn request(call: &Call, target: Target) -> Answer<RenderRequest> {
 }
 
 /// A region outside of the image is the client's mistake.
-fn problem(error: EngineError) -> Problem {
+pub(super) fn problem(error: EngineError) -> Problem {
     match error {
         EngineError::Render(error @ RenderError::EmptyRegion) => Problem::bad_request(error.to_string()),
         error => error.into(),
@@ -162,7 +162,7 @@ async fn one(call: Call, target: Target) -> Answer {
 }
 
 /// Documents and videos, which are for people as they are.
-async fn as_it_is(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> Answer<Option<HttpResponse>> {
+pub(super) async fn as_it_is(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> Answer<Option<HttpResponse>> {
     let takes = |media_type: &str| {
         let (kind, _) = media_type.split_once('/').unwrap_or((media_type, ""));
         let is_taken = |choice: &&Choice| {

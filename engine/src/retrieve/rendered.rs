@@ -127,6 +127,16 @@ impl Pictures {
         self.frames.num_frames()
     }
 
+    /// Columns of a frame.
+    pub fn columns(&self) -> u32 {
+        self.shape.columns
+    }
+
+    /// Rows of a frame.
+    pub fn rows(&self) -> u32 {
+        self.shape.rows
+    }
+
     /// Index of the frame that stands for the instance: the presentation state's, else the first.
     pub fn first_frame(&self) -> u32 {
         self.first_frame

@@ -23,7 +23,10 @@ help: ## Show this list
 .PHONY: run
 run: binary ## Build and start on https://localhost:8443 (DEMO=1 also loads synthetic studies)
 	@mkdir -p data && chmod 700 data
-	@$(ENVIRONMENT) if [ -n "$(DEMO)" ]; then SEPTUM_DEMO=1; export SEPTUM_DEMO; fi; exec "$$SEPTUM_BINARY" serve
+	@$(ENVIRONMENT) if [ -n "$(DEMO)" ]; then SEPTUM_DEMO=1; export SEPTUM_DEMO; fi; \
+	if [ -z "$${SEPTUM__VIEWER__DIST_DIR:-}" ] && viewer=$$(.ci/viewer/install); then \
+		SEPTUM__VIEWER__DIST_DIR=$$viewer; export SEPTUM__VIEWER__DIST_DIR; fi; \
+	exec "$$SEPTUM_BINARY" serve
 
 .PHONY: binary
 binary: ## Build the server without starting it

@@ -12,6 +12,7 @@ use crate::config::{Config, TlsMode};
 use crate::http::address::Network;
 use crate::http::body::BodyLimits;
 use crate::http::multipart::MultipartLimits;
+use crate::viewer::Files;
 
 /// Shared state of the public listener.
 pub struct App {
@@ -35,11 +36,13 @@ pub struct App {
     pub search_results_max: usize,
     /// Requests at once.
     pub requests: Arc<Semaphore>,
+    /// The viewer, where there is one.
+    pub viewer: Option<Files>,
 }
 
 impl App {
     /// Over an open archive.
-    pub fn new(archive: Arc<Archive>, config: &Config) -> Arc<Self> {
+    pub fn new(archive: Arc<Archive>, config: &Config, viewer: Option<Files>) -> Arc<Self> {
         let limits = &config.limits;
         Arc::new(Self {
             authenticator: Authenticator::new(Arc::clone(&archive.services.accounts)),
@@ -59,6 +62,7 @@ impl App {
             frames_max: limits.frames,
             search_results_max: limits.search_results,
             requests: Arc::new(Semaphore::new(limits.requests)),
+            viewer,
         })
     }
 

@@ -14,6 +14,7 @@
 //! | [`app`], [`call`], [`dispatch`] | shared state; one request; the one way to a handler |
 //! | [`routes`] | the route table and its handlers |
 //! | [`tls`] | certificates |
+//! | [`viewer`] | the viewer's files and what its page may do |
 //! | [`server`], [`admin`] | the two listeners and their life |
 //! | [`first_start`] | the first administrator, the demo |
 //! | [`commands`] | the command line |
@@ -38,3 +39,4 @@ pub mod remote;
 pub mod routes;
 pub mod server;
 pub mod tls;
+pub mod viewer;

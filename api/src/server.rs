@@ -14,7 +14,7 @@ use septum_engine::archive::{Archive, ArchiveConfig};
 use crate::app::App;
 use crate::config::{CodecTier, Config, TlsMode};
 use crate::tls::{Certificate, TlsError, ensure_self_signed};
-use crate::{admin, first_start, routes};
+use crate::{admin, first_start, routes, viewer};
 
 /// How long a drain may take altogether.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -33,6 +33,9 @@ pub enum ServerError {
     /// A socket or folder.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// The viewer's folder.
+    #[error(transparent)]
+    Viewer(#[from] viewer::FilesError),
     /// The first administrator.
     #[error("{0}")]
     FirstStart(String),
@@ -133,6 +136,10 @@ pub async fn start(config: &Config) -> Result<Running, ServerError> {
     let (address, admin_address) = (public_listener.local_addr()?, admin_listener.local_addr()?);
     make_folders(config)?;
     let certificate = certificate(config)?;
+    let viewer = viewer::open(&config.viewer.dist_dir)?;
+    if viewer.is_none() {
+        tracing::info!("no viewer is installed; /viewer says so");
+    }
     let opening = Instant::now();
     let archive = Archive::open(archive_config(config, is_first_start(config))?).await?;
     tracing::info!(ms = opening.elapsed().as_millis() as u64, "the archive is open");
@@ -141,7 +148,7 @@ pub async fn start(config: &Config) -> Result<Running, ServerError> {
     first_start::administrator(&archive, &url)
         .await
         .map_err(ServerError::FirstStart)?;
-    let app = App::new(Arc::clone(&archive), config);
+    let app = App::new(Arc::clone(&archive), config, viewer);
     let public = public_server(config, public_listener, certificate.as_ref(), app)?;
     let operators = admin::serve(admin_listener, Arc::clone(&archive))?;
     let running = Running {

@@ -32,6 +32,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Ingest and background work.
     pub pipeline: PipelineConfig,
+    /// The viewer.
+    pub viewer: ViewerConfig,
     /// Logs.
     pub log: LogConfig,
 }
@@ -175,6 +177,14 @@ pub struct PipelineConfig {
     pub compute_threads: usize,
     /// Restarts within a minute before the server is unready.
     pub restarts_per_minute: usize,
+}
+
+/// The viewer.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewerConfig {
+    /// Its prepared folder; empty is `viewer` beside the running program, if that is there.
+    pub dist_dir: PathBuf,
 }
 
 /// Logs.

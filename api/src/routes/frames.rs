@@ -14,9 +14,9 @@ use std::sync::Arc;
 use actix_web::HttpResponse;
 use actix_web::http::header;
 use bytes::Bytes;
+use septum_core::dicom::PixelElement;
 use septum_core::dicom::attributes::Header;
 use septum_core::dicom::json::bulk_value;
-use septum_engine::records::VersionRecord;
 use septum_engine::retrieve::frames::{EXPLICIT_LITTLE, Frames, HTJ2K_LOSSLESS, dense_frame, stored_frame};
 use septum_engine::retrieve::stream::{header_of, pixels_of};
 use septum_engine::retrieve::{InstanceRef, PixelReader};
@@ -139,12 +139,12 @@ impl Source {
 async fn source(
     services: &Arc<Services>,
     pixels: &PixelReader,
-    record: &VersionRecord,
+    instance: &InstanceRef,
     form: Form,
 ) -> Answer<Option<Source>> {
     match form {
         Form::Stored => Ok(Some(Source::Stored(pixels.clone()))),
-        Form::Native => match Frames::native(services, pixels.clone(), record).await {
+        Form::Native => match Frames::native(services, pixels.clone(), instance).await {
             Ok(frames) => Ok(Some(Source::Native(frames))),
             Err(error) if is_form_error(&error) => Ok(None),
             Err(error) => Err(error.into()),
@@ -180,7 +180,7 @@ pub(super) async fn retrieve(call: Call) -> Answer {
         }
         for form in forms_of(choice, &stored_uid) {
             let etag = instances::etag(&instance, &format!("{form:?}").to_lowercase());
-            let Some(source) = source(call.services(), &pixels, &instance.record, form).await? else {
+            let Some(source) = source(call.services(), &pixels, &instance, form).await? else {
                 continue;
             };
             if let Some(response) = call.not_modified(&etag) {
@@ -255,6 +255,14 @@ pub(super) async fn bulk_data(call: Call) -> Answer {
 /// The pixels as one value: native samples in one part, or each stored frame in a part of its own.
 async fn pixel_data(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> Answer {
     let pixels = pixels_of(call.services(), instance)?.ok_or_else(Problem::not_found)?;
+    let named = match pixels.record().description.element {
+        PixelElement::Pixel => "7FE00010",
+        PixelElement::Float => "7FE00008",
+        PixelElement::Double => "7FE00009",
+    };
+    if !call.path("bulk").eq_ignore_ascii_case(named) {
+        return Err(Problem::not_found());
+    }
     let stored_uid = instance.record.transfer_syntax_uid.clone();
     let is_native = !pixels.record().description.encapsulated;
     let video = video_type(&stored_uid);
@@ -268,7 +276,7 @@ async fn pixel_data(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> 
         }
         for form in forms_of(choice, &stored_uid) {
             let etag = instances::etag(instance, &format!("bulk-{form:?}").to_lowercase());
-            let Some(source) = source(call.services(), &pixels, &instance.record, form).await? else {
+            let Some(source) = source(call.services(), &pixels, instance, form).await? else {
                 continue;
             };
             if let Some(response) = call.not_modified(&etag) {
@@ -276,9 +284,7 @@ async fn pixel_data(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> 
             }
             let frames = match source {
                 Source::Native(frames) => frames,
-                Source::Stored(pixels) if is_native => {
-                    Frames::native(call.services(), pixels, &instance.record).await?
-                }
+                Source::Stored(pixels) if is_native => Frames::native(call.services(), pixels, instance).await?,
                 source => {
                     let numbers = (1..=pixels.record().layout.num_frames()).collect();
                     return respond(source, numbers, &stored_uid, true, &etag).await;

@@ -20,6 +20,7 @@ mod store_answer;
 mod stream;
 mod study;
 mod versions;
+mod viewer;
 mod wado_uri;
 
 use std::collections::BTreeMap;
@@ -334,7 +335,7 @@ fn table() -> Vec<Route> {
             );
         }
     }
-    let rest: [(&'static str, Method, &str, P, Reach, &'static str, Handler); 7] = [
+    let rest: [(&'static str, Method, &str, P, Reach, &'static str, Handler); 11] = [
         (
             "list_namespaces",
             Method::GET,
@@ -397,6 +398,42 @@ fn table() -> Vec<Route> {
             Reach::Namespace,
             "exceptions.reject",
             call!(exceptions::reject),
+        ),
+        (
+            "open_viewer",
+            Method::GET,
+            "/viewer",
+            P::StudySearch,
+            Reach::Union,
+            "viewer.open",
+            call!(viewer::open),
+        ),
+        (
+            "view_page",
+            Method::GET,
+            "/viewer/namespaces/{namespace}",
+            P::StudySearch,
+            Reach::Namespace,
+            "viewer.open",
+            call!(viewer::page),
+        ),
+        (
+            "view_page",
+            Method::GET,
+            "/viewer/namespaces/{namespace}/{page:.*}",
+            P::StudySearch,
+            Reach::Namespace,
+            "viewer.open",
+            call!(viewer::page),
+        ),
+        (
+            "view_file",
+            Method::GET,
+            "/viewer/{file:.*}",
+            P::StudySearch,
+            Reach::Union,
+            "viewer.open",
+            call!(viewer::file),
         ),
     ];
     for (name, method, path, permission, reach, action, handler) in rest {

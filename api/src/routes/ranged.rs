@@ -42,6 +42,9 @@ fn head(call: &Call, length: u64, content_type: &str, etag: &str) -> (HttpRespon
 
 /// A value that is in memory.
 pub(super) fn value(call: &Call, bytes: Bytes, content_type: &str, etag: &str) -> HttpResponse {
+    if let Some(response) = call.not_modified(etag) {
+        return response;
+    }
     let (mut response, range) = head(call, bytes.len() as u64, content_type, etag);
     match range {
         Some(range) => response.body(bytes.slice(range.start as usize..range.end as usize)),
@@ -69,6 +72,9 @@ pub(super) fn native(call: &Call, frames: Frames, length: u64, content_type: &st
 
 /// The stored payload of an instance as one stream: its fragments one after the other.
 pub(super) fn stored(call: &Call, pixels: PixelReader, content_type: &str, etag: &str) -> HttpResponse {
+    if let Some(response) = call.not_modified(etag) {
+        return response;
+    }
     let length = pixels.record().layout.payload_length();
     let (mut response, range) = head(call, length, content_type, etag);
     let Some(range) = range else {

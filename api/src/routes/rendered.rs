@@ -201,8 +201,12 @@ pub(super) async fn as_it_is(call: &Call, instance: &InstanceRef, choices: &[Cho
             &offers,
         ));
     }
+    let etag = instances::etag(instance, "document");
+    if let Some(response) = call.not_modified(&etag) {
+        return Ok(Some(response));
+    }
     response
-        .insert_header((header::ETAG, header_value(&instances::etag(instance, "document"))))
+        .insert_header((header::ETAG, header_value(&etag)))
         .insert_header((header::VARY, "Accept"))
         .insert_header((header::CONTENT_DISPOSITION, disposition))
         .content_type(shown);

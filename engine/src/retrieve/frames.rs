@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use septum_core::codec::Codec;
+use septum_core::dicom::transcode::swap_samples;
 use septum_core::dicom::{Encoding, PixelDescription};
 use septum_core::frame_shape::FrameShape;
 use septum_decoder::{DecodeError, DecodeRequest, Decoded, FrameLayout};
 
-use super::PixelReader;
-use super::stream::little_endian;
+use super::stream::header_of;
+use super::{InstanceRef, PixelReader};
 use crate::error::{EngineError, Result};
-use crate::records::VersionRecord;
 use crate::services::Services;
 
 /// Explicit VR Little Endian.
@@ -29,20 +29,26 @@ pub struct Frames {
     services: Arc<Services>,
     pixels: PixelReader,
     transfer_syntax_uid: String,
-    big_endian: bool,
+    /// Bytes of the words that are turned around, 1 for none.
+    word_bytes: usize,
     first: Option<Decoded>,
 }
 
+/// Bytes of big endian payload that are turned around in one step: whole words of any length.
+const TURN_BYTES: u64 = 1 << 20;
+
 impl Frames {
-    /// Native frames of a pixel set as its version's record tells.
+    /// Native frames of an instance's pixel set.
     ///
     /// # Errors
     /// [`EngineError::NotAcceptable`] when its frames cannot be told apart or decoded.
-    pub async fn native(services: &Arc<Services>, pixels: PixelReader, record: &VersionRecord) -> Result<Self> {
+    pub async fn native(services: &Arc<Services>, pixels: PixelReader, instance: &InstanceRef) -> Result<Self> {
+        let record = &instance.record;
+        let word_bytes = word_bytes(services, &pixels, instance).await?;
         let mut frames = Self {
             services: Arc::clone(services),
             transfer_syntax_uid: record.transfer_syntax_uid.clone(),
-            big_endian: record.encoding == Encoding::ExplicitBig,
+            word_bytes,
             pixels,
             first: None,
         };
@@ -98,11 +104,16 @@ impl Frames {
             }
             return self.native_frame(step).await.map(Some);
         }
+        if self.word_bytes > 1 {
+            // Units need not end where words do.
+            let at = u64::from(step) * TURN_BYTES;
+            let piece = self.native_bytes(at, at + TURN_BYTES).await?;
+            return Ok((!piece.is_empty()).then_some(piece));
+        }
         if step >= self.pixels.record().layout.num_units() {
             return Ok(None);
         }
-        let unit = self.pixels.unit(step).await?;
-        Ok(Some(self.turned(unit)))
+        self.pixels.unit(step).await.map(Some)
     }
 
     /// Bytes of the native payload from `at` on, at most to `end`: at least one where there are any.
@@ -119,13 +130,22 @@ impl Frames {
             let stop = frame_bytes.min(start + (end - at));
             return Ok(frame.slice(start as usize..stop as usize));
         }
-        if !self.big_endian {
+        self.turned(at, end).await
+    }
+
+    /// Bytes of a payload that needs no decoding, little endian.
+    async fn turned(&self, at: u64, end: u64) -> Result<Bytes> {
+        if self.word_bytes == 1 {
             return self.pixels.payload(at..end).await;
         }
-        // Whole samples, however long they are, so that they can be turned.
-        let (whole_at, whole_end) = (at & !7, (end.saturating_add(7) & !7).min(self.native_length()?));
-        let bytes = self.turned(self.pixels.payload(whole_at..whole_end).await?);
-        Ok(bytes.slice((at - whole_at) as usize..(end - whole_at) as usize))
+        // Whole words, however long they are, so that they can be turned.
+        let (whole_at, whole_end) = (
+            at & !7,
+            (end.saturating_add(7) & !7).min(self.pixels.record().layout.payload_length()),
+        );
+        let mut bytes = self.pixels.payload(whole_at..whole_end).await?.to_vec();
+        swap_samples(&mut bytes, self.word_bytes);
+        Ok(Bytes::from(bytes).slice((at - whole_at) as usize..(end - whole_at) as usize))
     }
 
     /// One native frame, by index from 0.
@@ -146,19 +166,11 @@ impl Frames {
             .layout
             .frame_range(index)
             .ok_or(EngineError::NotFound)?;
-        let bytes = self.pixels.payload(range.bytes.clone()).await?;
+        let bytes = self.turned(range.bytes.start, range.bytes.end).await?;
         if range.bit_offset > 0 || range.num_bits.is_some_and(|bits| bits % 8 != 0) {
             return Ok(aligned(&bytes, range.bit_offset, range.num_bits.unwrap_or(0)));
         }
-        Ok(self.turned(bytes))
-    }
-
-    fn turned(&self, bytes: Bytes) -> Bytes {
-        if self.big_endian {
-            little_endian(bytes.to_vec(), self.bits_allocated()).into()
-        } else {
-            bytes
-        }
+        Ok(bytes)
     }
 
     async fn decode(&self, index: u32) -> Result<Decoded> {
@@ -187,6 +199,22 @@ impl Frames {
             error => EngineError::NotAcceptable(error.to_string()),
         })
     }
+}
+
+/// What big endian payload is made of: samples, or for samples of a byte under VR OW, words of two (PS3.5 section A.3).
+async fn word_bytes(services: &Arc<Services>, pixels: &PixelReader, instance: &InstanceRef) -> Result<usize> {
+    let description = &pixels.record().description;
+    if instance.record.encoding != Encoding::ExplicitBig || description.encapsulated {
+        return Ok(1);
+    }
+    let sample_bytes = description
+        .shape
+        .map_or(1, |shape| usize::from(shape.bits_allocated / 8));
+    if sample_bytes > 1 {
+        return Ok(sample_bytes);
+    }
+    let is_in_words = header_of(services, instance).await?.pixel_vr() == Some(*b"OW");
+    Ok(if is_in_words { 2 } else { 1 })
 }
 
 fn layout_of(shape: &FrameShape) -> FrameLayout {

@@ -50,6 +50,29 @@ async fn read_header(services: &Arc<Services>, instance: &InstanceRef) -> Result
         .map_err(|_| EngineError::NotAcceptable("the header of this instance cannot be read".to_owned()))
 }
 
+/// The shape of native frames whose colour is subsampled (PS3.3 section C.7.6.3.1.2), which no codec here takes.
+fn subsampled_shape(header: &Header) -> Option<FrameShape> {
+    let short = |tag| {
+        let bytes = header.get(tag)?.little_endian_bytes().first_chunk().copied()?;
+        Some(u16::from_le_bytes(bytes))
+    };
+    let is_subsampled = header
+        .text(tags::PHOTOMETRIC_INTERPRETATION)
+        .is_some_and(|photometric| photometric.trim_end().ends_with("_422"));
+    let bits_stored = short(tags::BITS_STORED)?;
+    is_subsampled.then_some(FrameShape {
+        rows: short(tags::ROWS)?.into(),
+        columns: short(tags::COLUMNS)?.into(),
+        samples_per_pixel: short(tags::SAMPLES_PER_PIXEL)?,
+        bits_allocated: short(tags::BITS_ALLOCATED)?,
+        bits_stored,
+        high_bit: bits_stored.saturating_sub(1),
+        signed: false,
+        planar: false,
+        big_endian: false,
+    })
+}
+
 impl Pictures {
     /// Opens an instance.
     ///
@@ -92,10 +115,11 @@ impl Pictures {
             PixelElement::Float => SampleKind::Float,
             PixelElement::Double => SampleKind::Double,
         };
-        let frames = Frames::native(services, pixels, &image.record).await?;
+        let frames = Frames::native(services, pixels, image).await?;
         let mut shape = frames
             .description()
             .shape
+            .or_else(|| subsampled_shape(&header))
             .ok_or_else(|| no_picture("the instance does not describe its pixels"))?;
         if let Some(decoded) = frames.decoded() {
             shape.samples_per_pixel = decoded.samples_per_pixel;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use dicom_core::{Tag, VR};
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
-use septum_core::dicom::transcode::{PixelHeader, PixelPatch, file_meta, swap_samples, to_explicit_little};
+use septum_core::dicom::transcode::{PixelHeader, PixelPatch, file_meta, to_explicit_little};
 use septum_core::dicom::{Encoding, HeaderBytes, Merger, Piece, PixelDescription, PixelElement, TransferSyntax};
 use septum_core::seal::open_record;
 use tokio::sync::mpsc;
@@ -255,7 +255,7 @@ async fn native(
     pixels: Option<PixelReader>,
 ) -> Result<InstanceStream> {
     let frames = match pixels {
-        Some(pixels) => Some(Frames::native(services, pixels, &instance.record).await?),
+        Some(pixels) => Some(Frames::native(services, pixels, instance).await?),
         None => None,
     };
     let (mut patch, payload_length) = match &frames {
@@ -341,10 +341,4 @@ fn patch_of(frames: &Frames) -> Result<PixelPatch> {
         patch.bits_allocated = Some(decoded.bits_allocated);
     }
     Ok(patch)
-}
-
-/// Turns big endian pixel bytes around.
-pub(super) fn little_endian(mut bytes: Vec<u8>, bits_allocated: u16) -> Vec<u8> {
-    swap_samples(&mut bytes, usize::from(bits_allocated / 8));
-    bytes
 }

@@ -114,6 +114,15 @@ impl HeaderBytes {
         })
     }
 
+    /// The VR that the pixel element's header names; none in Implicit VR, or without pixels.
+    pub fn pixel_vr(&self) -> Option<[u8; 2]> {
+        let start = self.before.len().checked_sub(usize::from(self.pixel_header_length))?;
+        match self.before.get(start + 4..start + 6)? {
+            [first, second] if self.pixel_header_length == 12 => Some([*first, *second]),
+            _ => None,
+        }
+    }
+
     /// Bytes of all parts.
     pub fn len(&self) -> u64 {
         [&self.preamble_and_meta, &self.before, &self.after, &self.trailing]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use actix_web::HttpRequest;
-use actix_web::http::header;
+use actix_web::http::{Method, header};
 
 /// What part of a representation is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,10 @@ pub enum Asked {
 
 /// What a request asks for of `length` bytes whose validator is `etag`.
 pub fn asked(request: &HttpRequest, length: u64, etag: &str) -> Asked {
+    // Section 14.2: for GET alone.
+    if request.method() != Method::GET {
+        return Asked::Whole;
+    }
     let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let Some(range) = text(header::RANGE) else {
         return Asked::Whole;

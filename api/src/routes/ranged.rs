@@ -13,9 +13,6 @@ use super::stream::{self, Break, Sink, send};
 use crate::call::{Call, header_value};
 use crate::http::range::{Asked, asked};
 
-/// Bytes read in one step.
-const STEP_BYTES: u64 = 1 << 20;
-
 /// The answer's head, and the bytes it is to carry; no bytes for 416.
 fn head(call: &Call, length: u64, content_type: &str, etag: &str) -> (HttpResponseBuilder, Option<Range<u64>>) {
     let (mut response, range) = match asked(&call.request, length, etag) {
@@ -62,7 +59,7 @@ pub(super) fn native(call: &Call, frames: Frames, length: u64, content_type: &st
     response.body(stream::body(Some(num_bytes), |sink: Sink| async move {
         let mut at = range.start;
         while at < range.end {
-            let piece = frames.native_bytes(at, range.end.min(at + STEP_BYTES)).await?;
+            let piece = frames.native_bytes(at, range.end).await?;
             at += piece.len() as u64;
             send(&sink, piece).await?;
         }
@@ -84,7 +81,7 @@ pub(super) fn stored(call: &Call, pixels: PixelReader, content_type: &str, etag:
     response.body(stream::body(Some(num_bytes), |sink: Sink| async move {
         let mut at = range.start;
         while at < range.end {
-            let piece = pixels.payload(at..range.end.min(at + STEP_BYTES)).await?;
+            let piece = pixels.payload_from(at, range.end).await?;
             if piece.is_empty() {
                 return Err(septum_engine::EngineError::Corrupt("pixel record").into());
             }

@@ -4,7 +4,7 @@
 //! ones with one.
 
 use dicom_dictionary_std::tags;
-use moxcms::{ColorProfile, DataColorSpace, Layout, TransformOptions};
+use moxcms::{ColorProfile, DataColorSpace, Layout, LocalizableString, ProfileText, TransformOptions};
 use septum_core::dicom::attributes::Dataset;
 
 use crate::attributes::{bytes, items};
@@ -40,7 +40,7 @@ pub(crate) fn apply(
         // Display levels of grayscale have no colour to convert. Unasked, they go without.
         return match choice {
             IccProfileChoice::Own => Ok(None),
-            _ => encoded(&ColorProfile::new_gray_with_gamma(2.2)),
+            _ => encoded(&gray_profile()),
         };
     }
     let is_unasked = choice == IccProfileChoice::Own;
@@ -83,6 +83,14 @@ fn rgb_profile(bytes: &[u8]) -> Option<ColorProfile> {
     }
     let profile = ColorProfile::new_from_slice(bytes).ok()?;
     (profile.color_space == DataColorSpace::Rgb).then_some(profile)
+}
+
+/// Gamma 2.2, with the description that ICC.1 section 8.2 asks of every profile.
+fn gray_profile() -> ColorProfile {
+    let mut profile = ColorProfile::new_gray_with_gamma(2.2);
+    let description = LocalizableString::new("en".to_owned(), "US".to_owned(), "Gray gamma 2.2".to_owned());
+    profile.description = Some(ProfileText::Localizable(vec![description]));
+    profile
 }
 
 #[cfg(test)]

@@ -116,7 +116,8 @@ impl Frames {
         self.pixels.unit(step).await.map(Some)
     }
 
-    /// Bytes of the native payload from `at` on, at most to `end`: at least one where there are any.
+    /// Bytes of the native payload from `at` on, at most to `end`: at least one where there are any, as many as are
+    /// cheap to get together.
     pub async fn native_bytes(&self, at: u64, end: u64) -> Result<Bytes> {
         let end = end.min(self.native_length()?);
         if at >= end {
@@ -130,7 +131,10 @@ impl Frames {
             let stop = frame_bytes.min(start + (end - at));
             return Ok(frame.slice(start as usize..stop as usize));
         }
-        self.turned(at, end).await
+        if self.word_bytes == 1 {
+            return self.pixels.payload_from(at, end).await;
+        }
+        self.turned(at, end.min(at + TURN_BYTES)).await
     }
 
     /// Bytes of a payload that needs no decoding, little endian.

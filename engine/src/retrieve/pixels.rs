@@ -21,6 +21,9 @@ use crate::services::Services;
 /// Bytes of opened pixel records kept.
 const RECORDS_BYTES: u64 = 16 * 1024 * 1024;
 
+/// Bytes read in one step where units are smaller.
+const STEP_BYTES: u64 = 1 << 20;
+
 /// Derived object keys kept.
 const OPENERS: usize = 8_192;
 
@@ -164,6 +167,14 @@ impl PixelReader {
             .run(move || decode_frame(codec, shape.as_ref(), &bytes, length))
             .await?;
         decoded.map(Bytes::from).map_err(|_| EngineError::Corrupt("frame"))
+    }
+
+    /// Payload bytes from `at` on, at most to `end`: the rest of the unit that holds `at`, or of several small ones.
+    pub async fn payload_from(&self, at: u64, end: u64) -> Result<Bytes> {
+        let layout = &self.record.layout;
+        let unit = layout.units_of(at..at + 1).start;
+        let unit_end = layout.unit_range(unit).map_or(at, |unit| unit.end);
+        self.payload(at..end.min(unit_end.max(at + STEP_BYTES))).await
     }
 
     /// Payload bytes of a range, out of as many units as it crosses.

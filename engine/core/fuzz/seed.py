@@ -27,6 +27,21 @@ MULTIPART = [
     b"--B\nA: b\n\nx\n--B--",
 ]
 
+NATIVE_MODELS = [
+    b'<NativeDicomModel xmlns="http://dicom.nema.org/PS3.19/models/NativeDICOM">'
+    b'<DicomAttribute tag="00100010" vr="PN" keyword="PatientName"><PersonName number="1"><Alphabetic>'
+    b"<FamilyName>A</FamilyName></Alphabetic></PersonName></DicomAttribute>"
+    b'<DicomAttribute tag="00400275" vr="SQ"><Item number="1"><DicomAttribute tag="00400009" vr="SH">'
+    b'<Value number="1">x</Value></DicomAttribute></Item></DicomAttribute>'
+    b'<DicomAttribute tag="7FE00010" vr="OW"><BulkData uri="a/b"/></DicomAttribute></NativeDicomModel>',
+]
+DATASETS = [
+    b'{"00080016":{"vr":"UI","Value":["1.2.840.10008.5.1.4.1.1.7"]},"00080018":{"vr":"UI","Value":["1.2.3"]},'
+    b'"00100010":{"vr":"PN","Value":[{"Alphabetic":"A^B"}]},"00280010":{"vr":"US","Value":[4]},'
+    b'"00400275":{"vr":"SQ","Value":[{"00400009":{"vr":"SH","Value":["x"]}}]},"00181041":{"vr":"DS","Value":["1.5",2]},'
+    b'"00091001":{"vr":"OB","InlineBinary":"AAEC"},"7FE00010":{"vr":"OW","BulkDataURI":"a"}}',
+]
+
 
 def files():
     """Small DICOM files of the corpus, no two alike."""
@@ -63,6 +78,12 @@ def seeds(target: str):
         head = [b"", b"\2"][target == "codec_decode"]
         return (head + bytes([32, 40, samples, bits, flags]) + file[-4000:]
                 for file in list(files())[::20] for samples, bits, flags in ((1, 62, 0), (3, 41, 2), (1, 82, 5)))
+    if target == "native_model":
+        return NATIVE_MODELS
+    if target == "dataset_from_json":
+        return DATASETS
+    if target == "directory":
+        return (path.read_bytes()[:FILE_BYTES_MAX] for path in CORPUS.glob("dicomdir/**/DICOMDIR*"))
     if target == "template":
         return (bytes([128]) + elements(file) * 2 for file in list(files())[::10])
     return (bytes([0, 0, 0]) + file[:500] for file in list(files())[::20])

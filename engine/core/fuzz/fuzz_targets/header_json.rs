@@ -32,6 +32,7 @@ fuzz_target!(|data: &[u8]| {
         &JsonOptions {
             pixel,
             bulk_threshold_bytes: 32,
+            ..JsonOptions::default()
         },
     );
     for level in [

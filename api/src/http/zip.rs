@@ -1,8 +1,9 @@
 //! A ZIP file written while it is sent (APPNOTE.TXT 6.3.10).
 //!
-//! Entries are stored, not compressed: images mostly are already. Length and CRC-32 of an entry are known only at its
-//! end, so each carries a ZIP64 data descriptor (sections 4.3.9 and 4.5.3); the central directory has everything. Times
-//! are 1980-01-01, so that the same content gives the same bytes. Names are ASCII paths with `/`.
+//! Entries are not compressed: images mostly are already. Length and CRC-32 of an entry are known only at its end, so each
+//! carries a ZIP64 data descriptor (sections 4.3.9 and 4.5.3); the central directory has everything. So that readers which
+//! cannot seek find an entry's end, content goes as stored blocks of a Deflate stream (RFC 1951 section 3.2.4). Times are
+//! 1980-01-01, so that the same content gives the same bytes. Names are ASCII paths with `/`.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -19,6 +20,12 @@ const VERSION: u16 = 45;
 /// A data descriptor follows.
 const FLAGS: u16 = 1 << 3;
 
+/// Deflate.
+const METHOD: u16 = 8;
+
+/// Longest stored block.
+const BLOCK_BYTES: usize = u16::MAX as usize;
+
 /// 1980-01-01 00:00 as MS-DOS time and date.
 const TIME: u32 = 0x0021_0000;
 
@@ -33,6 +40,7 @@ struct Entry {
     name: String,
     offset: u64,
     length: u64,
+    deflated: u64,
     crc: flate2::Crc,
 }
 
@@ -55,7 +63,7 @@ impl ZipWriter {
         out.put_u32_le(LOCAL);
         out.put_u16_le(VERSION);
         out.put_u16_le(FLAGS);
-        out.put_u16_le(0);
+        out.put_u16_le(METHOD);
         out.put_u32_le(TIME);
         out.put_u32_le(0);
         out.put_u32_le(u32::MAX);
@@ -71,31 +79,37 @@ impl ZipWriter {
             name: name.to_owned(),
             offset: self.written,
             length: 0,
+            deflated: 0,
             crc: flate2::Crc::new(),
         });
         self.out(out)
     }
 
-    /// Counts a piece of the open entry's content, which is sent as it is.
-    pub fn content(&mut self, piece: &[u8]) {
+    /// A piece of the open entry's content.
+    pub fn content(&mut self, piece: &[u8]) -> Bytes {
+        let mut out = BytesMut::with_capacity(piece.len() + 5 * piece.len().div_ceil(BLOCK_BYTES));
+        for block in piece.chunks(BLOCK_BYTES) {
+            put_block(&mut out, false, block);
+        }
         if let Some(entry) = self.entries.last_mut() {
             entry.crc.update(piece);
             entry.length += piece.len() as u64;
-            self.written += piece.len() as u64;
+            entry.deflated += out.len() as u64;
         }
+        self.out(out)
     }
 
     /// What stands behind the open entry's content.
     pub fn close(&mut self) -> Bytes {
-        let (crc, length) = self
-            .entries
-            .last()
-            .map_or((0, 0), |entry| (entry.crc.sum(), entry.length));
-        let mut out = BytesMut::with_capacity(24);
-        out.put_u32_le(DESCRIPTOR);
-        out.put_u32_le(crc);
-        out.put_u64_le(length);
-        out.put_u64_le(length);
+        let mut out = BytesMut::with_capacity(29);
+        put_block(&mut out, true, &[]);
+        if let Some(entry) = self.entries.last_mut() {
+            entry.deflated += out.len() as u64;
+            out.put_u32_le(DESCRIPTOR);
+            out.put_u32_le(entry.crc.sum());
+            out.put_u64_le(entry.deflated);
+            out.put_u64_le(entry.length);
+        }
         self.out(out)
     }
 
@@ -108,7 +122,7 @@ impl ZipWriter {
             out.put_u16_le(MADE_BY_UNIX);
             out.put_u16_le(VERSION);
             out.put_u16_le(FLAGS);
-            out.put_u16_le(0);
+            out.put_u16_le(METHOD);
             out.put_u32_le(TIME);
             out.put_u32_le(entry.crc.sum());
             out.put_u32_le(u32::MAX);
@@ -125,7 +139,7 @@ impl ZipWriter {
             out.put_u16_le(EXTRA);
             out.put_u16_le(24);
             out.put_u64_le(entry.length);
-            out.put_u64_le(entry.length);
+            out.put_u64_le(entry.deflated);
             out.put_u64_le(entry.offset);
         }
         let (length, count) = (out.len() as u64, self.entries.len() as u64);
@@ -156,6 +170,15 @@ impl ZipWriter {
     }
 }
 
+/// A stored block of at most [`BLOCK_BYTES`].
+fn put_block(out: &mut BytesMut, is_last: bool, block: &[u8]) {
+    let length = block.len() as u16;
+    out.put_u8(u8::from(is_last));
+    out.put_u16_le(length);
+    out.put_u16_le(!length);
+    out.put_slice(block);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,11 +194,11 @@ mod tests {
     fn entries_are_framed() {
         let mut zip = ZipWriter::default();
         let open = zip.open("A/B");
-        zip.content(b"hello");
+        let content = zip.content(b"hello");
         let close = zip.close();
-        assert_eq!((open.len(), close.len()), (30 + 3 + 20, 24));
+        assert_eq!((open.len(), content.len(), close.len()), (30 + 3 + 20, 10, 29));
         // CRC-32 of "hello".
-        assert_eq!(close[4..8], 0x3610_A686_u32.to_le_bytes());
+        assert_eq!(close[9..13], 0x3610_A686_u32.to_le_bytes());
         let end = zip.finish();
         assert_eq!(end[..4], CENTRAL.to_le_bytes());
         assert_eq!(end[46..49], *b"A/B");

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use actix_web::http::header;
-use bytes::Bytes;
 use septum_core::dicom::dicomdir::{DirectoryBuilder, DirectoryEntry};
 use septum_core::seal::Token;
 use septum_engine::EngineError;
@@ -150,8 +149,7 @@ impl Media {
         send(&self.sink, self.zip.open(&format!("DICOM/{series}/{file}"))).await?;
         while let Some(piece) = opened.next().await {
             let piece = piece?;
-            self.zip.content(&piece);
-            send(&self.sink, piece).await?;
+            send(&self.sink, self.zip.content(&piece)).await?;
         }
         send(&self.sink, self.zip.close()).await?;
         Ok(())
@@ -170,8 +168,7 @@ impl Media {
             .finish(uid.as_str())
             .map_err(|_| EngineError::Corrupt("DICOMDIR"))?;
         send(&self.sink, self.zip.open("DICOMDIR")).await?;
-        self.zip.content(&directory.bytes);
-        send(&self.sink, Bytes::from(directory.bytes)).await?;
+        send(&self.sink, self.zip.content(&directory.bytes)).await?;
         send(&self.sink, self.zip.close()).await?;
         send(&self.sink, self.zip.finish()).await?;
         Ok(())

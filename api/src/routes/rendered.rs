@@ -32,6 +32,9 @@ use crate::http::parts::PartWriter;
 use crate::http::problem::{Answer, Problem};
 use crate::http::query_pairs;
 
+/// What the SOP Class UIDs of presentation states start with.
+const PRESENTATION_STATES: &str = "1.2.840.10008.5.1.4.1.1.11.";
+
 const PDF: &str = "application/pdf";
 
 /// Most instances rendered in one answer.
@@ -113,7 +116,9 @@ async fn one(call: Call, target: Target) -> Answer {
     let wanted = wanted(&choices).ok_or_else(not_acceptable)?;
     let name = wanted.media_type.name();
     let etag = etag(&call, &instance, name);
-    if let Some(response) = call.not_modified(&etag) {
+    // What a presentation state shows changes with the image that it applies to.
+    let is_state = instance.record.sop_class_uid.starts_with(PRESENTATION_STATES);
+    if !is_state && let Some(response) = call.not_modified(&etag) {
         return Ok(response);
     }
     let pictures = Pictures::open(call.services(), &instance).await.map_err(problem)?;
@@ -135,9 +140,10 @@ async fn one(call: Call, target: Target) -> Answer {
     };
     let Picture { bytes, warnings } = picture.map_err(problem)?;
     let mut response = HttpResponse::Ok();
-    response
-        .insert_header((header::ETAG, header_value(&etag)))
-        .insert_header((header::VARY, "Accept"));
+    response.insert_header((header::VARY, "Accept"));
+    if !is_state {
+        response.insert_header((header::ETAG, header_value(&etag)));
+    }
     for warning in &warnings {
         response.append_header((header::WARNING, format!("299 septum \"{warning}\"")));
     }

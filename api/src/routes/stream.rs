@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
@@ -15,15 +16,28 @@ const PIECES_AHEAD: usize = 2;
 /// Where the task puts pieces.
 pub(super) type Sink = mpsc::Sender<Result<Bytes>>;
 
-/// The client went away: stop making pieces.
+/// A client that takes not one piece for so long is given up, so that whatever the answer holds comes free. A transport
+/// has no such limit of its own.
+const STALLED: Duration = Duration::from_secs(120);
+
+/// The client went away, or does not read: stop making pieces.
 pub(super) struct Gone;
 
 /// Sends a piece.
 pub(super) async fn send(sink: &Sink, piece: Bytes) -> std::result::Result<(), Gone> {
+    send_within(sink, piece, STALLED).await
+}
+
+async fn send_within(sink: &Sink, piece: Bytes, limit: Duration) -> std::result::Result<(), Gone> {
     if piece.is_empty() {
-        Ok(())
-    } else {
-        sink.send(Ok(piece)).await.map_err(|_| Gone)
+        return Ok(());
+    }
+    match tokio::time::timeout(limit, sink.send(Ok(piece))).await {
+        Ok(sent) => sent.map_err(|_| Gone),
+        Err(_) => {
+            tracing::warn!("a client stopped reading its answer; it is given up");
+            Err(Gone)
+        }
     }
 }
 
@@ -78,5 +92,23 @@ impl MessageBody for Streamed {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         self.pieces.poll_recv(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_is_given_up() {
+        let (sink, mut pieces) = mpsc::channel(1);
+        let send = |text: &'static [u8]| send_within(&sink, Bytes::from_static(text), Duration::from_millis(10));
+        assert!(send(b"one").await.is_ok());
+        assert!(send(b"two").await.is_err());
+        assert_eq!(
+            pieces.recv().await.and_then(Result::ok),
+            Some(Bytes::from_static(b"one"))
+        );
+        assert!(send(b"three").await.is_ok());
     }
 }

@@ -22,6 +22,9 @@ use crate::services::Services;
 /// What the UIDs of JPEG, JPEG-LS, JPEG 2000 and JPEG XL start with.
 const JPEG_FAMILIES: &str = "1.2.840.10008.1.2.4.";
 
+/// Most pixels of one animation, all frames together.
+const ANIMATION_PIXELS_MAX: u64 = 512 << 20;
+
 /// Most frames of one animation.
 const ANIMATION_FRAMES_MAX: u32 = 2_000;
 
@@ -189,14 +192,20 @@ impl Pictures {
                 "there are too many frames for one animation".to_owned(),
             ));
         }
+        let num_frames = self.num_frames();
         let delay_ms = Renderer::new(&self.header).frame_delay_ms();
         let mut open: Option<(Animation, Vec<RenderWarning>)> = None;
-        for index in 0..self.num_frames() {
+        for index in 0..num_frames {
             let samples = self.frames.native_frame(index).await?;
             let work = self.work(samples, index, request);
             let before = open.take();
             let after = self.services.compute.run(move || -> Result<_> {
                 let image = work.image()?;
+                if image.width() as u64 * image.height() as u64 * u64::from(num_frames) > ANIMATION_PIXELS_MAX {
+                    return Err(EngineError::NotAcceptable(
+                        "the animation would be too large: ask for a smaller viewport".to_owned(),
+                    ));
+                }
                 let (mut animation, warnings) = match before {
                     Some(before) => before,
                     None => (Animation::new(&image, delay_ms)?, image.warnings().to_vec()),

@@ -303,11 +303,13 @@ async fn invariant_10_merged_patients_are_one_until_unmerged() {
             .build()
             .bytes
     };
+    let identity = common::identity(&right);
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap().trim().to_owned();
     let key = |id: &str| PatientKey {
-        issuer: String::new(),
+        issuer: text(&identity.issuer_of_patient_id),
         id: id.to_owned(),
     };
-    let id = String::from_utf8(common::identity(&right).patient_id).unwrap();
+    let id = text(&identity.patient_id);
     let source = common::source();
     bench.store(&right).await.unwrap();
     services

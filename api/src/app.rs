@@ -12,6 +12,8 @@ use crate::config::{Config, TlsMode};
 use crate::http::address::Network;
 use crate::http::body::BodyLimits;
 use crate::http::multipart::MultipartLimits;
+use crate::routes::commitment::Commitments;
+use crate::stow::held::Held;
 use crate::viewer::Files;
 
 /// Shared state of the public listener.
@@ -30,6 +32,12 @@ pub struct App {
     pub body: BodyLimits,
     /// Bounds of multipart bodies.
     pub multipart: MultipartLimits,
+    /// What store requests hold until instances are complete.
+    pub held: Held,
+    /// Longest metadata part of a store request, in bytes.
+    pub metadata_bytes_max: u64,
+    /// Results of storage commitment.
+    pub commitments: Commitments,
     /// Most frames in one request.
     pub frames_max: usize,
     /// Most results of one search.
@@ -54,11 +62,15 @@ impl App {
                 bytes_max: limits.body.0,
                 bytes_per_second_min: limits.body_rate.0,
                 grace: Duration::from_secs(limits.body_grace_s),
+                coding_ratio_max: limits.inflate_ratio,
             },
             multipart: MultipartLimits {
                 parts: limits.parts,
                 part_header: limits.part_header.as_usize(),
             },
+            held: Held::new(limits.held.0),
+            metadata_bytes_max: limits.header.0,
+            commitments: Commitments::default(),
             frames_max: limits.frames,
             search_results_max: limits.search_results,
             requests: Arc::new(Semaphore::new(limits.requests)),

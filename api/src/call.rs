@@ -17,6 +17,7 @@ use septum_engine::{EngineError, exceptions};
 
 use crate::app::App;
 use crate::http::body::BodyReader;
+use crate::http::coding::Coding;
 use crate::http::problem::{Answer, Problem};
 
 /// A request on its way through a handler. Only the dispatcher makes one, after `authorize` said yes.
@@ -260,16 +261,23 @@ impl Call {
         }
     }
 
-    /// The body, once.
+    /// The body, once, out of its content coding.
     ///
     /// # Errors
-    /// 400 when it was taken before.
+    /// 400 when it was taken before; 415 for a coding that is not known.
     pub fn body(&mut self) -> Answer<BodyReader> {
+        let mut codings = self.request.headers().get_all(header::CONTENT_ENCODING);
+        let coding = match (codings.next(), codings.next()) {
+            (None, _) => Some(Coding::Identity),
+            (Some(coding), None) => coding.to_str().ok().and_then(Coding::parse),
+            (Some(_), Some(_)) => None,
+        };
+        let coding = coding.ok_or_else(Problem::unsupported_coding)?;
         let payload = self
             .payload
             .take()
             .ok_or_else(|| Problem::bad_request("there is no body"))?;
-        Ok(BodyReader::new(payload, self.app.body))
+        Ok(BodyReader::new(payload, coding, self.app.body))
     }
 
     /// Whether the client has exactly this already: then 304.

@@ -12,7 +12,9 @@
 //! | [`http`] | what HTTP needs whatever it is about: media types, multipart, problems, addresses |
 //! | [`auth`] | passwords and who a request comes from |
 //! | [`app`], [`call`], [`dispatch`] | shared state; one request; the one way to a handler |
+//! | [`docs`] | the routes described: OpenAPI, a page, the conformance statement |
 //! | [`routes`] | the route table and its handlers |
+//! | [`stow`] | instances made of metadata and bulk data |
 //! | [`tls`] | certificates |
 //! | [`viewer`] | the viewer's files and what its page may do |
 //! | [`server`], [`admin`] | the two listeners and their life |
@@ -30,6 +32,7 @@ pub mod call;
 pub mod commands;
 pub mod config;
 pub mod dispatch;
+pub mod docs;
 pub mod export;
 pub mod first_start;
 pub mod http;
@@ -38,5 +41,6 @@ pub mod logging;
 pub mod remote;
 pub mod routes;
 pub mod server;
+pub mod stow;
 pub mod tls;
 pub mod viewer;

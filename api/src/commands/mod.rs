@@ -4,6 +4,7 @@
 
 mod audit;
 mod config;
+mod docs;
 mod init;
 mod maintenance;
 mod serve;
@@ -59,6 +60,9 @@ enum Command {
     /// Look at the settings.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Print the documents that the server has at /api/docs.
+    #[command(subcommand)]
+    Docs(docs::DocsCommand),
     /// Look at the audit log.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -122,6 +126,7 @@ pub fn main() -> ExitCode {
         Command::Backup(arguments) => maintenance::backup(&arguments),
         Command::Restore(arguments) => maintenance::restore(&arguments),
         Command::Audit(command) => audit::run(&command),
+        Command::Docs(command) => docs::run(command),
     }
 }
 
@@ -174,6 +179,7 @@ mod tests {
             vec!["septum", "restore", "/x"],
             vec!["septum", "config", "check"],
             vec!["septum", "audit", "verify"],
+            vec!["septum", "docs", "conformance"],
             vec!["septum", "import", "x"],
             vec!["septum", "export", "--all", "--to", "x"],
         ] {

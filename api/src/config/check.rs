@@ -11,6 +11,11 @@ const SHARDS_MAX: u16 = 64;
 /// What the server needs to take one instance with a header of the default limit.
 const MEMORY_BYTES_MIN: u64 = 64 << 20;
 
+/// What store requests of metadata and bulk data need to take anything.
+const HELD_BYTES_MIN: u64 = 1 << 20;
+/// More than any machine has; what is counted fits its counter.
+const HELD_BYTES_MAX: u64 = 1 << 40;
+
 /// Everything that is wrong with settings that are each well formed.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
@@ -91,6 +96,9 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     }
     if limits.memory.0 < MEMORY_BYTES_MIN {
         refuse("limits.memory", "must be at least 64MiB");
+    }
+    if limits.held.0 < HELD_BYTES_MIN || limits.held.0 > HELD_BYTES_MAX {
+        refuse("limits.held", "must be 1MiB to 1TiB");
     }
     if limits.header.0 > limits.memory.0 / 4 {
         refuse("limits.header", "must be at most a quarter of limits.memory");

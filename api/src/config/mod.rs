@@ -133,6 +133,8 @@ pub struct LimitsConfig {
     pub parts: usize,
     /// Longest header of a part.
     pub part_header: ByteSize,
+    /// Memory for metadata and bulk data until their instances are complete.
+    pub held: ByteSize,
     /// Longest instance.
     pub instance: ByteSize,
     /// Longest rest of an instance without pixels.
@@ -252,6 +254,7 @@ impl Default for LimitsConfig {
             body: ByteSize(64 << 30),
             parts: 10_000,
             part_header: ByteSize(16 << 10),
+            held: ByteSize(128 << 20),
             instance: ByteSize(16 << 30),
             header: ByteSize(64 << 20),
             depth: 64,

@@ -1,13 +1,16 @@
 //! Request bodies, with a watchdog and a limit.
 //!
 //! Invariant 6: a body has a longest length, and a client that sends too slowly is let go: after the grace, each window
-//! of as many seconds must bring the asked rate. Time that the server itself takes does not count against the client.
+//! of as many seconds must bring the asked rate. Time that the server itself takes does not count against the client. Of a
+//! body in a content coding, both the bytes that come and the bytes they expand to are bounded.
 
 use std::time::{Duration, Instant};
 
 use actix_web::web;
 use bytes::Bytes;
 use futures_util::StreamExt;
+
+use super::coding::{Coding, CodingError, Decoder};
 
 /// What a body may cost.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +21,8 @@ pub struct BodyLimits {
     pub bytes_per_second_min: u64,
     /// Length of a window.
     pub grace: Duration,
+    /// Most bytes out of one byte of a content coding.
+    pub coding_ratio_max: u32,
 }
 
 /// Why a body ends before its end.
@@ -32,6 +37,9 @@ pub enum BodyError {
     /// The connection broke, or the transfer coding is malformed.
     #[error("the body broke off")]
     Broken,
+    /// The content coding cannot be undone, or expands more than allowed.
+    #[error(transparent)]
+    Coding(CodingError),
 }
 
 /// Reads one body.
@@ -40,16 +48,33 @@ pub struct BodyReader {
     limits: BodyLimits,
     received_bytes: u64,
     window: Window,
+    coded: Option<Coded>,
+}
+
+/// A body in a content coding.
+struct Coded {
+    decoder: Decoder,
+    /// Received and not yet decoded.
+    rest: Bytes,
+    decoded_bytes: u64,
+    is_complete: bool,
 }
 
 impl BodyReader {
-    /// Reads `payload`.
-    pub fn new(payload: web::Payload, limits: BodyLimits) -> Self {
+    /// Reads `payload`, which is in `coding`.
+    pub fn new(payload: web::Payload, coding: Coding, limits: BodyLimits) -> Self {
+        let coded = Decoder::new(coding, limits.coding_ratio_max).map(|decoder| Coded {
+            decoder,
+            rest: Bytes::new(),
+            decoded_bytes: 0,
+            is_complete: false,
+        });
         Self {
             payload,
             limits,
             received_bytes: 0,
             window: Window::default(),
+            coded,
         }
     }
 
@@ -63,6 +88,47 @@ impl BodyReader {
     /// # Errors
     /// [`BodyError`]; nothing comes after it.
     pub async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        let Some(mut coded) = self.coded.take() else {
+            return self.receive().await;
+        };
+        let outcome = self.decode(&mut coded).await;
+        self.coded = Some(coded);
+        outcome
+    }
+
+    async fn decode(&mut self, coded: &mut Coded) -> Result<Option<Bytes>, BodyError> {
+        while !coded.is_complete {
+            let (used, mut output) = coded.decoder.step(&coded.rest).map_err(BodyError::Coding)?;
+            let _ = coded.rest.split_to(used);
+            if used == 0 && output.is_empty() {
+                if !coded.rest.is_empty() {
+                    return Err(BodyError::Coding(CodingError::Malformed));
+                }
+                match self.receive().await? {
+                    Some(bytes) => coded.rest = bytes,
+                    None => {
+                        coded.is_complete = true;
+                        // No bytes at all are an empty body in any coding.
+                        if self.received_bytes > 0 {
+                            output = coded.decoder.finish().map_err(BodyError::Coding)?;
+                        }
+                    }
+                }
+            }
+            coded.decoded_bytes += output.len() as u64;
+            if coded.decoded_bytes > self.limits.bytes_max {
+                return Err(BodyError::TooLong);
+            }
+            if !output.is_empty() {
+                // A long body that is here already must not keep this thread from the others.
+                tokio::task::yield_now().await;
+                return Ok(Some(output.into()));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn receive(&mut self) -> Result<Option<Bytes>, BodyError> {
         loop {
             let left = self.limits.grace.saturating_sub(self.window.waited);
             let start = Instant::now();
@@ -122,10 +188,18 @@ mod tests {
         bytes_max: 1000,
         bytes_per_second_min: 1000,
         grace: Duration::from_millis(100),
+        coding_ratio_max: 200,
     };
 
     async fn read(
         stream: impl futures_util::Stream<Item = Result<Bytes, PayloadError>> + 'static,
+    ) -> Result<usize, BodyError> {
+        read_coded(stream, Coding::Identity).await
+    }
+
+    async fn read_coded(
+        stream: impl futures_util::Stream<Item = Result<Bytes, PayloadError>> + 'static,
+        coding: Coding,
     ) -> Result<usize, BodyError> {
         let boxed: std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<Bytes, PayloadError>>>> = Box::pin(stream);
         let request = TestRequest::default().to_http_request();
@@ -133,7 +207,7 @@ mod tests {
         let payload = web::Payload::from_request(&request, &mut payload)
             .await
             .expect("takes any payload");
-        BodyReader::new(payload, LIMITS)
+        BodyReader::new(payload, coding, LIMITS)
             .read_all()
             .await
             .map(|whole| whole.len())
@@ -158,5 +232,21 @@ mod tests {
             (step < 20).then(|| (Ok(Bytes::from_static(&[0; 40])), step + 1))
         });
         assert_eq!(read(drip).await, Ok(800));
+    }
+
+    #[actix_web::test]
+    async fn coded_bodies_have_limits_before_and_after() {
+        let coded = |length: usize| {
+            let body = zstd::encode_all(&vec![7; length][..], 3).expect("encodes");
+            futures_util::stream::iter(body.chunks(3).map(Bytes::copy_from_slice).map(Ok).collect::<Vec<_>>())
+        };
+        assert_eq!(read_coded(coded(1000), Coding::Zstd).await, Ok(1000));
+        assert_eq!(read_coded(coded(1001), Coding::Zstd).await, Err(BodyError::TooLong));
+        assert_eq!(read_coded(coded(0), Coding::Zstd).await, Ok(0));
+        let malformed = Err(BodyError::Coding(CodingError::Malformed));
+        assert_eq!(read_coded(coded(10), Coding::Gzip).await, malformed);
+        let cut = coded(1000).take(3);
+        assert_eq!(read_coded(cut, Coding::Zstd).await, malformed);
+        assert_eq!(read_coded(futures_util::stream::empty(), Coding::Gzip).await, Ok(0));
     }
 }

@@ -6,6 +6,7 @@
 //! | [`address`] | who is at the other end, through trusted proxies only |
 //! | [`base_url`] | the address a client used, for URLs in answers |
 //! | [`body`] | reading a body with a watchdog and a limit |
+//! | [`coding`] | content codings of request bodies |
 //! | [`cors`] | which web pages may read answers |
 //! | [`media_type`] | media types with parameters |
 //! | [`multipart`] | `multipart/related`, read bit by bit |
@@ -16,6 +17,7 @@ pub mod accept;
 pub mod address;
 pub mod base_url;
 pub mod body;
+pub mod coding;
 pub mod cors;
 pub mod media_type;
 pub mod multipart;

@@ -47,6 +47,10 @@ pub enum Event {
 pub struct PartHeader {
     /// Content-Type, where there is one.
     pub content_type: Option<String>,
+    /// Content-Location, where there is one.
+    pub content_location: Option<String>,
+    /// Content-Length in bytes, where there is one that can be read. Only a boundary ends a part: this is what it claims.
+    pub content_length: Option<u64>,
 }
 
 /// Why a body is broken. What was complete before stays complete.
@@ -383,6 +387,10 @@ fn parse_header(bytes: &[u8]) -> Result<PartHeader, MultipartError> {
         let (name, value) = line.split_once(':').ok_or(MultipartError::Header)?;
         if name.trim().eq_ignore_ascii_case("content-type") {
             header.content_type = Some(value.trim().to_owned());
+        } else if name.trim().eq_ignore_ascii_case("content-location") {
+            header.content_location = Some(value.trim().to_owned());
+        } else if name.trim().eq_ignore_ascii_case("content-length") {
+            header.content_length = value.trim().parse().ok();
         }
     }
     Ok(header)

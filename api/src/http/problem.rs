@@ -90,6 +90,16 @@ impl Problem {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail)
     }
 
+    /// 415: a body in another content coding is asked for (RFC 9110 section 15.5.16).
+    pub fn unsupported_coding() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-coding",
+            "the body's content coding is not known, or there are several",
+        )
+        .with_header(header::ACCEPT_ENCODING, HeaderValue::from_static(super::coding::TAKEN))
+    }
+
     /// 429 or 503 with the time after which trying again makes sense.
     pub fn later(status: StatusCode, kind: &'static str, detail: impl Into<String>, seconds: u32) -> Self {
         Self::new(status, kind, detail).with_header(header::RETRY_AFTER, HeaderValue::from(seconds))

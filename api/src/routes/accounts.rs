@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::call::Call;
 use crate::http::body::BodyError;
+use crate::http::coding::CodingError;
 use crate::http::problem::{Answer, Problem};
 
 /// Longest request body here, in bytes.
@@ -135,5 +136,11 @@ pub(super) fn body_problem(error: BodyError, bytes_max: u64) -> Problem {
             "the body comes too slowly",
         ),
         BodyError::Broken => Problem::bad_request("the body broke off"),
+        BodyError::Coding(CodingError::Malformed) => Problem::bad_request(error.to_string()),
+        BodyError::Coding(CodingError::Bomb) => Problem::new(
+            actix_web::http::StatusCode::PAYLOAD_TOO_LARGE,
+            "expands-too-much",
+            "the body expands more than allowed; send it without a content coding",
+        ),
     }
 }

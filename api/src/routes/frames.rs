@@ -42,7 +42,7 @@ enum Form {
 }
 
 /// The media type of one frame in a transfer syntax (PS3.18 table 8.7.3-5).
-fn media_type_of(transfer_syntax_uid: &str) -> &'static str {
+pub(crate) fn media_type_of(transfer_syntax_uid: &str) -> &'static str {
     match transfer_syntax_uid {
         "1.2.840.10008.1.2.4.50" | "1.2.840.10008.1.2.4.51" | "1.2.840.10008.1.2.4.57" | "1.2.840.10008.1.2.4.70" => {
             "image/jpeg"
@@ -268,11 +268,18 @@ async fn pixel_data(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> 
     let video = video_type(&stored_uid);
     for choice in choices {
         if let Some(media_type) = video
-            && !choice.multipart
             && [media_type, "video/*", "*/*"].contains(&choice.media.as_str())
         {
             let etag = instances::etag(instance, "video");
-            return Ok(ranged::stored(call, pixels, media_type, &etag));
+            if !choice.multipart {
+                return Ok(ranged::stored(call, pixels, media_type, &etag));
+            }
+            return Ok(whole_stored(
+                pixels,
+                media_type,
+                with_syntax(media_type, &stored_uid),
+                &etag,
+            ));
         }
         for form in forms_of(choice, &stored_uid) {
             let etag = instances::etag(instance, &format!("bulk-{form:?}").to_lowercase());
@@ -286,8 +293,17 @@ async fn pixel_data(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> 
                 Source::Native(frames) => frames,
                 Source::Stored(pixels) if is_native => Frames::native(call.services(), pixels, instance).await?,
                 source => {
-                    let numbers = (1..=pixels.record().layout.num_frames()).collect();
-                    return respond(source, numbers, &stored_uid, true, &etag).await;
+                    let num_frames = pixels.record().layout.num_frames();
+                    let multipart = choice.multipart || choice.media == "*/*";
+                    if num_frames == 0 && multipart {
+                        // Frames that cannot be told apart go out as one.
+                        let part_type = with_syntax(media_type_of(&stored_uid), &stored_uid);
+                        return Ok(whole_stored(pixels, media_type_of(&stored_uid), part_type, &etag));
+                    }
+                    if num_frames != 1 && !multipart {
+                        continue;
+                    }
+                    return respond(source, (1..=num_frames).collect(), &stored_uid, multipart, &etag).await;
                 }
             };
             if !choice.multipart {
@@ -301,6 +317,31 @@ async fn pixel_data(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> 
         "the pixels cannot be had in a form that you accept",
         &[OCTETS.to_owned()],
     ))
+}
+
+/// The stored payload in one part.
+fn whole_stored(pixels: PixelReader, media_type: &str, part_type: String, etag: &str) -> HttpResponse {
+    let mut writer = PartWriter::new();
+    let mut response = HttpResponse::Ok();
+    response
+        .insert_header((header::ETAG, header_value(etag)))
+        .insert_header((header::VARY, "Accept"))
+        .content_type(writer.content_type(media_type));
+    let (open, close) = (writer.open(&part_type, None), writer.close());
+    response.body(stream::body(None, |sink: Sink| async move {
+        send(&sink, open).await?;
+        let (mut at, end) = (0, pixels.record().layout.payload_length());
+        while at < end {
+            let piece = pixels.payload_from(at, end).await?;
+            if piece.is_empty() {
+                return Err(EngineError::Corrupt("pixel record").into());
+            }
+            at += piece.len() as u64;
+            send(&sink, piece).await?;
+        }
+        send(&sink, close).await?;
+        Ok::<(), Break>(())
+    }))
 }
 
 fn whole(frames: Frames, etag: &str) -> HttpResponse {

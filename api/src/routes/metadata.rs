@@ -1,41 +1,28 @@
-//! WADO-RS `/metadata`: the pre-built DICOM JSON of instances (PS3.18 sections 10.4.1.1.2 and F.2), streamed.
+//! WADO-RS `/metadata`: the pre-built DICOM JSON of instances (PS3.18 sections 10.4.1.1.2 and F.2), streamed; as XML for
+//! who asks for it (PS3.18 section 8.7.3.2).
 
 use actix_web::HttpResponse;
 use actix_web::http::header;
 use bytes::Bytes;
+use septum_engine::EngineError;
 use septum_engine::retrieve::metadata::{self, Entry, Reader};
 
+use super::dicom_type::{DicomType, Writer, dicom_type};
 use super::instances;
 use super::stream::{self, Break, send};
 use crate::call::{Call, header_value};
-use crate::http::accept;
 use crate::http::problem::{Answer, Problem};
-
-/// The media type of DICOM JSON.
-pub(super) const DICOM_JSON: &str = "application/dicom+json";
 
 /// Text is sent in pieces of about this, in bytes.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// DICOM JSON under the name that the client takes.
-///
-/// # Errors
-/// 406 where it takes neither.
-pub(super) fn json_type(call: &Call) -> Answer<&'static str> {
-    let ranges = accept::ranges(&call.request)?;
-    [DICOM_JSON, "application/json"]
-        .into_iter()
-        .find(|media_type| accept::takes(&ranges, media_type))
-        .ok_or_else(|| Problem::not_acceptable("only JSON can be had here", &[DICOM_JSON.to_owned()]))
-}
-
 /// `GET …/studies/{study}/metadata` and `…/series/{series}/metadata`.
 pub(super) async fn of_study(call: Call) -> Answer {
-    let media_type = json_type(&call)?;
+    let media_type = dicom_type(&call)?;
     let (namespace, study) = call.study()?;
     let series_uid = call.series_uid_if_any()?;
     call.audit_study(&study).await?;
-    let etag = format!("W/\"{}-{}-metadata\"", study.id(), study.row.revision);
+    let etag = format!("W/\"{}-{}-{}\"", study.id(), study.row.revision, etag_word(media_type));
     if let Some(response) = call.not_modified(&etag) {
         return Ok(response);
     }
@@ -49,11 +36,11 @@ pub(super) async fn of_study(call: Call) -> Answer {
 
 /// `GET …/instances/{instance}/metadata`.
 pub(super) async fn of_instance(call: Call) -> Answer {
-    let media_type = json_type(&call)?;
+    let media_type = dicom_type(&call)?;
     let (namespace, _) = call.study()?;
     let instance = instances::find(&call)?;
     call.audit_study(&instance.study).await?;
-    let etag = instances::etag(&instance, "metadata");
+    let etag = instances::etag(&instance, etag_word(media_type));
     if let Some(response) = call.not_modified(&etag) {
         return Ok(response);
     }
@@ -62,20 +49,43 @@ pub(super) async fn of_instance(call: Call) -> Answer {
     Ok(respond(vec![entry], None, base, media_type, &etag))
 }
 
-fn respond(first: Vec<Entry>, mut rest: Option<Reader>, base: String, media_type: &str, etag: &str) -> HttpResponse {
+fn etag_word(media_type: DicomType) -> &'static str {
+    match media_type {
+        DicomType::Json(_) => "metadata",
+        DicomType::Xml => "metadata-xml",
+    }
+}
+
+fn respond(
+    first: Vec<Entry>,
+    mut rest: Option<Reader>,
+    base: String,
+    media_type: DicomType,
+    etag: &str,
+) -> HttpResponse {
+    let mut writer = Writer::new(media_type);
     HttpResponse::Ok()
-        .content_type(media_type)
+        .content_type(writer.content_type())
         .insert_header((header::ETAG, header_value(etag)))
         .insert_header((header::VARY, "Accept"))
-        .body(stream::body(None, |sink| async move {
-            let mut text = String::with_capacity(PIECE_BYTES + 4096);
-            let mut separator = '[';
+        .body(stream::body(None, move |sink| async move {
+            let mut text = Vec::with_capacity(PIECE_BYTES + 4096);
             let mut next = Some(first);
             while let Some(entries) = next {
                 for entry in entries {
-                    text.push(separator);
-                    separator = ',';
-                    text.push_str(&metadata::with_study_address(&entry.text, &base));
+                    let entry = metadata::with_study_address(&entry.text, &base);
+                    if media_type == DicomType::Xml {
+                        // Another encoding takes its time: not on a thread that serves others.
+                        let written = tokio::task::spawn_blocking(move || {
+                            let outcome = writer.push(&entry, &mut text);
+                            (writer, text, outcome)
+                        });
+                        let outcome;
+                        (writer, text, outcome) = written.await.map_err(|_| EngineError::Panicked)?;
+                        outcome?;
+                    } else {
+                        writer.push(&entry, &mut text)?;
+                    }
                     if text.len() >= PIECE_BYTES {
                         send(&sink, Bytes::from(std::mem::take(&mut text))).await?;
                     }
@@ -85,7 +95,7 @@ fn respond(first: Vec<Entry>, mut rest: Option<Reader>, base: String, media_type
                     None => None,
                 };
             }
-            text.push(']');
+            text.extend_from_slice(&writer.close());
             send(&sink, text.into()).await?;
             Ok::<(), Break>(())
         }))

@@ -5,7 +5,9 @@
 mod accounts;
 mod capabilities;
 mod changes;
+pub mod commitment;
 mod delete;
+mod dicom_type;
 mod exceptions;
 mod frames;
 mod home;
@@ -17,11 +19,14 @@ mod rendered;
 mod search;
 mod store;
 mod store_answer;
+mod store_metadata;
 mod stream;
 mod study;
 mod versions;
 mod viewer;
 mod wado_uri;
+
+pub(crate) use frames::media_type_of as frame_media_type;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -34,6 +39,7 @@ use septum_core::access::Permission;
 use crate::app::App;
 use crate::call::Call;
 use crate::dispatch::{Entry, dispatch};
+use crate::docs;
 use crate::http::problem::{Answer, Problem};
 
 /// Where a row's permission must be given.
@@ -318,6 +324,24 @@ fn table() -> Vec<Route> {
                 call!(store::store),
             );
         }
+        add(
+            "request_commitment",
+            Method::POST,
+            format!("{base}/commitment-requests/{{transaction}}"),
+            P::StudyStore,
+            reach,
+            "commitment.request",
+            call!(commitment::request),
+        );
+        add(
+            "read_commitment",
+            Method::GET,
+            format!("{base}/commitment-requests/{{transaction}}"),
+            P::StudyStore,
+            reach,
+            "commitment.read",
+            call!(commitment::result_of),
+        );
         let deletes: [(&'static str, &str, Handler); 3] = [
             ("delete_study", STUDY, call!(delete::study)),
             ("delete_series", SERIES, call!(delete::series)),
@@ -438,6 +462,32 @@ fn table() -> Vec<Route> {
     ];
     for (name, method, path, permission, reach, action, handler) in rest {
         add(name, method, path.to_owned(), permission, reach, action, handler);
+    }
+    let documents: [(&'static str, &str, &'static str, Handler); 3] = [
+        ("docs", "/api/docs", "docs.read", |entry| {
+            Box::pin(docs::api_page(entry))
+        }),
+        ("openapi", "/api/docs/openapi.json", "docs.read-openapi", |entry| {
+            Box::pin(docs::openapi_json(entry))
+        }),
+        (
+            "conformance",
+            "/api/docs/conformance",
+            "docs.read-conformance",
+            |entry| Box::pin(docs::conformance_page(entry)),
+        ),
+    ];
+    for (name, path, action, handler) in documents {
+        let method = Method::GET;
+        add(
+            name,
+            method,
+            path.to_owned(),
+            P::StatusRead,
+            Reach::Public,
+            action,
+            handler,
+        );
     }
     rows
 }

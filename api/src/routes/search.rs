@@ -1,4 +1,5 @@
-//! QIDO-RS (PS3.18 section 10.6): studies, series, instances, at every level.
+//! QIDO-RS (PS3.18 section 10.6): studies, series, instances, at every level. 204 without a body where nothing matches
+//! (PS3.18 table 10.6.3-1).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use septum_engine::accounts::Namespace;
 use septum_engine::search::{Item, Scope, search};
 use serde_json::{Value, json};
 
-use super::metadata::json_type;
+use super::dicom_type::{Writer, dicom_type};
 use crate::call::Call;
 use crate::http::problem::{Answer, Problem};
 use crate::http::query_pairs;
@@ -31,7 +32,7 @@ pub(super) async fn instances(call: Call) -> Answer {
 }
 
 async fn run(call: Call, level: Level) -> Answer {
-    let media_type = json_type(&call)?;
+    let media_type = dicom_type(&call)?;
     let scope = Scope {
         study_uid: if call.path("study").is_empty() {
             None
@@ -51,25 +52,28 @@ async fn run(call: Call, level: Level) -> Answer {
     query.limit = Some(query.limit.unwrap_or(most).min(most));
     call.audit_namespaces().await?;
     let found = search(call.services(), &call.namespaces, scope, &query).await?;
+    if found.items.is_empty() {
+        return Ok(HttpResponse::NoContent()
+            .insert_header((header::VARY, "Accept"))
+            .finish());
+    }
     let services: HashMap<_, String> = call
         .namespaces
         .iter()
         .map(|namespace| (namespace.id, call.service_url(namespace)))
         .collect();
-    let items: Vec<Value> = found
-        .items
-        .into_iter()
-        .map(|item| {
-            let base = services.get(&item.namespace).map_or("", String::as_str);
-            let url = retrieve_url(base, &item);
-            let mut attributes = item.attributes;
-            attributes.insert("00081190".to_owned(), json!({"vr": "UR", "Value": [url]}));
-            Value::Object(attributes)
-        })
-        .collect();
+    let (mut writer, mut body) = (Writer::new(media_type), Vec::new());
+    for item in found.items {
+        let base = services.get(&item.namespace).map_or("", String::as_str);
+        let url = retrieve_url(base, &item);
+        let mut attributes = item.attributes;
+        attributes.insert("00081190".to_owned(), json!({"vr": "UR", "Value": [url]}));
+        writer.push(&Value::Object(attributes).to_string(), &mut body)?;
+    }
+    body.extend_from_slice(&writer.close());
     let mut response = HttpResponse::Ok();
     response
-        .content_type(media_type)
+        .content_type(writer.content_type())
         .insert_header((header::VARY, "Accept"));
     if found.truncated {
         // PS3.18 section 8.3.4.4.
@@ -78,7 +82,7 @@ async fn run(call: Call, level: Level) -> Answer {
             "299 septum \"There are more results; ask for them with offset\"",
         ));
     }
-    Ok(response.body(Value::Array(items).to_string()))
+    Ok(response.body(body))
 }
 
 /// Where a result can be had.

@@ -1,12 +1,14 @@
 //! STOW-RS (PS3.18 section 10.5): a request's instances, streamed part by part into the pipeline.
 //!
+//! Part 10 instances here; metadata with bulk data in [`super::store_metadata`].
+//!
 //! A part's bytes go on as they arrive; while one instance waits to be durable, the next is read. What is wrong with one
 //! instance never touches the others: where a body breaks off, what was complete before is stored and reported.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use actix_web::http::header;
+use actix_web::http::{StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use septum_core::audit::{ObjectKind, ObjectRef, Outcome};
 use septum_core::dicom::{FailureReason, InstanceStart};
@@ -18,14 +20,18 @@ use septum_engine::pipeline::messages::Source;
 use tokio::task::JoinHandle;
 
 use super::accounts::body_problem;
-use super::metadata::json_type;
+use super::dicom_type::dicom_type;
 use super::search::service_urls;
 use super::store_answer::{Failure, Instance, response};
+use super::store_metadata::{FromMetadata, Limits};
 use crate::call::Call;
 use crate::http::body::{BodyError, BodyReader};
+use crate::http::coding::CodingError;
 use crate::http::media_type::MediaType;
 use crate::http::multipart::{DATA_BYTES, Event, Multipart, MultipartError, PartHeader};
 use crate::http::problem::{Answer, Problem};
+use crate::stow::location::Base;
+use crate::stow::metadata::{Form, MetadataError, Named};
 
 /// Instances of one request that may wait for their commit while the next ones are read.
 const COMMITS_AHEAD: usize = 16;
@@ -35,7 +41,7 @@ const DEFAULT_NAMESPACE: &str = "Default";
 
 /// `POST …/studies` and `…/studies/{study}`.
 pub(super) async fn store(mut call: Call) -> Answer {
-    let answer_type = json_type(&call)?;
+    let answer_type = dicom_type(&call)?;
     let namespace = target(&call)?;
     let study_uid = if call.path("study").is_empty() {
         None
@@ -58,9 +64,22 @@ pub(super) async fn store(mut call: Call) -> Answer {
         done: Vec::new(),
         is_overloaded: false,
     };
+    let mut num_unreferenced = 0;
     let read = match content {
         Content::Single => ingest.single(body).await,
         Content::Multipart(parser) => ingest.parts(*parser, body).await,
+        Content::Metadata(parser, form) => {
+            let limits = Limits {
+                held: call.app.held.clone(),
+                instances: call.app.multipart.parts,
+                text_bytes: call.app.metadata_bytes_max,
+            };
+            let base = Base::new(&call.base_url, call.request.path());
+            let mut source = FromMetadata::new(form, base, limits);
+            let read = source.read(&mut ingest, *parser, body).await;
+            num_unreferenced = source.num_unreferenced;
+            read
+        }
     };
     let broken = read.err().map(|broken| {
         let failure = broken.failure();
@@ -78,7 +97,7 @@ pub(super) async fn store(mut call: Call) -> Answer {
         call.audit_outcome(object, Some(namespace.account), Outcome::Rejected)
             .await;
     }
-    Ok(response(&instances, &call.service_url(&namespace), answer_type))
+    response(&instances, &call.service_url(&namespace), answer_type, num_unreferenced)
 }
 
 /// The namespace that is stored into: the path's, the only one, or the one every installation starts with.
@@ -102,19 +121,12 @@ fn target(call: &Call) -> Answer<Arc<Namespace>> {
 enum Content {
     Single,
     Multipart(Box<Multipart>),
+    Metadata(Box<Multipart>, Form),
 }
 
 impl Content {
     fn of(call: &Call) -> Answer<Self> {
         let headers = call.request.headers();
-        if headers
-            .get(header::CONTENT_ENCODING)
-            .is_some_and(|coding| coding != "identity")
-        {
-            return Err(Problem::unsupported_media_type(
-                "send the body without a content coding",
-            ));
-        }
         let text = headers
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
@@ -127,19 +139,31 @@ impl Content {
         match media.essence.as_str() {
             "application/dicom" => Ok(Self::Single),
             "multipart/related" => {
-                if media.parameter("type").is_some_and(|inner| !is_dicom(inner)) {
-                    return Err(Problem::unsupported_media_type("parts must be application/dicom"));
+                let inner = media.parameter("type").map_or("application/dicom", |inner| inner);
+                let inner = MediaType::parse(inner).map(|inner| inner.essence);
+                let form = inner.as_deref().and_then(Form::of);
+                if form.is_none() && inner.as_deref() != Some("application/dicom") {
+                    return Err(unsupported());
                 }
                 let boundary = media.parameter("boundary").unwrap_or_default();
-                Multipart::new(boundary, call.app.multipart)
-                    .map(|parser| Self::Multipart(Box::new(parser)))
-                    .ok_or_else(|| Problem::bad_request("the boundary is missing or malformed"))
+                let parser = Multipart::new(boundary, call.app.multipart)
+                    .map(Box::new)
+                    .ok_or_else(|| Problem::bad_request("the boundary is missing or malformed"))?;
+                Ok(match form {
+                    Some(form) => Self::Metadata(parser, form),
+                    None => Self::Multipart(parser),
+                })
             }
-            _ => Err(Problem::unsupported_media_type(
-                "send multipart/related; type=\"application/dicom\", or application/dicom",
-            )),
+            _ => Err(unsupported()),
         }
     }
+}
+
+fn unsupported() -> Problem {
+    Problem::unsupported_media_type(
+        "send application/dicom, or multipart/related with the type application/dicom, application/dicom+json or \
+         application/dicom+xml",
+    )
 }
 
 fn is_dicom(content_type: &str) -> bool {
@@ -156,9 +180,14 @@ fn content_length(call: &Call) -> Option<u64> {
         .ok()
 }
 
-enum Broken {
+/// Why a body is not read to its end.
+pub(super) enum Broken {
     Body(BodyError),
     Multipart(MultipartError),
+    /// No instance can be told from the metadata.
+    Metadata(MetadataError),
+    /// The metadata has more instances than allowed.
+    TooManyInstances,
 }
 
 impl Broken {
@@ -167,12 +196,27 @@ impl Broken {
         match self {
             Self::Body(error) => body_problem(*error, bytes_max),
             Self::Multipart(error) => Problem::bad_request(error.to_string()),
+            Self::Metadata(MetadataError::TooLarge) => Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                "the metadata is larger than can be held",
+            ),
+            Self::Metadata(error) => Problem::bad_request(error.to_string()),
+            Self::TooManyInstances => Problem::bad_request("there are more instances than allowed in one request"),
         }
     }
 
     /// What is said of the instance that it broke off in, or of those that never came.
-    fn failure(&self) -> Failure {
+    pub(super) fn failure(&self) -> Failure {
         let (reason, why) = match self {
+            Self::Metadata(error) => return Failure::Metadata(error.clone()),
+            Self::TooManyInstances => (
+                FailureReason::OutOfResources,
+                "there are more instances than allowed in one request",
+            ),
+            Self::Body(BodyError::Coding(CodingError::Bomb)) => {
+                (FailureReason::OutOfResources, "the body expands more than allowed")
+            }
             Self::Body(BodyError::TooLong) => (FailureReason::OutOfResources, "the body is longer than allowed"),
             Self::Body(_) => (FailureReason::CannotUnderstand, "the body ended before its end"),
             Self::Multipart(MultipartError::TooManyParts) => (
@@ -190,9 +234,12 @@ struct Open {
     intake: Option<Intake>,
     start: Option<Arc<InstanceStart>>,
     failure: Option<Failure>,
+    named: Named,
+    changes: Vec<&'static str>,
 }
 
-struct Ingest {
+/// The instances of one request on their way in.
+pub(super) struct Ingest {
     pipeline: Arc<Pipeline>,
     namespace: Arc<Namespace>,
     source: Source,
@@ -243,11 +290,14 @@ impl Ingest {
         }
     }
 
-    async fn begin(&mut self, header: Option<PartHeader>) {
+    /// An instance begins.
+    pub(super) async fn begin(&mut self, header: Option<PartHeader>) {
         let mut open = Open {
             intake: None,
             start: None,
             failure: None,
+            named: Named::default(),
+            changes: Vec::new(),
         };
         if header
             .and_then(|header| header.content_type)
@@ -279,7 +329,8 @@ impl Ingest {
         self.open = Some(open);
     }
 
-    async fn data(&mut self, bytes: Bytes) {
+    /// Its next bytes.
+    pub(super) async fn data(&mut self, bytes: Bytes) {
         let Some(open) = &mut self.open else { return };
         let Some(intake) = &mut open.intake else { return };
         let pushed = intake.push(bytes).await;
@@ -292,8 +343,43 @@ impl Ingest {
         }
     }
 
-    async fn end(&mut self) {
-        let Some(Open { intake, start, failure }) = self.open.take() else {
+    /// What is known of it beside its bytes: its names, and what was changed to make it.
+    pub(super) fn describe(&mut self, named: Named, changes: Vec<&'static str>) {
+        if let Some(open) = &mut self.open {
+            (open.named, open.changes) = (named, changes);
+        }
+    }
+
+    /// It is wrong in a way that its bytes do not show.
+    pub(super) fn fail(&mut self, failure: Failure) {
+        if let Some(open) = &mut self.open {
+            open.failure.get_or_insert(failure);
+            open.intake = None;
+        }
+    }
+
+    /// An instance of which no bytes can be made.
+    pub(super) fn refuse(&mut self, named: Named, failure: Failure) {
+        self.waiting.push_back(actix_web::rt::spawn(async move {
+            Instance {
+                start: None,
+                named,
+                changes: Vec::new(),
+                outcome: Err(failure),
+            }
+        }));
+    }
+
+    /// It is complete.
+    pub(super) async fn end(&mut self) {
+        let Some(Open {
+            intake,
+            start,
+            failure,
+            named,
+            changes,
+        }) = self.open.take()
+        else {
             return;
         };
         let Some(intake) = intake else {
@@ -302,6 +388,8 @@ impl Ingest {
             self.waiting.push_back(actix_web::rt::spawn(async move {
                 Instance {
                     start,
+                    named,
+                    changes,
                     outcome: Err(failure),
                 }
             }));
@@ -311,6 +399,8 @@ impl Ingest {
             let (start, outcome) = intake.finish().await;
             Instance {
                 start,
+                named,
+                changes,
                 outcome: outcome.map_err(Failure::Engine),
             }
         }));
@@ -323,6 +413,8 @@ impl Ingest {
         if let Some(first) = self.waiting.pop_front() {
             let lost = || Instance {
                 start: None,
+                named: Named::default(),
+                changes: Vec::new(),
                 outcome: Err(Failure::Engine(septum_engine::EngineError::PipelineRestarted)),
             };
             self.done.push(first.await.unwrap_or_else(|_| lost()));
@@ -337,10 +429,14 @@ impl Ingest {
         let last = match open {
             Some(open) => Some(Instance {
                 start: open.start,
+                named: open.named,
+                changes: Vec::new(),
                 outcome: Err(open.failure.unwrap_or(failure)),
             }),
             None if broke_off && !(self.waiting.is_empty() && self.done.is_empty()) => Some(Instance {
                 start: None,
+                named: Named::default(),
+                changes: Vec::new(),
                 outcome: Err(failure),
             }),
             None => None,

@@ -2,7 +2,9 @@
 //!
 //! 200: all stored; 202: some stored, or stored with warnings; 409: none stored, and it is the sender's fault; 503 and
 //! 507: none stored, and it is ours. What is wrong with an instance stands in Error Comment (0000,0902), naming tag and
-//! offset, in values of at most 64 characters.
+//! offset, in values of at most 64 characters. Warning Reason (0008,1196) is B000H where attributes were changed to make an
+//! instance of its metadata, else B007H: what is sent as a Part 10 stream is stored verbatim, whatever had to be read
+//! with leniency. Parts that no instance refers to make 202 of 200, and are counted in a Warning header.
 
 use std::borrow::Cow;
 
@@ -10,13 +12,21 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
+use septum_core::dicom::from_json::FromJsonError;
 use septum_core::dicom::{FailureReason, InstanceStart};
 use septum_engine::error::{EngineError, ErrorKind};
 use septum_engine::pipeline::messages::{StoreKind, StoreOutcome};
 use serde_json::{Map, Value, json};
 
+use super::dicom_type::DicomType;
+use crate::http::problem::Answer;
+use crate::stow::metadata::{MetadataError, Named};
+
 /// Warning Reason: the dataset does not match its SOP Class (PS3.18 table I.2-1); here: stored verbatim, with leniency.
 const WARNING_LENIENT: u16 = 0xB007;
+
+/// Warning Reason: attributes were changed (PS3.18 table I.2-1).
+const WARNING_COERCED: u16 = 0xB000;
 
 /// Longest value of LO (PS3.5 section 6.2), in characters.
 const COMMENT_CHARACTERS_MAX: usize = 64;
@@ -28,6 +38,10 @@ pub(super) enum Failure {
     Engine(EngineError),
     /// The part is not `application/dicom`.
     NotDicomPart,
+    /// Its metadata cannot be read.
+    Metadata(MetadataError),
+    /// No instance can be made of its metadata.
+    FromJson(FromJsonError),
     /// The body broke off inside it, or before it came.
     Incomplete(FailureReason, &'static str),
 }
@@ -36,6 +50,10 @@ pub(super) enum Failure {
 pub(super) struct Instance {
     /// What its header says, where it could be read.
     pub(super) start: Option<Arc<InstanceStart>>,
+    /// What its metadata says, where it was sent as metadata.
+    pub(super) named: Named,
+    /// What was changed to make it of its metadata.
+    pub(super) changes: Vec<&'static str>,
     /// What became of it.
     pub(super) outcome: Result<StoreOutcome, Failure>,
 }
@@ -50,6 +68,8 @@ impl Failure {
                 _ => FailureReason::ProcessingFailure,
             },
             Self::NotDicomPart => FailureReason::CannotUnderstand,
+            Self::Metadata(error) => error.reason(),
+            Self::FromJson(error) => error.reason(),
             Self::Incomplete(reason, _) => *reason,
         };
         reason.code()
@@ -64,6 +84,8 @@ impl Failure {
                 _ => "processing failed inside the server".to_owned(),
             },
             Self::NotDicomPart => "the part is not application/dicom".to_owned(),
+            Self::Metadata(error) => error.to_string(),
+            Self::FromJson(error) => error.to_string(),
             Self::Incomplete(_, why) => (*why).to_owned(),
         }
     }
@@ -77,18 +99,23 @@ impl Failure {
                 ErrorKind::Corrupt => StatusCode::INTERNAL_SERVER_ERROR,
                 _ => StatusCode::CONFLICT,
             },
-            Self::NotDicomPart | Self::Incomplete(..) => StatusCode::CONFLICT,
+            Self::NotDicomPart | Self::Metadata(_) | Self::FromJson(_) | Self::Incomplete(..) => StatusCode::CONFLICT,
         }
     }
 }
 
 /// The response. `service_url` is the DICOMweb address of the namespace.
-pub(super) fn response(instances: &[Instance], service_url: &str, media_type: &str) -> HttpResponse {
-    let (mut stored, mut failed, mut warned) = (Vec::new(), Vec::new(), false);
+pub(super) fn response(
+    instances: &[Instance],
+    service_url: &str,
+    media_type: DicomType,
+    num_unreferenced: usize,
+) -> Answer {
+    let (mut stored, mut failed, mut warned) = (Vec::new(), Vec::new(), num_unreferenced > 0);
     let mut studies = Vec::new();
     let mut status = StatusCode::CONFLICT;
     for instance in instances {
-        let mut item = references(instance.start.as_deref());
+        let mut item = references(instance);
         match &instance.outcome {
             Ok(outcome) => {
                 if let Some(start) = &instance.start {
@@ -103,10 +130,15 @@ pub(super) fn response(instances: &[Instance], service_url: &str, media_type: &s
                     );
                     put(&mut item, "00081190", "UR", json!([url]));
                 }
-                let comment = warning(outcome);
+                let comment = warning(outcome, &instance.changes);
                 if let Some(comment) = comment {
                     warned = true;
-                    put(&mut item, "00081196", "US", json!([WARNING_LENIENT]));
+                    let reason = if instance.changes.is_empty() {
+                        WARNING_LENIENT
+                    } else {
+                        WARNING_COERCED
+                    };
+                    put(&mut item, "00081196", "US", json!([reason]));
                     put(&mut item, "00000902", "LO", json!(wrapped(&comment)));
                 }
                 stored.push(Value::Object(item));
@@ -144,17 +176,27 @@ pub(super) fn response(instances: &[Instance], service_url: &str, media_type: &s
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.insert_header((header::RETRY_AFTER, "5"));
     }
-    response
-        .content_type(media_type)
-        .body(Value::Object(dataset).to_string())
+    if num_unreferenced > 0 {
+        let warning =
+            format!("299 septum \"{num_unreferenced} parts are referred to by no instance and were left out\"");
+        response.insert_header((header::WARNING, warning));
+    }
+    Ok(response
+        .content_type(media_type.of_one())
+        .body(media_type.document(&dataset)?))
 }
 
 /// SOP class and instance of an item, as far as they are known.
-fn references(start: Option<&InstanceStart>) -> Map<String, Value> {
-    let mut item = Map::new();
-    if let Some(start) = start {
-        put(&mut item, "00081150", "UI", json!([start.identity.sop_class.as_str()]));
-        put(&mut item, "00081155", "UI", json!([start.identity.instance.as_str()]));
+fn references(instance: &Instance) -> Map<String, Value> {
+    let identity = instance.start.as_ref().map(|start| &start.identity);
+    let (named, mut item) = (&instance.named, Map::new());
+    let sop_class = identity.map(|identity| identity.sop_class.as_str());
+    if let Some(sop_class) = sop_class.or(named.sop_class.as_deref()) {
+        put(&mut item, "00081150", "UI", json!([sop_class]));
+    }
+    let sop_instance = identity.map(|identity| identity.instance.as_str());
+    if let Some(sop_instance) = sop_instance.or(named.sop_instance.as_deref()) {
+        put(&mut item, "00081155", "UI", json!([sop_instance]));
     }
     item
 }
@@ -167,14 +209,21 @@ fn service_of<'a>(service_url: &'a str, outcome: &StoreOutcome) -> Cow<'a, str> 
     }
 }
 
-fn warning(outcome: &StoreOutcome) -> Option<String> {
+fn warning(outcome: &StoreOutcome, changes: &[&str]) -> Option<String> {
     if outcome.kind == StoreKind::Held {
         return Some("stored, but held in the exception list: the study UID belongs to another patient".to_owned());
     }
-    (!outcome.warnings.is_empty()).then(|| format!("stored as it is, although: {}", outcome.warnings.join(", ")))
+    let mut said = Vec::new();
+    if !changes.is_empty() {
+        said.push(format!("changed on the way: {}", changes.join(", ")));
+    }
+    if !outcome.warnings.is_empty() {
+        said.push(format!("stored as it is, although: {}", outcome.warnings.join(", ")));
+    }
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
-fn put(item: &mut Map<String, Value>, tag: &str, vr: &str, value: Value) {
+pub(super) fn put(item: &mut Map<String, Value>, tag: &str, vr: &str, value: Value) {
     item.insert(tag.to_owned(), json!({ "vr": vr, "Value": value }));
 }
 
@@ -215,6 +264,8 @@ mod tests {
         };
         Instance {
             start: None,
+            named: Named::default(),
+            changes: Vec::new(),
             outcome: Ok(outcome),
         }
     }
@@ -222,13 +273,16 @@ mod tests {
     fn bad(failure: Failure) -> Instance {
         Instance {
             start: None,
+            named: Named::default(),
+            changes: Vec::new(),
             outcome: Err(failure),
         }
     }
 
     fn check(instances: Vec<Instance>, expected: u16) {
         assert_eq!(
-            response(&instances, "https://h", "application/dicom+json")
+            response(&instances, "https://h", DicomType::Json("application/dicom+json"), 0)
+                .expect("an answer")
                 .status()
                 .as_u16(),
             expected

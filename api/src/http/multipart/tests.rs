@@ -164,3 +164,31 @@ proptest! {
         let _ = parse("b", &chunks);
     }
 }
+
+#[test]
+fn headers_of_parts_are_read() {
+    let mut parser = Multipart::new(
+        "b",
+        MultipartLimits {
+            parts: 2,
+            part_header: 1000,
+        },
+    )
+    .expect("a boundary");
+    parser.push(
+        b"--b\r\nCONTENT-TYPE: a/b; c=d\r\nContent-Location:  /x/y \r\ncontent-length: 12\r\nOther: z\r\n\r\n\r\n--b\r\n\
+          Content-Length: many\r\n\r\n\r\n--b--",
+    );
+    let mut headers = Vec::new();
+    while let Some(event) = parser.next_event().expect("well formed") {
+        if let Event::Part(header) = event {
+            headers.push(header);
+        }
+    }
+    let first = PartHeader {
+        content_type: Some("a/b; c=d".to_owned()),
+        content_location: Some("/x/y".to_owned()),
+        content_length: Some(12),
+    };
+    assert_eq!(headers, [first, PartHeader::default()]);
+}

@@ -20,22 +20,27 @@ const FEW_FRAMES: u32 = 1024;
 pub(super) const BLOCK_BYTES: u64 = 1 << 20;
 
 /// SOP classes without patient and study: PS3.4 table GG.3-1, and Media Storage Directory (PS3.4 annex I, a DICOMDIR).
-const NON_PATIENT: [&str; 10] = [
-    "1.2.840.10008.1.3.10",
-    "1.2.840.10008.5.1.4.38.1",
-    "1.2.840.10008.5.1.4.39.1",
-    "1.2.840.10008.5.1.4.43.1",
-    "1.2.840.10008.5.1.4.44.1",
-    "1.2.840.10008.5.1.4.45.1",
-    "1.2.840.10008.5.1.4.1.1.200.1",
-    "1.2.840.10008.5.1.4.1.1.200.3",
-    "1.2.840.10008.5.1.4.1.1.200.7",
-    "1.2.840.10008.5.1.4.1.1.201.1",
+const NON_PATIENT: [(&str, &str); 10] = [
+    ("1.2.840.10008.1.3.10", "Media Storage Directory Storage"),
+    ("1.2.840.10008.5.1.4.38.1", "Hanging Protocol Storage"),
+    ("1.2.840.10008.5.1.4.39.1", "Color Palette Storage"),
+    ("1.2.840.10008.5.1.4.43.1", "Generic Implant Template Storage"),
+    ("1.2.840.10008.5.1.4.44.1", "Implant Assembly Template Storage"),
+    ("1.2.840.10008.5.1.4.45.1", "Implant Template Group Storage"),
+    ("1.2.840.10008.5.1.4.1.1.200.1", "CT Defined Procedure Protocol Storage"),
+    ("1.2.840.10008.5.1.4.1.1.200.3", "Protocol Approval Storage"),
+    ("1.2.840.10008.5.1.4.1.1.200.7", "XA Defined Procedure Protocol Storage"),
+    ("1.2.840.10008.5.1.4.1.1.201.1", "Inventory Storage"),
 ];
+
+/// UID and name of the SOP classes that are refused.
+pub fn refused_sop_classes() -> &'static [(&'static str, &'static str)] {
+    &NON_PATIENT
+}
 
 /// Whether a class is one of objects without patient and study.
 pub(super) fn is_non_patient(class: &[u8]) -> bool {
-    NON_PATIENT.iter().any(|uid| uid.as_bytes() == class)
+    NON_PATIENT.iter().any(|(uid, _)| uid.as_bytes() == class)
 }
 
 /// Reads the identity. `value` gives raw values; `meta_class` is Media Storage SOP Class UID, which tells a directory.

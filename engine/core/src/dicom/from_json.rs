@@ -207,7 +207,7 @@ impl<'a> Encoder<'a> {
             elements.push((tags::SPECIFIC_CHARACTER_SET, None));
         }
         elements.sort_by_key(|(tag, _)| *tag);
-        if elements.array_windows().any(|[a, b]| a.0 == b.0) {
+        if elements.windows(2).any(|pair| pair[0].0 == pair[1].0) {
             return self.error(FromJsonErrorKind::DuplicateTag);
         }
         Ok(elements)

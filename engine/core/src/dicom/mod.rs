@@ -39,6 +39,8 @@ pub mod json;
 pub mod transcode;
 pub mod xml;
 
+pub use description::refused_sop_classes;
+pub use dictionary::keyword_of;
 pub use header_bytes::{HeaderBytes, HeaderBytesError};
 pub use instance::{
     Identity, InstanceStart, PixelDescription, PixelElement, PixelUnit, SplitEvent, SplitInstance, UnitKind,

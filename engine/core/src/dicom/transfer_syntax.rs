@@ -45,6 +45,7 @@ enum Pixels {
 #[derive(Debug)]
 struct Entry {
     uid: &'static str,
+    name: &'static str,
     encoding: Encoding,
     deflated: bool,
     pixels: Pixels,
@@ -58,89 +59,91 @@ pub struct TransferSyntax {
     entry: Option<&'static Entry>,
 }
 
-const fn entry(uid: &'static str, encoding: Encoding, deflated: bool, pixels: Pixels) -> Entry {
+const fn entry(uid: &'static str, name: &'static str, encoding: Encoding, deflated: bool, pixels: Pixels) -> Entry {
     Entry {
         uid,
+        name,
         encoding,
         deflated,
         pixels,
     }
 }
 
-const fn little(uid: &'static str, pixels: Pixels) -> Entry {
-    entry(uid, Encoding::ExplicitLittle, false, pixels)
+const fn little(uid: &'static str, name: &'static str, pixels: Pixels) -> Entry {
+    entry(uid, name, Encoding::ExplicitLittle, false, pixels)
 }
 
 /// PS3.6 table A-1, transfer syntaxes. MIME and XML encodings (1.2.840.10008.1.2.6) are none of a dataset and left out.
+#[rustfmt::skip]
 static TABLE: [Entry; 63] = {
     use Encoding::{ExplicitBig, ExplicitLittle, ImplicitLittle};
     use Pixels::{Encapsulated, Native, Video};
     [
-        entry("1.2.840.10008.1.2", ImplicitLittle, false, Native),
-        entry("1.2.840.10008.1.20", ImplicitLittle, false, Native),
-        entry("1.2.840.10008.1.2.1", ExplicitLittle, false, Native),
-        entry("1.2.840.10008.1.2.1.99", ExplicitLittle, true, Native),
-        entry("1.2.840.10008.1.2.2", ExplicitBig, false, Native),
+        entry("1.2.840.10008.1.2", "Implicit VR Little Endian", ImplicitLittle, false, Native),
+        entry("1.2.840.10008.1.20", "Papyrus 3 Implicit VR Little Endian (Retired)", ImplicitLittle, false, Native),
+        entry("1.2.840.10008.1.2.1", "Explicit VR Little Endian", ExplicitLittle, false, Native),
+        entry("1.2.840.10008.1.2.1.99", "Deflated Explicit VR Little Endian", ExplicitLittle, true, Native),
+        entry("1.2.840.10008.1.2.2", "Explicit VR Big Endian (Retired)", ExplicitBig, false, Native),
         // JPIP: the pixels are elsewhere, referenced by URL.
-        entry("1.2.840.10008.1.2.4.94", ExplicitLittle, false, Native),
-        entry("1.2.840.10008.1.2.4.95", ExplicitLittle, true, Native),
-        entry("1.2.840.10008.1.2.4.204", ExplicitLittle, false, Native),
-        entry("1.2.840.10008.1.2.4.205", ExplicitLittle, true, Native),
+        entry("1.2.840.10008.1.2.4.94", "JPIP Referenced", ExplicitLittle, false, Native),
+        entry("1.2.840.10008.1.2.4.95", "JPIP Referenced Deflate", ExplicitLittle, true, Native),
+        entry("1.2.840.10008.1.2.4.204", "JPIP HTJ2K Referenced", ExplicitLittle, false, Native),
+        entry("1.2.840.10008.1.2.4.205", "JPIP HTJ2K Referenced Deflate", ExplicitLittle, true, Native),
         // SMPTE ST 2110 real-time video: no pixels in the dataset.
-        entry("1.2.840.10008.1.2.7.1", ExplicitLittle, false, Native),
-        entry("1.2.840.10008.1.2.7.2", ExplicitLittle, false, Native),
-        entry("1.2.840.10008.1.2.7.3", ExplicitLittle, false, Native),
-        little("1.2.840.10008.1.2.1.98", Encapsulated),
-        little("1.2.840.10008.1.2.5", Encapsulated),
-        little("1.2.840.10008.1.2.8.1", Encapsulated),
-        little("1.2.840.10008.1.2.4.50", Encapsulated),
-        little("1.2.840.10008.1.2.4.51", Encapsulated),
-        little("1.2.840.10008.1.2.4.52", Encapsulated),
-        little("1.2.840.10008.1.2.4.53", Encapsulated),
-        little("1.2.840.10008.1.2.4.54", Encapsulated),
-        little("1.2.840.10008.1.2.4.55", Encapsulated),
-        little("1.2.840.10008.1.2.4.56", Encapsulated),
-        little("1.2.840.10008.1.2.4.57", Encapsulated),
-        little("1.2.840.10008.1.2.4.58", Encapsulated),
-        little("1.2.840.10008.1.2.4.59", Encapsulated),
-        little("1.2.840.10008.1.2.4.60", Encapsulated),
-        little("1.2.840.10008.1.2.4.61", Encapsulated),
-        little("1.2.840.10008.1.2.4.62", Encapsulated),
-        little("1.2.840.10008.1.2.4.63", Encapsulated),
-        little("1.2.840.10008.1.2.4.64", Encapsulated),
-        little("1.2.840.10008.1.2.4.65", Encapsulated),
-        little("1.2.840.10008.1.2.4.66", Encapsulated),
-        little("1.2.840.10008.1.2.4.70", Encapsulated),
-        little("1.2.840.10008.1.2.4.80", Encapsulated),
-        little("1.2.840.10008.1.2.4.81", Encapsulated),
-        little("1.2.840.10008.1.2.4.90", Encapsulated),
-        little("1.2.840.10008.1.2.4.91", Encapsulated),
-        little("1.2.840.10008.1.2.4.92", Encapsulated),
-        little("1.2.840.10008.1.2.4.93", Encapsulated),
-        little("1.2.840.10008.1.2.4.110", Encapsulated),
-        little("1.2.840.10008.1.2.4.111", Encapsulated),
-        little("1.2.840.10008.1.2.4.112", Encapsulated),
-        little("1.2.840.10008.1.2.4.201", Encapsulated),
-        little("1.2.840.10008.1.2.4.202", Encapsulated),
-        little("1.2.840.10008.1.2.4.203", Encapsulated),
-        little("1.2.840.10008.1.2.4.100", Video),
-        little("1.2.840.10008.1.2.4.100.1", Video),
-        little("1.2.840.10008.1.2.4.101", Video),
-        little("1.2.840.10008.1.2.4.101.1", Video),
-        little("1.2.840.10008.1.2.4.102", Video),
-        little("1.2.840.10008.1.2.4.102.1", Video),
-        little("1.2.840.10008.1.2.4.103", Video),
-        little("1.2.840.10008.1.2.4.103.1", Video),
-        little("1.2.840.10008.1.2.4.104", Video),
-        little("1.2.840.10008.1.2.4.104.1", Video),
-        little("1.2.840.10008.1.2.4.105", Video),
-        little("1.2.840.10008.1.2.4.105.1", Video),
-        little("1.2.840.10008.1.2.4.106", Video),
-        little("1.2.840.10008.1.2.4.106.1", Video),
-        little("1.2.840.10008.1.2.4.107", Video),
-        little("1.2.840.10008.1.2.4.107.1", Video),
-        little("1.2.840.10008.1.2.4.108", Video),
-        little("1.2.840.10008.1.2.4.108.1", Video),
+        entry("1.2.840.10008.1.2.7.1", "SMPTE ST 2110-20 Uncompressed Progressive Active Video", ExplicitLittle, false, Native),
+        entry("1.2.840.10008.1.2.7.2", "SMPTE ST 2110-20 Uncompressed Interlaced Active Video", ExplicitLittle, false, Native),
+        entry("1.2.840.10008.1.2.7.3", "SMPTE ST 2110-30 PCM Digital Audio", ExplicitLittle, false, Native),
+        little("1.2.840.10008.1.2.1.98", "Encapsulated Uncompressed Explicit VR Little Endian", Encapsulated),
+        little("1.2.840.10008.1.2.5", "RLE Lossless", Encapsulated),
+        little("1.2.840.10008.1.2.8.1", "Deflated Image Frame Compression", Encapsulated),
+        little("1.2.840.10008.1.2.4.50", "JPEG Baseline (Process 1)", Encapsulated),
+        little("1.2.840.10008.1.2.4.51", "JPEG Extended (Process 2", Encapsulated),
+        little("1.2.840.10008.1.2.4.52", "JPEG Extended (Process 3", Encapsulated),
+        little("1.2.840.10008.1.2.4.53", "JPEG Spectral Selection, Non-Hierarchical (Process 6", Encapsulated),
+        little("1.2.840.10008.1.2.4.54", "JPEG Spectral Selection, Non-Hierarchical (Process 7", Encapsulated),
+        little("1.2.840.10008.1.2.4.55", "JPEG Full Progression, Non-Hierarchical (Process 10", Encapsulated),
+        little("1.2.840.10008.1.2.4.56", "JPEG Full Progression, Non-Hierarchical (Process 11", Encapsulated),
+        little("1.2.840.10008.1.2.4.57", "JPEG Lossless, Non-Hierarchical (Process 14)", Encapsulated),
+        little("1.2.840.10008.1.2.4.58", "JPEG Lossless, Non-Hierarchical (Process 15) (Retired)", Encapsulated),
+        little("1.2.840.10008.1.2.4.59", "JPEG Extended, Hierarchical (Process 16", Encapsulated),
+        little("1.2.840.10008.1.2.4.60", "JPEG Extended, Hierarchical (Process 17", Encapsulated),
+        little("1.2.840.10008.1.2.4.61", "JPEG Spectral Selection, Hierarchical (Process 20", Encapsulated),
+        little("1.2.840.10008.1.2.4.62", "JPEG Spectral Selection, Hierarchical (Process 21", Encapsulated),
+        little("1.2.840.10008.1.2.4.63", "JPEG Full Progression, Hierarchical (Process 24", Encapsulated),
+        little("1.2.840.10008.1.2.4.64", "JPEG Full Progression, Hierarchical (Process 25", Encapsulated),
+        little("1.2.840.10008.1.2.4.65", "JPEG Lossless, Hierarchical (Process 28) (Retired)", Encapsulated),
+        little("1.2.840.10008.1.2.4.66", "JPEG Lossless, Hierarchical (Process 29) (Retired)", Encapsulated),
+        little("1.2.840.10008.1.2.4.70", "JPEG Lossless, Non-Hierarchical, First-Order Prediction (Process 14 [Selection Value 1])", Encapsulated),
+        little("1.2.840.10008.1.2.4.80", "JPEG-LS Lossless Image Compression", Encapsulated),
+        little("1.2.840.10008.1.2.4.81", "JPEG-LS Lossy (Near-Lossless) Image Compression", Encapsulated),
+        little("1.2.840.10008.1.2.4.90", "JPEG 2000 Image Compression (Lossless Only)", Encapsulated),
+        little("1.2.840.10008.1.2.4.91", "JPEG 2000 Image Compression", Encapsulated),
+        little("1.2.840.10008.1.2.4.92", "JPEG 2000 Part 2 Multi-component Image Compression (Lossless Only)", Encapsulated),
+        little("1.2.840.10008.1.2.4.93", "JPEG 2000 Part 2 Multi-component Image Compression", Encapsulated),
+        little("1.2.840.10008.1.2.4.110", "JPEG XL Lossless", Encapsulated),
+        little("1.2.840.10008.1.2.4.111", "JPEG XL JPEG Recompression", Encapsulated),
+        little("1.2.840.10008.1.2.4.112", "JPEG XL", Encapsulated),
+        little("1.2.840.10008.1.2.4.201", "High-Throughput JPEG 2000 Image Compression (Lossless Only)", Encapsulated),
+        little("1.2.840.10008.1.2.4.202", "High-Throughput JPEG 2000 with RPCL Options Image Compression (Lossless Only)", Encapsulated),
+        little("1.2.840.10008.1.2.4.203", "High-Throughput JPEG 2000 Image Compression", Encapsulated),
+        little("1.2.840.10008.1.2.4.100", "MPEG2 Main Profile / Main Level", Video),
+        little("1.2.840.10008.1.2.4.100.1", "Fragmentable MPEG2 Main Profile / Main Level", Video),
+        little("1.2.840.10008.1.2.4.101", "MPEG2 Main Profile / High Level", Video),
+        little("1.2.840.10008.1.2.4.101.1", "Fragmentable MPEG2 Main Profile / High Level", Video),
+        little("1.2.840.10008.1.2.4.102", "MPEG-4 AVC/H.264 High Profile / Level 4.1", Video),
+        little("1.2.840.10008.1.2.4.102.1", "Fragmentable MPEG-4 AVC/H.264 High Profile / Level 4.1", Video),
+        little("1.2.840.10008.1.2.4.103", "MPEG-4 AVC/H.264 BD-compatible High Profile / Level 4.1", Video),
+        little("1.2.840.10008.1.2.4.103.1", "Fragmentable MPEG-4 AVC/H.264 BD-compatible High Profile / Level 4.1", Video),
+        little("1.2.840.10008.1.2.4.104", "MPEG-4 AVC/H.264 High Profile / Level 4.2 For 2D Video", Video),
+        little("1.2.840.10008.1.2.4.104.1", "Fragmentable MPEG-4 AVC/H.264 High Profile / Level 4.2 For 2D Video", Video),
+        little("1.2.840.10008.1.2.4.105", "MPEG-4 AVC/H.264 High Profile / Level 4.2 For 3D Video", Video),
+        little("1.2.840.10008.1.2.4.105.1", "Fragmentable MPEG-4 AVC/H.264 High Profile / Level 4.2 For 3D Video", Video),
+        little("1.2.840.10008.1.2.4.106", "MPEG-4 AVC/H.264 Stereo High Profile / Level 4.2", Video),
+        little("1.2.840.10008.1.2.4.106.1", "Fragmentable MPEG-4 AVC/H.264 Stereo High Profile / Level 4.2", Video),
+        little("1.2.840.10008.1.2.4.107", "HEVC/H.265 Main Profile / Level 5.1", Video),
+        little("1.2.840.10008.1.2.4.107.1", "Fragmentable HEVC/H.265 Main Profile / Level 5.1", Video),
+        little("1.2.840.10008.1.2.4.108", "HEVC/H.265 Main 10 Profile / Level 5.1", Video),
+        little("1.2.840.10008.1.2.4.108.1", "Fragmentable HEVC/H.265 Main 10 Profile / Level 5.1", Video),
     ]
 };
 
@@ -168,6 +171,14 @@ impl TransferSyntax {
         }
     }
 
+    /// Every one that PS3.6 lists.
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|entry| Self {
+            uid: Cow::Borrowed(entry.uid),
+            entry: Some(entry),
+        })
+    }
+
     /// The plain transfer syntax of an encoding.
     pub fn of_encoding(encoding: Encoding) -> Self {
         Self::of(match encoding {
@@ -180,6 +191,11 @@ impl TransferSyntax {
     /// The UID.
     pub fn uid(&self) -> &str {
         &self.uid
+    }
+
+    /// Its name in PS3.6; `None` for unknown ones.
+    pub fn name(&self) -> Option<&'static str> {
+        self.entry.map(|entry| entry.name)
     }
 
     /// Whether PS3.6 lists it.
@@ -226,6 +242,15 @@ impl fmt::Debug for TransferSyntax {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_syntax_is_listed_once_with_a_name() {
+        let mut uids: Vec<String> = TransferSyntax::all().map(|syntax| syntax.uid().to_owned()).collect();
+        assert!(TransferSyntax::all().all(|syntax| syntax.name().is_some_and(|name| name.len() > 3)));
+        uids.sort();
+        uids.dedup();
+        assert_eq!(uids.len(), TABLE.len());
+    }
 
     #[test]
     fn syntaxes_are_as_the_standard_says() {

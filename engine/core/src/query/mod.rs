@@ -71,6 +71,7 @@ pub use crate::dicom::json::{Level, level_of};
 pub use error::{Name, QueryError};
 pub use matching::matches_all;
 pub use order::{OrderKey, SortKey};
+pub use project::required_attributes;
 pub use window::Window;
 
 use private::Step;

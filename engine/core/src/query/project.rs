@@ -51,6 +51,15 @@ const INSTANCE: [u32; 7] = [
     0x0028_0100,
 ];
 
+/// The tags, group × 65536 + element, of the attributes that every result of a level has, whatever was asked for.
+pub fn required_attributes(level: Level) -> &'static [u32] {
+    match level {
+        Level::Study => &STUDY,
+        Level::Series => &SERIES,
+        Level::Instance => &INSTANCE,
+    }
+}
+
 /// What a query wants of one sequence or dataset: a way that its attributes were asked for.
 #[derive(Clone, Copy)]
 struct Wish<'a> {

@@ -73,6 +73,21 @@ const ESCAPES: [(&[u8], Set, bool); 18] = [
     (b"\x1b$)A", Set::Term("GB2312"), false),
 ];
 
+/// The defined terms that are understood, with code extensions and without, as in the standard's tables.
+pub fn defined_terms() -> impl Iterator<Item = String> {
+    TERMS.iter().flat_map(|(term, set)| {
+        let number = term.strip_prefix("IR ");
+        // What has more than one byte a character and is no ISO 2022 set is never called in by an escape sequence.
+        let is_alone = number.is_none() || *set == Set::Utf8;
+        let only_extended = matches!(*term, "IR 58" | "IR 87" | "IR 149" | "IR 159");
+        let plain = number.map_or_else(|| (*term).to_owned(), |number| format!("ISO_IR {number}"));
+        let extended = format!("ISO 2022 {term}");
+        [(!only_extended).then_some(plain), (!is_alone).then_some(extended)]
+            .into_iter()
+            .flatten()
+    })
+}
+
 impl CharacterSets {
     /// Reads the attribute's value, backslash separated. Unknown terms fall back as the module page says.
     pub fn parse(value: &[u8]) -> Self {

@@ -291,8 +291,8 @@ impl DirectoryBuilder {
         let offset = |index: Option<&usize>| index.map_or(0, |&index| offsets[index]);
         let mut next = vec![0_u32; num_records];
         for siblings in self.records.iter().map(|record| &record.children).chain([&self.roots]) {
-            for [one, other] in siblings.array_windows() {
-                next[*one] = offsets[*other];
+            for pair in siblings.windows(2) {
+                next[pair[0]] = offsets[pair[1]];
             }
         }
 

@@ -1,0 +1,192 @@
+//! The two media types of datasets without pixels (PS3.18 section 8.7.3): DICOM JSON, the default, and the Native DICOM
+//! Model in XML.
+//!
+//! Several datasets are one JSON array, or one XML document a part of `multipart/related`. Who asks for
+//! `application/dicom+xml` without saying multipart gets parts too where there can be several.
+
+use bytes::Bytes;
+use septum_core::dicom::xml::to_xml;
+use septum_engine::EngineError;
+use serde_json::{Map, Value};
+
+use crate::call::Call;
+use crate::http::accept;
+use crate::http::parts::PartWriter;
+use crate::http::problem::{Answer, Problem};
+
+/// The media type of DICOM JSON.
+pub(super) const DICOM_JSON: &str = "application/dicom+json";
+/// The media type of the Native DICOM Model.
+pub(super) const DICOM_XML: &str = septum_core::dicom::xml::MEDIA_TYPE;
+
+/// In which form datasets are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DicomType {
+    /// DICOM JSON, under the name that the client takes.
+    Json(&'static str),
+    /// XML documents.
+    Xml,
+}
+
+/// What the client takes, the most wanted first.
+///
+/// # Errors
+/// 406 where it takes neither, 400 where its Accept is malformed.
+pub(super) fn dicom_type(call: &Call) -> Answer<DicomType> {
+    let ranges = accept::ranges(&call.request)?;
+    let choices = accept::choices(&ranges)?;
+    choose(&choices).ok_or_else(|| {
+        let xml = format!("multipart/related; type=\"{DICOM_XML}\"");
+        Problem::not_acceptable("only JSON and XML can be had here", &[DICOM_JSON.to_owned(), xml])
+    })
+}
+
+fn choose(choices: &[accept::Choice]) -> Option<DicomType> {
+    choices
+        .iter()
+        .find_map(|choice| match (choice.multipart, choice.media.as_str()) {
+            (false, DICOM_JSON | "*/*" | "application/*") => Some(DicomType::Json(DICOM_JSON)),
+            (false, "application/json") => Some(DicomType::Json("application/json")),
+            (_, DICOM_XML) | (true, "*/*" | "application/*") => Some(DicomType::Xml),
+            _ => None,
+        })
+}
+
+impl DicomType {
+    /// The media type of one dataset.
+    pub(super) fn of_one(self) -> &'static str {
+        match self {
+            Self::Json(name) => name,
+            Self::Xml => DICOM_XML,
+        }
+    }
+
+    /// One dataset.
+    ///
+    /// # Errors
+    /// 500 where it is not in the DICOM JSON Model.
+    pub(super) fn document(self, dataset: &Map<String, Value>) -> Answer<String> {
+        match self {
+            Self::Json(_) => serde_json::to_string(dataset).map_err(|_| Problem::from(NOT_DICOM_JSON)),
+            Self::Xml => to_xml(dataset).map_err(|_| Problem::from(NOT_DICOM_JSON)),
+        }
+    }
+}
+
+const NOT_DICOM_JSON: EngineError = EngineError::Corrupt("dataset");
+
+/// Datasets in the order in which they are sent.
+pub(super) enum Writer {
+    /// One array.
+    Json {
+        /// The media type.
+        name: &'static str,
+        /// What stands before the next one.
+        separator: &'static str,
+    },
+    /// Parts.
+    Xml(PartWriter),
+}
+
+impl Writer {
+    pub(super) fn new(media_type: DicomType) -> Self {
+        match media_type {
+            DicomType::Json(name) => Self::Json { name, separator: "[" },
+            DicomType::Xml => Self::Xml(PartWriter::new()),
+        }
+    }
+
+    /// Content-Type of the whole.
+    pub(super) fn content_type(&self) -> String {
+        match self {
+            Self::Json { name, .. } => (*name).to_owned(),
+            Self::Xml(parts) => parts.content_type(DICOM_XML),
+        }
+    }
+
+    /// Adds one dataset, given as JSON text.
+    ///
+    /// # Errors
+    /// [`EngineError::Corrupt`] where it is not in the DICOM JSON Model.
+    pub(super) fn push(&mut self, text: &str, out: &mut Vec<u8>) -> septum_engine::Result<()> {
+        match self {
+            Self::Json { separator, .. } => {
+                out.extend_from_slice(separator.as_bytes());
+                *separator = ",";
+                out.extend_from_slice(text.as_bytes());
+            }
+            Self::Xml(parts) => {
+                let dataset: Map<String, Value> = serde_json::from_str(text).map_err(|_| NOT_DICOM_JSON)?;
+                let document = to_xml(&dataset).map_err(|_| NOT_DICOM_JSON)?;
+                out.extend_from_slice(&parts.open(DICOM_XML, None));
+                out.extend_from_slice(document.as_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    /// What stands behind the last one.
+    pub(super) fn close(&self) -> Bytes {
+        match self {
+            Self::Json { separator: "[", .. } => Bytes::from_static(b"[]"),
+            Self::Json { .. } => Bytes::from_static(b"]"),
+            Self::Xml(parts) => parts.close(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::accept::{Choice, Syntax};
+
+    #[test]
+    fn what_is_wanted_most_is_sent() {
+        let check = |wanted: &[(bool, &str)], expected: Option<DicomType>| {
+            let choices: Vec<Choice> = wanted
+                .iter()
+                .map(|(multipart, media)| Choice {
+                    multipart: *multipart,
+                    media: (*media).to_owned(),
+                    syntax: Syntax::Default,
+                })
+                .collect();
+            assert_eq!(choose(&choices), expected, "{wanted:?}");
+        };
+        let json = Some(DicomType::Json(DICOM_JSON));
+        check(&[(false, "*/*")], json);
+        check(&[(false, DICOM_JSON)], json);
+        check(
+            &[(false, "application/json")],
+            Some(DicomType::Json("application/json")),
+        );
+        check(&[(true, DICOM_XML), (false, DICOM_JSON)], Some(DicomType::Xml));
+        check(&[(false, "text/html"), (false, "*/*"), (true, DICOM_XML)], json);
+        check(&[(false, DICOM_XML)], Some(DicomType::Xml));
+        check(&[(true, "application/dicom"), (false, "image/jpeg")], None);
+    }
+
+    #[test]
+    fn datasets_are_written() {
+        let text = r#"{"00080060":{"vr":"CS","Value":["CT"]}}"#;
+        let all = |media_type, num: usize| {
+            let (mut writer, mut out) = (Writer::new(media_type), Vec::new());
+            for _ in 0..num {
+                writer.push(text, &mut out).expect("DICOM JSON");
+            }
+            out.extend_from_slice(&writer.close());
+            String::from_utf8(out).expect("text")
+        };
+        assert_eq!(all(DicomType::Json(DICOM_JSON), 0), "[]");
+        assert_eq!(all(DicomType::Json(DICOM_JSON), 2), format!("[{text},{text}]"));
+        let parts = all(DicomType::Xml, 2);
+        assert_eq!(parts.matches("<NativeDicomModel").count(), 2);
+        assert_eq!(
+            parts
+                .matches("Content-Type: application/dicom+xml\r\n\r\n<?xml")
+                .count(),
+            2
+        );
+        assert!(Writer::new(DicomType::Xml).push("[]", &mut Vec::new()).is_err());
+    }
+}

@@ -308,8 +308,12 @@ impl Bench {
     ) {
         let services = &self.archive.services;
         let list = || {
-            let listed = metadata::of_study(services, &instance.study, Some(series));
-            self.runtime.block_on(listed).expect("readable")
+            let mut reader = metadata::Reader::new(services, &instance.study, Some(series)).expect("readable");
+            let mut listed = Vec::new();
+            while let Some(mut entries) = self.runtime.block_on(reader.next()).expect("readable") {
+                listed.append(&mut entries);
+            }
+            listed
         };
         let ready: Vec<String> = list().into_iter().map(|entry| entry.text).collect();
         let num_bytes: usize = ready.iter().map(String::len).sum();

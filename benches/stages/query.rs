@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use septum_benches::measure::{Case, Runner, Work};
-use septum_core::query::columns::{CompiledPredicates, Page, ROWS_MAX, Row};
+use septum_core::query::columns::{CompiledPredicates, Page, ROW_KEY_BYTES, ROWS_MAX, Row};
 use septum_core::query::{Level, Query};
 use serde_json::{Map, Value, json};
 
@@ -41,7 +41,7 @@ pub(crate) fn run(runner: &mut Runner) {
     for (number, rows) in studies.chunks(ROWS_MAX).enumerate() {
         let mut page = Page::new();
         for (row, study) in rows.iter().enumerate() {
-            let mut key = [0; 16];
+            let mut key = [0; ROW_KEY_BYTES];
             key[..8].copy_from_slice(&((number * ROWS_MAX + row) as u64).to_le_bytes());
             page.upsert(&Row::from_attributes(key, study)).expect("room");
         }

@@ -153,14 +153,12 @@ async fn one(call: Call, target: Target) -> Answer {
     let mut writer = PartWriter::new();
     response.content_type(writer.content_type(name));
     Ok(response.body(stream::body(None, move |sink: Sink| async move {
-        let mut bytes = bytes;
-        for place in 0..indices.len() {
-            if place > 0 {
-                let picture = pictures.frame(indices[place], request, wanted.media_type);
-                bytes = picture.await?.bytes;
-            }
+        send(&sink, writer.open(name, None)).await?;
+        send(&sink, bytes.into()).await?;
+        for index in indices.into_iter().skip(1) {
+            let picture = pictures.frame(index, request, wanted.media_type).await?;
             send(&sink, writer.open(name, None)).await?;
-            send(&sink, std::mem::take(&mut bytes).into()).await?;
+            send(&sink, picture.bytes.into()).await?;
         }
         send(&sink, writer.close()).await?;
         Ok::<(), Break>(())

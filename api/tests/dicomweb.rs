@@ -42,6 +42,10 @@ fn a_study_goes_in_is_found_and_comes_back() {
         (format!("{WEB}/instances?limit=3"), 3),
     ] {
         let found = server.get(&path, "application/dicom+json");
+        if num_found == 0 {
+            assert_eq!((found.status, found.body.len()), (204, 0), "{path}");
+            continue;
+        }
         assert_eq!(found.status, 200, "{path}");
         assert_eq!(found.json().as_array().map(Vec::len), Some(num_found), "{path}");
         assert_eq!(found.header("warning").is_empty(), !path.contains("limit"), "{path}");

@@ -94,8 +94,9 @@ fn bodies_that_break_off_keep_what_was_complete() {
         (
             "multipart/related; type=\"application/dicom+json\"; boundary=b",
             b"x",
-            415,
+            400,
         ),
+        ("multipart/related; type=\"text/plain\"; boundary=b", b"x", 415),
         ("application/json", b"{}", 415),
         ("application/dicom", b"no", 409),
     ] {
@@ -195,7 +196,7 @@ fn every_answer_is_guarded() {
     for (method, path, expected) in [
         ("GET", "/", 200),
         ("GET", "/nothing", 404),
-        ("GET", "/dicomweb/studies", 200),
+        ("GET", "/dicomweb/studies", 204),
         ("GET", "/dicomweb/studies/1.2.x/metadata", 400),
         ("GET", "/namespaces/zzz/dicomweb/studies", 404),
         (

@@ -92,10 +92,11 @@ impl EngineError {
         match self {
             Self::NotFound => ErrorKind::NotFound,
             Self::Conflict(_) => ErrorKind::Conflict,
-            Self::NotAcceptable(_) | Self::Render(_) => ErrorKind::NotAcceptable,
+            // Nothing here decodes or shows it: the client may still have the original.
+            Self::NotAcceptable(_) | Self::Render(_) | Self::Decode(_) => ErrorKind::NotAcceptable,
             Self::Rejected(_) | Self::Quarantined => ErrorKind::Rejected,
             Self::Overloaded { .. } => ErrorKind::Overloaded,
-            Self::Corrupt(_) | Self::Seal(_) | Self::Decode(_) => ErrorKind::Corrupt,
+            Self::Corrupt(_) | Self::Seal(_) => ErrorKind::Corrupt,
             Self::Storage(StorageError::NoSpace) => ErrorKind::DiskFull,
             Self::Storage(StorageError::Overloaded) => ErrorKind::Overloaded,
             // A row named an object that is not there.

@@ -7,6 +7,7 @@ mod studies;
 use super::describe::{Content, Description, Reply};
 
 const DICOM_JSON: &str = "application/dicom+json";
+const DICOM_XML: &str = "application/dicom+xml";
 const JSON: &str = "application/json";
 const OCTETS: &str = "application/octet-stream";
 const DICOM: &str = "application/dicom";

@@ -27,6 +27,12 @@ pub const PATH: &[PathParameter] = &[
         example: "0f3a5c8e1b7d42906e8f1a2b3c4d5e6f",
     },
     PathParameter {
+        name: "transaction",
+        about: "Transaction UID (0008,1195) of a storage commitment, chosen by the client.",
+        pattern: UID,
+        example: "2.25.112233445566778899",
+    },
+    PathParameter {
         name: "namespace",
         about: "Id of a namespace, from `GET /namespaces`.",
         pattern: ID,

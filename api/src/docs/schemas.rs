@@ -76,6 +76,7 @@ pub const PROBLEMS: &[ProblemKind] = &[
         &["conflict", "rejected"],
         "Contradicts what is stored; or several namespaces are meant, and `choices` names their addresses.",
     ),
+    kind(410, &["gone"], "It was there, and is kept no longer."),
     kind(413, &["too-large"], "The body is longer than `limit_bytes`."),
     kind(
         415,

@@ -54,7 +54,11 @@ impl Reply {
             .unwrap_or_default()
     }
 
+    /// The body as JSON; an empty list where there is no content.
     pub(crate) fn json(&self) -> Value {
+        if self.status == 204 {
+            return Value::Array(Vec::new());
+        }
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|_| panic!("no JSON: {}", String::from_utf8_lossy(&self.body)))
     }

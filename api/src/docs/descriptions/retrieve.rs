@@ -11,6 +11,7 @@ const METADATA: &[Reply] = &[
         content: &[
             Content::new(DICOM_JSON, Shape::Json("DicomJsonDatasets")),
             Content::new(JSON, Shape::Json("DicomJsonDatasets")),
+            Content::new(MULTIPART, Shape::Bytes),
         ],
         headers: VALIDATOR,
     },

@@ -4,21 +4,32 @@ use septum_core::query::Level;
 
 use super::super::describe::{Content, Description, Group, Reply, Shape};
 use super::super::parameters;
-use super::{ACCEPT_DICOM_JSON, DELETED, DICOM, DICOM_JSON, JSON, MULTIPART, json};
+use super::{ACCEPT_DICOM_JSON, DELETED, DICOM, DICOM_JSON, DICOM_XML, JSON, MULTIPART, json};
 
-const RESULTS: &[Reply] = &[Reply {
-    status: 200,
-    about: "The results; an empty list where nothing matches.",
-    content: &[
-        Content::new(DICOM_JSON, Shape::Json("DicomJsonDatasets")),
-        Content::new(JSON, Shape::Json("DicomJsonDatasets")),
-    ],
-    headers: &["Warning"],
-}];
+const RESULTS: &[Reply] = &[
+    Reply {
+        status: 200,
+        about: "The results.",
+        content: &[
+            Content::new(DICOM_JSON, Shape::Json("DicomJsonDatasets")),
+            Content::new(JSON, Shape::Json("DicomJsonDatasets")),
+            Content::new(MULTIPART, Shape::Bytes),
+        ],
+        headers: &["Warning"],
+    },
+    json(204, "Nothing matches.", &[]),
+];
 
 const STORED: &[Content] = &[
     Content::new(DICOM_JSON, Shape::Json("StoreResponse")),
     Content::new(JSON, Shape::Json("StoreResponse")),
+    Content::new(DICOM_XML, Shape::Bytes),
+];
+
+const COMMITMENT: &[Content] = &[
+    Content::new(DICOM_JSON, Shape::Json("DicomJsonDataset")),
+    Content::new(JSON, Shape::Json("DicomJsonDataset")),
+    Content::new(DICOM_XML, Shape::Bytes),
 ];
 
 pub(super) static TABLE: &[Description] = &[
@@ -84,8 +95,39 @@ pub(super) static TABLE: &[Description] = &[
             Group::Store,
             "Store instances",
             "Each part of `multipart/related; type=\"application/dicom\"` is one Part 10 stream; a single one may be the \
-             whole body. Instances are kept byte for byte. An answer comes when they are durable. With a study in the path, \
+             whole body. With `type=\"application/dicom+json\"` or `\"application/dicom+xml\"` metadata comes first, then \
+             bulk data under the Content-Location that a BulkDataURI names. Bodies may be coded with gzip, deflate or \
+             zstd. Instances are kept byte for byte. An answer comes when they are durable. With a study in the path, \
              instances of other studies are refused.",
+        )
+    },
+    Description {
+        query: parameters::ACCEPT_ONLY,
+        body: &[
+            Content::new(DICOM_JSON, Shape::Json("DicomJsonDataset")),
+            Content::new(DICOM_XML, Shape::Bytes),
+        ],
+        replies: &[json(200, "The result: what is kept, and what is not.", COMMITMENT)],
+        problems: &[409, 503],
+        curl: "-H 'Content-Type: application/dicom+json' --data-binary @references.json",
+        ..Description::new(
+            "request_commitment",
+            Group::Store,
+            "Request storage commitment",
+            "Storage Commitment Service (PS3.18 section 13). References come as Referenced Study Sequence or Referenced SOP \
+             Sequence. What was acknowledged is durable, so the result is there at once.",
+        )
+    },
+    Description {
+        query: parameters::ACCEPT_ONLY,
+        replies: &[json(200, "The result.", COMMITMENT)],
+        problems: &[410],
+        curl: ACCEPT_DICOM_JSON,
+        ..Description::new(
+            "read_commitment",
+            Group::Store,
+            "Read a storage commitment's result",
+            "For an hour, for the user who asked.",
         )
     },
     Description {

@@ -50,7 +50,7 @@ pub fn split_file(file: &Bytes) -> Result<(SplitInstance, Vec<Bytes>), Rejection
     let split = splitter.finish(&mut events)?;
     let units = events.into_iter().filter_map(|event| match event {
         SplitEvent::Unit(unit) => Some(unit.bytes),
-        SplitEvent::Started(_) => None,
+        SplitEvent::Identified(_) | SplitEvent::Started(_) | SplitEvent::ValueUnit(_) => None,
     });
     Ok((split, units.collect()))
 }

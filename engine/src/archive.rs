@@ -26,6 +26,7 @@ use crate::ledger::Ledger;
 use crate::maintenance;
 use crate::observe::StorageObserver;
 use crate::patients::Patients;
+use crate::pipeline::arrival::{self, Abandoned};
 use crate::pipeline::{Pipeline, PipelineLimits};
 use crate::quarantine::Quarantine;
 use crate::reseal::Copies;
@@ -155,6 +156,7 @@ impl Archive {
             densify: DensifyQueue::new(Arc::clone(&telemetry)),
             stability: Stability::new(config.stable_after),
             copies: Copies::default(),
+            abandoned: Abandoned::default(),
             settings: Settings { tier: config.tier },
             ledgers,
             store,
@@ -163,6 +165,7 @@ impl Archive {
             telemetry,
         });
         erase::resume(&services).await;
+        arrival::resume(&services).await;
         services.stability.reload(&services);
         services.columns.reload(&services);
         services.folding.reload(&services);
@@ -270,6 +273,7 @@ async fn sweep(services: Arc<Services>) {
         interval.tick().await;
         services.stability.sweep(&services).await;
         services.folding.sweep(&services).await;
+        services.abandoned.sweep(&services).await;
         show_sizes(&services);
         rounds += 1;
         if rounds.is_multiple_of(RESUME_EVERY_SWEEPS) {

@@ -248,7 +248,10 @@ pub async fn finish(services: &Arc<Services>, shard: usize, intent: Intent) -> R
 fn objects_of(row_key: &[u8], value: &[u8]) -> Result<Vec<ObjectId>> {
     Ok(match RowKind::of(row_key) {
         Some(RowKind::Series) => vec![decode::<SeriesRow>(value, "series row")?.template],
-        Some(RowKind::Version) => vec![decode::<VersionRow>(value, "version row")?.header],
+        Some(RowKind::Version) => {
+            let row = decode::<VersionRow>(value, "version row")?;
+            [vec![row.header], row.values].concat()
+        }
         Some(RowKind::PixelRecord) => decode::<PixelRow>(value, "pixel row")?.objects,
         Some(RowKind::Metadata) if row_key.len() == key::FOLDED_BYTES => {
             decode::<FoldedRow>(value, "folded metadata")?.blocks

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 pub fn metadata_of(start: &InstanceStart, header: &HeaderBytes) -> Shown {
     let read = Header::from_bytes(header.elements(), start.encoding.into()).ok();
     Shown {
-        attributes: attributes_of(start, read.as_ref()),
+        attributes: attributes_of(start, header, read.as_ref()),
         warning: match read {
             Some(read) if read.unread_bytes() == 0 => None,
             Some(_) => Some("header-partly-unreadable"),
@@ -29,7 +29,7 @@ pub struct Shown {
     pub warning: Option<&'static str>,
 }
 
-fn attributes_of(start: &InstanceStart, read: Option<&Header>) -> Map<String, Value> {
+fn attributes_of(start: &InstanceStart, header: &HeaderBytes, read: Option<&Header>) -> Map<String, Value> {
     let pixel = start.pixels.as_ref().map(|pixels| match pixels.element {
         PixelElement::Pixel => {
             let deep = pixels.shape.is_some_and(|shape| shape.bits_allocated > 8);
@@ -58,6 +58,14 @@ fn attributes_of(start: &InstanceStart, read: Option<&Header>) -> Map<String, Va
         ..JsonOptions::default()
     };
     let mut attributes = read.map_or_else(Map::new, |read| to_json(read, &options));
+    // Values that were cut out read as empty.
+    for value in header.long_values() {
+        let tag = format!("{:04X}{:04X}", value.tag.0, value.tag.1);
+        let uri = json!(format!("{}/{tag}", options.bulk_prefix));
+        if let Some(Value::Object(shown)) = attributes.get_mut(&tag) {
+            shown.insert("BulkDataURI".to_owned(), uri);
+        }
+    }
     // Identity always shows as it was indexed, whatever the rest of the header looks like.
     for (tag, uid) in [
         ("00080016", identity.sop_class.as_str()),

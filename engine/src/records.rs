@@ -187,6 +187,8 @@ pub struct VersionRow {
     pub template: Option<ObjectId>,
     /// Its pixels, where it has any.
     pub pixel_set: Option<PixelSetId>,
+    /// The sealed units of its long values, in order.
+    pub values: Vec<ObjectId>,
     /// Sealed [`VersionRecord`].
     pub sealed: Vec<u8>,
 }
@@ -342,6 +344,16 @@ pub mod key {
         RowKind::Exception.key(&[namespace.as_bytes()])
     }
 
+    /// One unit of the long values of a version that is not committed yet.
+    pub fn arriving(version: VersionId, index: u32) -> Vec<u8> {
+        RowKind::Arriving.key(&[version.as_bytes(), &index.to_be_bytes()])
+    }
+
+    /// Every unit of the long values of a version that is not committed yet.
+    pub fn all_arriving(version: VersionId) -> Vec<u8> {
+        RowKind::Arriving.key(&[version.as_bytes()])
+    }
+
     /// A series.
     pub fn series(study: StudyId, series: &Token) -> Vec<u8> {
         RowKind::Series.key(&[study.as_bytes(), series.as_bytes()])
@@ -433,6 +445,13 @@ pub fn template_context(object: ObjectId) -> ObjectContext {
 /// What a header object is bound to.
 pub fn header_context(object: ObjectId, version: VersionId) -> ObjectContext {
     context(object, version, NO_PIXELS, Part::Phi)
+}
+
+/// What a unit of the long values is bound to: its place among them too.
+pub fn value_context(object: ObjectId, version: VersionId, index: u32) -> ObjectContext {
+    let mut place = *b"septum value\0\0\0\0";
+    place[12..].copy_from_slice(&index.to_be_bytes());
+    context(object, version, PixelSetId::from_bytes(place), Part::Phi)
 }
 
 /// What a version record is bound to.

@@ -25,14 +25,15 @@ use crate::erase::{self, Intent};
 use crate::error::{EngineError, Result};
 use crate::ledger::{Change, ChangeKind, Staging};
 use crate::lookup;
+use crate::pipeline::arrival::{self, Arrival, Values};
 use crate::pipeline::messages::Source;
 use crate::pipeline::sealer::seal_run;
 use crate::records::{
     InstanceRow, MetadataRow, PixelRow, RunUnit, StudyRow, StudySummary, VersionRow, decode, encode, header_context,
-    key, metadata_context, pixel_record_context, run_context, version_context,
+    key, metadata_context, pixel_record_context, run_context, value_context, version_context,
 };
 use crate::retrieve::locate::tokens_of;
-use crate::retrieve::{PixelReader, StudyRef, metadata, stream};
+use crate::retrieve::{InstanceRef, PixelReader, StudyRef, metadata, stream};
 use crate::search::study_map;
 use crate::services::{Services, now_ms};
 use crate::summaries::absorb;
@@ -209,21 +210,59 @@ impl Copy<'_> {
         let header = stream::encoded_header(self.services, &found).await?;
         let object = ObjectId::random();
         let header = self.seal_phi(&header_context(object, version), &compress_with_template(None, &header))?;
+        let (arriving, values) = self.values(&found).await?;
         let row = encode(&VersionRow {
             header: object,
             template: None,
             pixel_set: found.row.pixel_set,
+            values: values.objects().to_vec(),
             sealed: self.seal_phi(&version_context(version), &record)?,
         });
         if let Some(pixel_set) = found.row.pixel_set {
             self.pixels(version, pixel_set).await?;
         }
         let to = self.to;
-        self.commit(move |staging| {
-            staging.put(key::version(to, version), row);
-            staging.object(object, header.into());
-        })
-        .await
+        let all_arrived = &values;
+        self.services.ledgers[self.from.shard]
+            .commit(|staging| {
+                all_arrived.stage_arrived(staging, arriving)?;
+                staging.put(key::version(to, version), row);
+                staging.object(object, header.into());
+                Ok(())
+            })
+            .await?;
+        values.settle();
+        Ok(())
+    }
+
+    /// Copies the units of an instance's long values. They arrive under an id of their own.
+    async fn values(&self, found: &InstanceRef) -> Result<(VersionId, Values)> {
+        let (arriving, version) = (VersionId::random(), found.version);
+        let arrival = Arrival::new(Arc::clone(self.services), self.from.shard, arriving);
+        let mut objects = Vec::with_capacity(found.row.values.len());
+        for (index, before) in (0..).zip(&found.row.values) {
+            let sealed = self.from.stored_in(self.services).read_object(*before, None).await?;
+            let (suite, from, to) = (
+                self.services.keyring.suite(),
+                Arc::clone(&self.from.keys),
+                Arc::clone(&self.keys),
+            );
+            let (before, object) = (*before, ObjectId::random());
+            let resealed = self.services.compute.run(move || -> Result<Vec<u8>> {
+                let plain = open_record(&from.phi, &value_context(before, version, index), &sealed)?;
+                Ok(seal_record(
+                    suite,
+                    &to.phi,
+                    &value_context(object, version, index),
+                    &plain,
+                )?)
+            });
+            let resealed = resealed.await??;
+            self.commit(move |staging| arrival::stage(staging, arriving, index, object, resealed.into()))
+                .await?;
+            objects.push(object);
+        }
+        Ok((arriving, Values::new(objects, Some(arrival))))
     }
 
     async fn pixels(&self, version: VersionId, pixel_set: PixelSetId) -> Result<()> {

@@ -15,6 +15,7 @@ use crate::folding::Folding;
 use crate::keyring::Keyring;
 use crate::ledger::Ledger;
 use crate::patients::Patients;
+use crate::pipeline::arrival::Abandoned;
 use crate::quarantine::Quarantine;
 use crate::reseal::Copies;
 use crate::retrieve::permits::ReadPermits;
@@ -72,6 +73,8 @@ pub struct Services {
     pub stability: Stability,
     /// Re-sealed copies being made.
     pub copies: Copies,
+    /// Instances with long values that were given up.
+    pub abandoned: Abandoned,
     /// Inputs that are poison.
     pub quarantine: Quarantine,
     /// Choices.

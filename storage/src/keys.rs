@@ -60,11 +60,13 @@ pub enum RowKind {
     Unfolded = 0x28,
     /// Studies by a token of one of their attributes.
     Lookup = 0x29,
+    /// Long values of an instance that is not committed yet.
+    Arriving = 0x2a,
 }
 
 impl RowKind {
     /// All kinds, ascending.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Study,
         Self::Series,
         Self::Instance,
@@ -88,6 +90,7 @@ impl RowKind {
         Self::Columns,
         Self::Unfolded,
         Self::Lookup,
+        Self::Arriving,
     ];
 
     /// `kind ‖ parts`. Parts other than the last must have a fixed length, else keys become ambiguous.
@@ -238,7 +241,7 @@ mod tests {
     #[test]
     fn kinds_are_stable_and_distinct() {
         let bytes: Vec<u8> = RowKind::ALL.iter().map(|kind| *kind as u8).collect();
-        let expected: Vec<u8> = (0x10..=0x1c).chain(0x20..=0x29).collect();
+        let expected: Vec<u8> = (0x10..=0x1c).chain(0x20..=0x2a).collect();
         assert_eq!(bytes, expected);
     }
 

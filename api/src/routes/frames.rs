@@ -14,12 +14,12 @@ use std::sync::Arc;
 use actix_web::HttpResponse;
 use actix_web::http::header;
 use bytes::Bytes;
-use septum_core::dicom::PixelElement;
 use septum_core::dicom::attributes::Header;
-use septum_core::dicom::json::bulk_value;
+use septum_core::dicom::json::{bulk_value, parse_tag};
+use septum_core::dicom::{Encoding, PixelElement};
 use septum_engine::retrieve::frames::{EXPLICIT_LITTLE, Frames, HTJ2K_LOSSLESS, dense_frame, stored_frame};
 use septum_engine::retrieve::stream::{header_of, pixels_of};
-use septum_engine::retrieve::{InstanceRef, PixelReader};
+use septum_engine::retrieve::{InstanceRef, PixelReader, StoredValue, Values};
 use septum_engine::services::Services;
 use septum_engine::{EngineError, Result};
 
@@ -237,19 +237,44 @@ pub(super) async fn bulk_data(call: Call) -> Answer {
         .iter()
         .find(takes)
         .ok_or_else(|| Problem::not_acceptable("only octets can be had here", &[OCTETS.to_owned()]))?;
-    let header = header_of(call.services(), &instance).await?;
-    let header = Header::from_bytes(header.elements(), instance.record.encoding.into())
-        .map_err(|_| EngineError::Corrupt("header"))?;
-    let value = bulk_value(&header, &path).ok_or_else(Problem::not_found)?;
+    let value = stored_value(call.services(), &instance, &path).await?;
+    let length = value.length();
     if !choice.multipart {
         let etag = instances::etag(&instance, "bulk");
-        return Ok(ranged::value(&call, value.bytes, OCTETS, &etag));
+        return Ok(ranged::value(&call, value, length, OCTETS, &etag));
     }
     let mut response = HttpResponse::Ok();
     let mut writer = PartWriter::new();
-    let open = writer.open(OCTETS, None);
+    let (open, close) = (writer.open(OCTETS, None), writer.close());
     response.content_type(writer.content_type(OCTETS));
-    Ok(response.body(Bytes::from([&open[..], &value.bytes[..], &writer.close()[..]].concat())))
+    let whole = (open.len() + close.len()) as u64 + length;
+    Ok(response.body(stream::body(Some(whole), |sink| async move {
+        send(&sink, open).await?;
+        ranged::send_value(&sink, &value, 0..length).await?;
+        send(&sink, close).await?;
+        Ok::<(), Break>(())
+    })))
+}
+
+/// The value outside the pixels that a path of a BulkDataURI names.
+async fn stored_value(services: &Arc<Services>, instance: &InstanceRef, path: &str) -> Answer<StoredValue> {
+    let header = header_of(services, instance).await?;
+    let values = Values::new(services, instance, &header)?;
+    let long = parse_tag(path).and_then(|tag| values.position((tag.0, tag.1)));
+    if let Some(index) = long {
+        // Little endian is promised (PS3.18 section 8.7.3.3), and in big endian only bytes are the same.
+        if instance.record.encoding == Encoding::ExplicitBig && values.all()[index].vr != Some(*b"OB") {
+            return Err(Problem::not_acceptable(
+                "a long value in big endian byte order can be had in the instance only",
+                &[],
+            ));
+        }
+        return Ok(StoredValue::Long { values, index });
+    }
+    let header = Header::from_bytes(header.elements(), instance.record.encoding.into())
+        .map_err(|_| EngineError::Corrupt("header"))?;
+    let value = bulk_value(&header, path).ok_or_else(Problem::not_found)?;
+    Ok(StoredValue::Held(value.bytes))
 }
 
 /// The pixels as one value: native samples in one part, or each stored frame in a part of its own.

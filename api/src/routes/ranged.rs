@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, HttpResponseBuilder};
-use bytes::Bytes;
-use septum_engine::retrieve::PixelReader;
 use septum_engine::retrieve::frames::Frames;
+use septum_engine::retrieve::{PixelReader, StoredValue};
 
 use super::stream::{self, Break, Sink, send};
 use crate::call::{Call, header_value};
@@ -37,16 +36,32 @@ fn head(call: &Call, length: u64, content_type: &str, etag: &str) -> (HttpRespon
     (response, range)
 }
 
-/// A value that is in memory.
-pub(super) fn value(call: &Call, bytes: Bytes, content_type: &str, etag: &str) -> HttpResponse {
+/// The first `length` bytes of a value outside the pixels.
+pub(super) fn value(call: &Call, value: StoredValue, length: u64, content_type: &str, etag: &str) -> HttpResponse {
     if let Some(response) = call.not_modified(etag) {
         return response;
     }
-    let (mut response, range) = head(call, bytes.len() as u64, content_type, etag);
-    match range {
-        Some(range) => response.body(bytes.slice(range.start as usize..range.end as usize)),
-        None => response.finish(),
+    let (mut response, range) = head(call, length, content_type, etag);
+    let Some(range) = range else {
+        return response.finish();
+    };
+    if let StoredValue::Held(bytes) = &value {
+        return response.body(bytes.slice(range.start as usize..range.end as usize));
     }
+    response.body(stream::body(Some(range.end - range.start), |sink: Sink| async move {
+        send_value(&sink, &value, range).await
+    }))
+}
+
+/// Sends a range of a value.
+pub(super) async fn send_value(sink: &Sink, value: &StoredValue, range: Range<u64>) -> Result<(), Break> {
+    let mut at = range.start;
+    while at < range.end {
+        let piece = value.piece(at..range.end).await?;
+        at += piece.len() as u64;
+        send(sink, piece).await?;
+    }
+    Ok(())
 }
 
 /// The native pixels of an instance as one value.

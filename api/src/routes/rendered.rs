@@ -189,12 +189,11 @@ pub(super) async fn as_it_is(call: &Call, instance: &InstanceRef, choices: &[Cho
     if instance.row.pixel_set.is_some() {
         return Ok(None);
     }
-    let Some((media_type, bytes)) = document(call.services(), instance).await? else {
+    let Some(document) = document(call.services(), instance).await? else {
         return Ok(None);
     };
-    let mut response = HttpResponse::Ok();
     // Only what a browser shows without running it is shown in place.
-    let (shown, disposition) = match media_type.as_str() {
+    let (shown, disposition) = match document.media_type.as_str() {
         PDF => (PDF, "inline; filename=\"document.pdf\""),
         _ => ("application/octet-stream", "attachment; filename=\"document\""),
     };
@@ -206,15 +205,13 @@ pub(super) async fn as_it_is(call: &Call, instance: &InstanceRef, choices: &[Cho
         ));
     }
     let etag = instances::etag(instance, "document");
-    if let Some(response) = call.not_modified(&etag) {
-        return Ok(Some(response));
-    }
-    response
-        .insert_header((header::ETAG, header_value(&etag)))
-        .insert_header((header::VARY, "Accept"))
-        .insert_header((header::CONTENT_DISPOSITION, disposition))
-        .content_type(shown);
-    Ok(Some(response.body(bytes)))
+    let mut response = ranged::value(call, document.value, document.length, shown, &etag);
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_DISPOSITION,
+        header::HeaderValue::from_static(disposition),
+    );
+    Ok(Some(response))
 }
 
 /// `GET …/studies/{study}/rendered` and `…/series/{series}/rendered`.

@@ -10,9 +10,10 @@ use std::time::Instant;
 use septum_storage::Shard;
 
 use super::actor::Stage;
+use super::arrival;
 use super::decision::decide;
 use super::handoff::Credit;
-use super::messages::{CommitWork, SealedInstance, SealedRun, StoreKind, StoreOutcome};
+use super::messages::{CommitWork, SealedInstance, SealedRun, SealedValue, StoreKind, StoreOutcome};
 use crate::densify::Candidate;
 use crate::error::EngineError;
 use crate::exceptions;
@@ -46,19 +47,42 @@ impl Committer {
         } = run;
         match self.shard().put_batch(vec![(object, bytes)]).await {
             Ok(placed) => match placed.into_iter().next() {
-                Some(placed) => ticket.placed(
-                    Run {
+                Some(placed) => {
+                    let run = Run {
                         object,
                         first_unit,
                         units,
-                    },
-                    placed,
-                ),
+                    };
+                    ticket.placed(first_unit, (run, placed));
+                }
                 None => drop(ticket),
             },
             Err(error) => ticket.failed(error.into()),
         }
         drop(share);
+    }
+
+    async fn value(&self, value: SealedValue) {
+        let SealedValue {
+            version,
+            index,
+            object,
+            bytes,
+            arrival,
+            ticket,
+            share,
+        } = value;
+        let kept = self.services.ledgers[self.shard]
+            .commit(|staging| {
+                arrival::stage(staging, version, index, object, bytes);
+                Ok(())
+            })
+            .await;
+        match kept {
+            Ok(()) => ticket.placed(index, object),
+            Err(error) => ticket.failed(error),
+        }
+        drop((arrival, share));
     }
 
     async fn ended(&self, mut sealed: SealedInstance) {
@@ -75,7 +99,7 @@ impl Committer {
             receipt,
             payload_bytes,
             stored_bytes,
-            pixels: _,
+            values,
             ..
         } = sealed;
         let (kind, ticket) = match decided {
@@ -91,6 +115,7 @@ impl Committer {
             Ok(proof) => proof,
             Err(error) => return receipt.failed(error.into()),
         };
+        values.settle();
         let telemetry = &self.services.telemetry;
         telemetry
             .ingest_commit_duration_seconds
@@ -131,6 +156,7 @@ impl Stage for Committer {
         let start = Instant::now();
         match work {
             CommitWork::Run(run) => self.run(run).await,
+            CommitWork::Value(value) => self.value(value).await,
             CommitWork::Ended(sealed) => self.ended(*sealed).await,
         }
         self.services.telemetry.observe_stage(Self::NAME, start);

@@ -11,7 +11,9 @@ use serde_json::{Map, Value};
 use super::Handoffs;
 use super::actor::Stage;
 use super::handoff::Credit;
-use super::messages::{CompressWork, CompressedInstance, EncodedRun, EncodedUnit, FrameRun, InstanceEnded, SealWork};
+use super::messages::{
+    CompressWork, CompressedInstance, EncodedRun, EncodedUnit, FrameRun, InstanceEnded, SealWork, ValueWork,
+};
 use super::ticket::Receipt;
 use crate::error::Result;
 use crate::headers::{Shown, metadata_of};
@@ -103,12 +105,25 @@ impl Compressor {
         }
     }
 
+    async fn value(&self, mut value: ValueWork) {
+        let bytes = value.bytes.clone();
+        let compressed = self.services.compute.run(move || compress_with_template(None, &bytes));
+        match compressed.await {
+            Ok(compressed) => {
+                value.bytes = compressed.into();
+                let _ = self.handoffs.sealer.hand_over(SealWork::Value(value)).await;
+            }
+            Err(error) => value.ticket.failed(error),
+        }
+    }
+
     async fn ended(&self, ended: InstanceEnded) {
         let InstanceEnded {
             budget,
             instance,
             split,
             placed,
+            values,
             receipt,
         } = ended;
         let template = match self.services.templates.of_series(&instance).await {
@@ -137,6 +152,7 @@ impl Compressor {
                     template,
                     new_template: headers.new_template,
                     placed,
+                    values,
                     receipt,
                 };
                 let _ = self
@@ -214,6 +230,7 @@ impl Stage for Compressor {
         let start = Instant::now();
         match work {
             CompressWork::Run(run) => self.run(run).await,
+            CompressWork::Value(value) => self.value(value).await,
             CompressWork::Ended(ended) => self.ended(ended).await,
         }
         self.services.telemetry.observe_stage(Self::NAME, start);

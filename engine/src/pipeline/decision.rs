@@ -77,7 +77,9 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
         account: Some(study.account.account),
     };
     staging.audit(event(Outcome::Success));
+    sealed.values.stage_arrived(staging, sealed.instance.version)?;
     if let Some(version) = stored_alike(staging, sealed, &versions)? {
+        staging.free(sealed.values.objects().iter().copied());
         sealed.instance.version = version;
         return Ok(StoreKind::Duplicate);
     }
@@ -129,6 +131,7 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
         header: sealed.header.0,
         template: sealed.template,
         pixel_set: sealed.pixels.as_ref().map(|_| sealed.instance.pixel_set),
+        values: sealed.values.objects().to_vec(),
         sealed: std::mem::take(&mut sealed.sealed_record),
     };
     staging.put(key::version(study.study, sealed.instance.version), encode(&version));

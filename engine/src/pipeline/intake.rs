@@ -7,18 +7,20 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use septum_core::dicom::{InstanceStart, SplitEvent, SplitLimits, Splitter, UnitKind};
-use septum_core::ids::{PixelSetId, SplitId, VersionId};
+use septum_core::dicom::{InstanceStart, SplitEvent, SplitLimits, Splitter, UnitKind, VALUE_UNIT_BYTES};
+use septum_core::ids::{ObjectId, PixelSetId, SplitId, VersionId};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::Handoffs;
+use super::arrival::Arrival;
 use super::budget::Budget;
 use super::messages::{Input, InstanceContext, Parse, Parsed, RUN_BYTES_MAX, Source, StoreKind, StoreOutcome};
-use super::ticket::{Flow, Pending, Receipt, receipt};
+use super::ticket::{Flow, Pending, Receipt, RunFlow, receipt};
 use crate::accounts::Namespace;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::quarantine::Head;
 use crate::services::Services;
+use crate::studies::StudyHandle;
 
 async fn note_panic(services: &Services, head: &Head) {
     if let Err(error) = services.quarantine.note_panic(&services.catalog_ledger, head).await {
@@ -46,6 +48,8 @@ pub struct Progress {
     pub pixel_set: PixelSetId,
     /// Binds its halves.
     pub split: SplitId,
+    /// Known once the identity was read.
+    pub study: Option<Arc<StudyHandle>>,
     /// Known once the header was read.
     pub instance: Option<InstanceContext>,
     /// Events not yet looked at.
@@ -57,7 +61,11 @@ pub struct Progress {
     /// Index of the first gathered unit.
     pub first_unit: u32,
     /// Runs under way.
-    pub flow: Arc<Flow>,
+    pub flow: Arc<RunFlow>,
+    /// Units of long values under way.
+    pub value_flow: Arc<Flow<ObjectId>>,
+    /// Frees them if the instance never commits.
+    pub arrival: Option<Arc<Arrival>>,
     /// Bytes that permits were drawn for.
     pub drawn_bytes: u64,
     /// Bytes of all units so far.
@@ -71,7 +79,11 @@ pub struct Progress {
 impl Progress {
     /// How long the unit being gathered will be at most, where that is known.
     pub fn unit_bytes(&self) -> Option<u64> {
-        let pixels = self.instance.as_ref()?.start.pixels.as_ref()?;
+        let Some(instance) = &self.instance else {
+            // Inside a long value in front of the pixels.
+            return self.study.as_ref().map(|_| 2 * u64::from(VALUE_UNIT_BYTES));
+        };
+        let pixels = instance.start.pixels.as_ref()?;
         Some(match pixels.unit {
             UnitKind::Frame => pixels.shape?.frame_length()?.max(RUN_BYTES_MAX as u64),
             UnitKind::Block | UnitKind::Fragment => 2 * RUN_BYTES_MAX as u64,
@@ -113,12 +125,15 @@ impl Intake {
             version: VersionId::random(),
             pixel_set: PixelSetId::random(),
             split: SplitId::random(),
+            study: None,
             instance: None,
             events: Vec::new(),
             units: Vec::new(),
             units_bytes: 0,
             first_unit: 0,
             flow: Arc::default(),
+            value_flow: Arc::default(),
+            arrival: None,
             drawn_bytes: 0,
             given_bytes: 0,
             budget,

@@ -12,9 +12,10 @@ use septum_core::ids::{NamespaceId, ObjectId, PixelSetId, SplitId, UserId, Versi
 use septum_storage::Placed;
 use tokio::sync::oneshot;
 
+use super::arrival::{Arrival, Values};
 use super::budget::{Budget, Share};
 use super::intake::Progress;
-use super::ticket::{Receipt, RunTicket};
+use super::ticket::{Receipt, RunTicket, Ticket};
 use crate::error::Result;
 use crate::records::{MetadataRow, Run, RunUnit, VersionRecord};
 use crate::studies::StudyHandle;
@@ -123,7 +124,25 @@ pub struct FrameRun {
     pub share: Share,
 }
 
-/// All of an instance but its runs, which are placed already.
+/// A unit of a long value, as received and then compressed.
+pub struct ValueWork {
+    /// The study it goes into.
+    pub study: Arc<StudyHandle>,
+    /// The version of the instance.
+    pub version: VersionId,
+    /// Its number among the instance's.
+    pub index: u32,
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// Keeps it from being freed.
+    pub arrival: Arc<Arrival>,
+    /// Answers for it.
+    pub ticket: Ticket<ObjectId>,
+    /// Memory permits.
+    pub share: Share,
+}
+
+/// All of an instance but its runs, which are placed already, and the units of its long values.
 pub struct InstanceEnded {
     /// Memory permits of its header; they come back when it is committed.
     pub budget: Budget,
@@ -133,6 +152,8 @@ pub struct InstanceEnded {
     pub split: Box<SplitInstance>,
     /// The runs, in order.
     pub placed: Vec<(Run, Placed)>,
+    /// Its long values.
+    pub values: Values,
     /// Answers for it.
     pub receipt: Receipt,
 }
@@ -141,6 +162,8 @@ pub struct InstanceEnded {
 pub enum CompressWork {
     /// Pixels.
     Run(FrameRun),
+    /// A unit of a long value.
+    Value(ValueWork),
     /// Header.
     Ended(InstanceEnded),
 }
@@ -189,6 +212,8 @@ pub struct CompressedInstance {
     pub new_template: Option<Vec<u8>>,
     /// The runs, in order.
     pub placed: Vec<(Run, Placed)>,
+    /// Its long values.
+    pub values: Values,
     /// Answers for it.
     pub receipt: Receipt,
 }
@@ -197,6 +222,8 @@ pub struct CompressedInstance {
 pub enum SealWork {
     /// Pixels.
     Run(EncodedRun),
+    /// A unit of a long value.
+    Value(ValueWork),
     /// Header.
     Ended(Box<CompressedInstance>),
 }
@@ -243,6 +270,8 @@ pub struct SealedInstance {
     pub pixels: Option<(Vec<ObjectId>, Vec<u8>)>,
     /// Placed pixel objects.
     pub placed: Vec<Placed>,
+    /// Its long values.
+    pub values: Values,
     /// Payload bytes and sealed bytes, for the ratio.
     pub payload_bytes: u64,
     /// See `payload_bytes`.
@@ -251,10 +280,30 @@ pub struct SealedInstance {
     pub receipt: Receipt,
 }
 
+/// A sealed unit of a long value.
+pub struct SealedValue {
+    /// The version of the instance.
+    pub version: VersionId,
+    /// Its number among the instance's.
+    pub index: u32,
+    /// The object's id.
+    pub object: ObjectId,
+    /// The object's bytes.
+    pub bytes: Bytes,
+    /// Keeps it from being freed.
+    pub arrival: Arc<Arrival>,
+    /// Answers for it.
+    pub ticket: Ticket<ObjectId>,
+    /// Memory permits.
+    pub share: Share,
+}
+
 /// Work of a committer.
 pub enum CommitWork {
     /// Append pixels.
     Run(SealedRun),
+    /// Keep a unit of a long value.
+    Value(SealedValue),
     /// Commit the instance.
     Ended(Box<SealedInstance>),
 }

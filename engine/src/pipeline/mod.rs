@@ -16,6 +16,7 @@
 //! - Memory: pixel bytes hold byte permits from the parser until they are appended ([`budget`]).
 
 pub mod actor;
+pub mod arrival;
 pub mod budget;
 pub mod committer;
 pub mod compressor;

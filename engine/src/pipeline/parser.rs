@@ -4,16 +4,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use septum_core::dicom::{InstanceStart, SplitEvent, SplitInstance};
+use septum_core::dicom::{Identity, InstanceStart, SplitEvent, SplitInstance};
 
 use super::Handoffs;
 use super::actor::Stage;
+use super::arrival::{Arrival, Values};
 use super::handoff::Credit;
 use super::intake::Progress;
-use super::messages::{CompressWork, FrameRun, Input, InstanceContext, InstanceEnded, Parse, Parsed, RUN_BYTES_MAX};
+use super::messages::{
+    CompressWork, FrameRun, Input, InstanceContext, InstanceEnded, Parse, Parsed, RUN_BYTES_MAX, ValueWork,
+};
 use crate::error::{EngineError, Result};
 use crate::records::unit_shape;
 use crate::services::Services;
+use crate::studies::StudyHandle;
 
 /// The stage.
 pub struct Parser {
@@ -73,10 +77,16 @@ impl Parser {
                 let start = Arc::clone(&instance.start);
                 let placed = progress.flow.all_placed().await?;
                 check_complete(&split, &placed)?;
+                let values = Values::new(progress.value_flow.all_placed().await?, progress.arrival);
+                let num_units: u32 = split.header.long_values().map(|value| value.num_units()).sum();
+                if values.objects().len() != num_units as usize {
+                    return Err(EngineError::Corrupt("number of value units"));
+                }
                 let ended = InstanceEnded {
                     instance,
                     split: Box::new(split),
                     placed,
+                    values,
                     receipt: progress.receipt,
                     budget: progress.budget,
                 };
@@ -90,15 +100,35 @@ impl Parser {
     async fn drain(&self, progress: &mut Progress) -> Result<()> {
         for event in std::mem::take(&mut progress.events) {
             match event {
+                SplitEvent::Identified(identity) => {
+                    self.study(progress, &identity).await?;
+                }
+                SplitEvent::ValueUnit(unit) => {
+                    let share = progress.budget.share(unit.bytes.len());
+                    let study = Arc::clone(
+                        progress
+                            .study
+                            .as_ref()
+                            .ok_or(EngineError::Corrupt("splitter's events"))?,
+                    );
+                    let arrival = progress
+                        .arrival
+                        .get_or_insert_with(|| Arrival::new(Arc::clone(&self.services), study.shard, progress.version));
+                    let work = ValueWork {
+                        study,
+                        version: progress.version,
+                        index: unit.index,
+                        bytes: unit.bytes,
+                        arrival: Arc::clone(arrival),
+                        ticket: progress.value_flow.ticket(),
+                        share,
+                    };
+                    self.handoffs.compressor.hand_over(CompressWork::Value(work)).await?;
+                }
                 SplitEvent::Started(start) => {
                     let start: Arc<InstanceStart> = Arc::from(start);
                     let _ = progress.started.set(Arc::clone(&start));
-                    require_study(progress.study_uid.as_deref(), &start)?;
-                    let study = self
-                        .services
-                        .studies
-                        .resolve(&progress.namespace, &start.identity)
-                        .await?;
+                    let study = self.study(progress, &start.identity).await?;
                     progress.instance = Some(InstanceContext {
                         study,
                         version: progress.version,
@@ -121,6 +151,17 @@ impl Parser {
         Ok(())
     }
 
+    /// The study that the instance goes into, found once.
+    async fn study(&self, progress: &mut Progress, identity: &Identity) -> Result<Arc<StudyHandle>> {
+        if let Some(study) = &progress.study {
+            return Ok(Arc::clone(study));
+        }
+        require_study(progress.study_uid.as_deref(), identity)?;
+        let study = self.services.studies.resolve(&progress.namespace, identity).await?;
+        progress.study = Some(Arc::clone(&study));
+        Ok(study)
+    }
+
     async fn emit(&self, progress: &mut Progress) -> Result<()> {
         let instance = progress
             .instance
@@ -136,9 +177,9 @@ impl Parser {
 }
 
 /// The study that the sender named is the instance's own.
-fn require_study(wanted: Option<&str>, start: &InstanceStart) -> Result<()> {
+fn require_study(wanted: Option<&str>, identity: &Identity) -> Result<()> {
     match wanted {
-        Some(wanted) if wanted != start.identity.study.as_str() => Err(EngineError::Conflict(
+        Some(wanted) if wanted != identity.study.as_str() => Err(EngineError::Conflict(
             "the instance belongs to another study than the address names",
         )),
         _ => Ok(()),
@@ -166,8 +207,9 @@ fn close_run(
 
 fn event_bytes(event: &SplitEvent) -> u64 {
     match event {
-        SplitEvent::Started(_) => 0,
+        SplitEvent::Identified(_) | SplitEvent::Started(_) => 0,
         SplitEvent::Unit(unit) => unit.bytes.len() as u64,
+        SplitEvent::ValueUnit(unit) => unit.bytes.len() as u64,
     }
 }
 

@@ -11,11 +11,13 @@ use septum_core::seal::{DataKey, ObjectContext, ObjectSealer, Suite, TokenDomain
 use super::Handoffs;
 use super::actor::Stage;
 use super::handoff::Credit;
-use super::messages::{CommitWork, CompressedInstance, EncodedRun, SealWork, SealedInstance, SealedRun};
+use super::messages::{
+    CommitWork, CompressedInstance, EncodedRun, SealWork, SealedInstance, SealedRun, SealedValue, ValueWork,
+};
 use crate::error::{EngineError, Result};
 use crate::records::{
     MetadataRow, PixelRecord, RunUnit, encode, header_context, metadata_context, pixel_record_context, run_context,
-    template_context, version_context,
+    template_context, value_context, version_context,
 };
 use crate::services::Services;
 
@@ -83,6 +85,43 @@ impl Sealer {
         }
     }
 
+    async fn value(&self, value: ValueWork) {
+        let ValueWork {
+            study,
+            version,
+            index,
+            bytes,
+            arrival,
+            ticket,
+            share,
+        } = value;
+        let suite = self.services.keyring.suite();
+        let object = ObjectId::random();
+        let shard = study.shard;
+        let sealed = self
+            .services
+            .compute
+            .run(move || seal_record(suite, &study.keys.phi, &value_context(object, version, index), &bytes));
+        match sealed.await {
+            Ok(Ok(bytes)) => {
+                let value = SealedValue {
+                    version,
+                    index,
+                    object,
+                    bytes: bytes.into(),
+                    arrival,
+                    ticket,
+                    share,
+                };
+                let _ = self.handoffs.committers[shard]
+                    .hand_over(CommitWork::Value(value))
+                    .await;
+            }
+            Ok(Err(error)) => ticket.failed(error.into()),
+            Err(error) => ticket.failed(error),
+        }
+    }
+
     async fn ended(&self, compressed: Box<CompressedInstance>) {
         let suite = self.services.keyring.suite();
         let shard = compressed.instance.study.shard;
@@ -134,6 +173,7 @@ fn seal_instance(suite: Suite, compressed: CompressedInstance) -> std::result::R
         template,
         new_template,
         placed,
+        values,
         receipt,
     } = compressed;
     let keys = &instance.study.keys;
@@ -213,6 +253,7 @@ fn seal_instance(suite: Suite, compressed: CompressedInstance) -> std::result::R
                 metadata_object,
                 pixels,
                 placed: placed.into_iter().map(|(_, placed)| placed).collect(),
+                values,
                 receipt,
             })
         }
@@ -228,6 +269,7 @@ impl Stage for Sealer {
         let start = Instant::now();
         match work {
             SealWork::Run(run) => self.run(run).await,
+            SealWork::Value(value) => self.value(value).await,
             SealWork::Ended(compressed) => self.ended(compressed).await,
         }
         self.services.telemetry.observe_stage(Self::NAME, start);

@@ -1,7 +1,8 @@
 //! Tickets: proof of delivery that fails when dropped.
 //!
-//! A [`Receipt`] travels with an instance and is answered by its commit; a [`RunTicket`] travels with each run of its
-//! pixels and is answered when the run is appended. Both report failure on drop, so no path can forget to.
+//! A [`Receipt`] travels with an instance and is answered by its commit; a [`Ticket`] travels with each run of its
+//! pixels and each unit of its long values and is answered when that is in its place. Both report failure on drop, so no
+//! path can forget to.
 
 use std::sync::{Arc, Mutex};
 
@@ -44,37 +45,55 @@ impl Pending {
     }
 }
 
-/// The runs of one instance that are under way and those that are placed.
-#[derive(Default)]
-pub struct Flow {
-    state: Mutex<FlowState>,
+/// The parts of one instance that are under way and those that are in their place.
+pub struct Flow<P> {
+    state: Mutex<FlowState<P>>,
     changed: Notify,
 }
 
-#[derive(Default)]
-struct FlowState {
+struct FlowState<P> {
     num_outstanding: usize,
-    placed: Vec<(Run, Placed)>,
+    placed: Vec<(u32, P)>,
     failure: Option<EngineError>,
 }
 
-impl Flow {
-    fn with<T>(&self, change: impl FnOnce(&mut FlowState) -> T) -> T {
+/// The runs of an instance's pixels.
+pub type RunFlow = Flow<(Run, Placed)>;
+
+/// One run's ticket.
+pub type RunTicket = Ticket<(Run, Placed)>;
+
+impl<P> Default for Flow<P> {
+    fn default() -> Self {
+        let state = FlowState {
+            num_outstanding: 0,
+            placed: Vec::new(),
+            failure: None,
+        };
+        Self {
+            state: Mutex::new(state),
+            changed: Notify::new(),
+        }
+    }
+}
+
+impl<P> Flow<P> {
+    fn with<T>(&self, change: impl FnOnce(&mut FlowState<P>) -> T) -> T {
         // A poisoned lock means a panic between two plain assignments: the state is still whole.
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         change(&mut state)
     }
 
-    /// A ticket for one more run.
-    pub fn ticket(self: &Arc<Self>) -> RunTicket {
+    /// A ticket for one more part.
+    pub fn ticket(self: &Arc<Self>) -> Ticket<P> {
         self.with(|state| state.num_outstanding += 1);
-        RunTicket {
+        Ticket {
             flow: Some(Arc::clone(self)),
         }
     }
 
-    /// Waits until every run is placed and returns them by first unit, or the first failure.
-    pub async fn all_placed(&self) -> Result<Vec<(Run, Placed)>> {
+    /// Waits until every part is in its place and returns them by number, or the first failure.
+    pub async fn all_placed(&self) -> Result<Vec<P>> {
         loop {
             let changed = self.changed.notified();
             let done = self.with(|state| match state.failure.take() {
@@ -84,8 +103,8 @@ impl Flow {
             });
             match done {
                 Some(Ok(mut placed)) => {
-                    placed.sort_by_key(|(run, _)| run.first_unit);
-                    return Ok(placed);
+                    placed.sort_by_key(|(number, _)| *number);
+                    return Ok(placed.into_iter().map(|(_, part)| part).collect());
                 }
                 Some(Err(error)) => return Err(error),
                 None => changed.await,
@@ -93,19 +112,19 @@ impl Flow {
         }
     }
 
-    /// The failure of a run, if one has failed already.
+    /// The failure of a part, if one has failed already.
     pub fn failure(&self) -> Option<EngineError> {
         self.with(|state| state.failure.take())
     }
 }
 
-/// One run's ticket.
-pub struct RunTicket {
-    flow: Option<Arc<Flow>>,
+/// One part's ticket.
+pub struct Ticket<P> {
+    flow: Option<Arc<Flow<P>>>,
 }
 
-impl RunTicket {
-    fn settle(&mut self, outcome: Result<(Run, Placed)>) {
+impl<P> Ticket<P> {
+    fn settle(&mut self, outcome: Result<(u32, P)>) {
         if let Some(flow) = self.flow.take() {
             flow.with(|state| {
                 state.num_outstanding -= 1;
@@ -120,18 +139,18 @@ impl RunTicket {
         }
     }
 
-    /// The run is appended.
-    pub fn placed(mut self, run: Run, placed: Placed) {
-        self.settle(Ok((run, placed)));
+    /// The part with that number is in its place.
+    pub fn placed(mut self, number: u32, part: P) {
+        self.settle(Ok((number, part)));
     }
 
-    /// The run failed with a reason.
+    /// The part failed with a reason.
     pub fn failed(mut self, error: EngineError) {
         self.settle(Err(error));
     }
 }
 
-impl Drop for RunTicket {
+impl<P> Drop for Ticket<P> {
     fn drop(&mut self) {
         self.settle(Err(EngineError::PipelineRestarted));
     }
@@ -150,7 +169,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_dropped_run_fails_the_whole_flow() {
-        let flow = Arc::new(Flow::default());
+        let flow = Arc::new(RunFlow::default());
         let ticket = flow.ticket();
         drop(ticket);
         assert!(matches!(flow.all_placed().await, Err(EngineError::PipelineRestarted)));
@@ -159,7 +178,7 @@ mod tests {
     #[tokio::test]
     async fn no_runs_means_placed() {
         assert!(
-            Arc::new(Flow::default())
+            Arc::new(RunFlow::default())
                 .all_placed()
                 .await
                 .is_ok_and(|placed| placed.is_empty())

@@ -5,6 +5,7 @@
 //! - [`pixels`]: units and frames of one pixel set;
 //! - [`frames`]: frames as stored or decoded;
 //! - [`rendered`]: pictures of frames;
+//! - [`values`]: long values outside the pixels;
 //! - [`stream`]: a whole instance, in its original or another transfer syntax;
 //! - [`metadata`]: the pre-built DICOM JSON of instances.
 
@@ -15,6 +16,8 @@ pub mod permits;
 pub mod pixels;
 pub mod rendered;
 pub mod stream;
+pub mod values;
 
 pub use locate::{InstanceRef, StudyRef};
 pub use pixels::PixelReader;
+pub use values::{StoredValue, Values};

@@ -5,17 +5,17 @@
 use std::sync::Arc;
 
 use dicom_dictionary_std::tags;
-use septum_core::dicom::PixelElement;
 use septum_core::dicom::attributes::Header;
+use septum_core::dicom::{HeaderBytes, PixelElement};
 use septum_core::frame_shape::FrameShape;
 use septum_render::{
     Animation, Frame, MediaType, PresentationState, RenderError, RenderRequest, RenderWarning, Renderer, SampleKind,
     encode,
 };
 
-use super::InstanceRef;
 use super::frames::Frames;
 use super::stream::{header_of, pixels_of};
+use super::{InstanceRef, StoredValue, Values};
 use crate::error::{EngineError, Result};
 use crate::services::Services;
 
@@ -48,7 +48,10 @@ pub struct Pictures {
 }
 
 async fn read_header(services: &Arc<Services>, instance: &InstanceRef) -> Result<Header> {
-    let header = header_of(services, instance).await?;
+    parsed(&header_of(services, instance).await?, instance)
+}
+
+fn parsed(header: &HeaderBytes, instance: &InstanceRef) -> Result<Header> {
     Header::from_bytes(header.elements(), instance.record.encoding.into())
         .map_err(|_| EngineError::NotAcceptable("the header of this instance cannot be read".to_owned()))
 }
@@ -266,15 +269,30 @@ impl Work {
     }
 }
 
-/// A document inside an instance (PS3.3 section A.45): its media type and bytes.
-pub async fn document(services: &Arc<Services>, instance: &InstanceRef) -> Result<Option<(String, bytes::Bytes)>> {
+/// A document inside a DICOM object (PS3.3 section C.24).
+pub struct Document {
+    /// MIME Type of Encapsulated Document (0042,0012), in lower case.
+    pub media_type: String,
+    /// Its bytes and what pads them.
+    pub value: StoredValue,
+    /// Bytes of it without padding.
+    pub length: u64,
+}
+
+/// The document in an instance; none where it has no Encapsulated Document (0042,0011).
+pub async fn document(services: &Arc<Services>, instance: &InstanceRef) -> Result<Option<Document>> {
     use septum_core::dicom::attributes::Value;
-    let header = read_header(services, instance).await?;
-    let Some(element) = header.get(tags::ENCAPSULATED_DOCUMENT) else {
-        return Ok(None);
-    };
-    let Value::Bytes(bytes) = &element.value else {
-        return Ok(None);
+    let header_bytes = header_of(services, instance).await?;
+    let values = Values::new(services, instance, &header_bytes)?;
+    let header = parsed(&header_bytes, instance)?;
+    let tag = tags::ENCAPSULATED_DOCUMENT;
+    let value = match (
+        values.position((tag.0, tag.1)),
+        header.get(tag).map(|element| &element.value),
+    ) {
+        (Some(index), Some(_)) => StoredValue::Long { values, index },
+        (None, Some(Value::Bytes(bytes))) => StoredValue::Held(bytes.clone()),
+        _ => return Ok(None),
     };
     let media_type = header
         .text(tags::MIME_TYPE_OF_ENCAPSULATED_DOCUMENT)
@@ -283,9 +301,10 @@ pub async fn document(services: &Arc<Services>, instance: &InstanceRef) -> Resul
     let length = header
         .text(tags::ENCAPSULATED_DOCUMENT_LENGTH)
         .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(bytes.len());
-    Ok(Some((
-        media_type.trim().to_ascii_lowercase(),
-        bytes.slice(..length.min(bytes.len())),
-    )))
+        .unwrap_or(value.length());
+    Ok(Some(Document {
+        media_type: media_type.trim().to_ascii_lowercase(),
+        length: length.min(value.length()),
+        value,
+    }))
 }

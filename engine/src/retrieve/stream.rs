@@ -12,13 +12,13 @@ use bytes::Bytes;
 use dicom_core::{Tag, VR};
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
-use septum_core::dicom::transcode::{PixelHeader, PixelPatch, file_meta, to_explicit_little};
+use septum_core::dicom::transcode::{PixelHeader, PixelPatch, PlacedValue, file_meta, to_explicit_little};
 use septum_core::dicom::{Encoding, HeaderBytes, Merger, Piece, PixelDescription, PixelElement, TransferSyntax};
 use septum_core::seal::open_record;
 use tokio::sync::mpsc;
 
 use super::frames::{EXPLICIT_LITTLE, Frames};
-use super::{InstanceRef, PixelReader};
+use super::{InstanceRef, PixelReader, Values};
 use crate::error::{EngineError, Result};
 use crate::records::header_context;
 use crate::services::Services;
@@ -111,7 +111,8 @@ pub async fn open(services: &Arc<Services>, instance: &InstanceRef, form: Form) 
             Some(pixels) if pixels.record().layout.num_units() > 0 => Some(pixels.unit(0).await?),
             _ => None,
         };
-        return Ok(original(instance, header, pixels, first, form, deflate));
+        let values = Values::new(services, instance, &header)?;
+        return Ok(original(instance, header, values, pixels, first, form, deflate));
     }
     native(services, instance, header, pixels).await
 }
@@ -119,6 +120,7 @@ pub async fn open(services: &Arc<Services>, instance: &InstanceRef, form: Form) 
 fn original(
     instance: &InstanceRef,
     header: HeaderBytes,
+    values: Values,
     pixels: Option<PixelReader>,
     first: Option<Bytes>,
     form: Form,
@@ -139,7 +141,7 @@ fn original(
     let length = (!deflate).then(|| prefix.len() as u64 + record.dataset_length);
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
     tokio::spawn(async move {
-        let outcome = send_original(&sender, prefix, &header, pixels, first, &record, deflate).await;
+        let outcome = send_original(&sender, prefix, &header, &values, pixels, first, &record, deflate).await;
         if let Err(error) = outcome {
             tracing::error!(%error, "an instance broke off while it was sent");
             let _ = sender.send(Err(error)).await;
@@ -182,6 +184,7 @@ async fn send_original(
     sender: &Sender,
     prefix: Bytes,
     header: &HeaderBytes,
+    values: &Values,
     pixels: Option<PixelReader>,
     mut first: Option<Bytes>,
     record: &crate::records::VersionRecord,
@@ -204,6 +207,7 @@ async fn send_original(
                 _ => pixels.unit(index).await?,
             },
             (Piece::Unit(_), None) => return Err(EngineError::Corrupt("pixel layout")),
+            (Piece::ValueUnit(number), _) => values.unit(number).await?,
         };
         digest.update(&bytes);
         let bytes = match &mut deflater {
@@ -262,6 +266,8 @@ async fn native(
         Some(frames) => (patch_of(frames)?, frames.native_length()?),
         None => (PixelPatch::default(), 0),
     };
+    let values = Values::new(services, instance, &header)?;
+    patch.long_values = values.all().to_vec();
     if let Some(pixel) = &mut patch.pixel {
         let even = payload_length.next_multiple_of(2);
         pixel.length = Some(
@@ -279,18 +285,32 @@ async fn native(
     )
     .map_err(|_| EngineError::NotAcceptable("the header cannot be re-encoded".to_owned()))?;
     let record = &instance.record;
+    let placed = transcoded.long_before.iter().chain(&transcoded.long_after);
+    let long_bytes: u64 = placed
+        .clone()
+        .map(|place| u64::from(values.all()[place.index].length))
+        .sum();
+    if record.encoding == Encoding::ExplicitBig && placed.clone().any(|place| is_in_words(place.vr)) {
+        return Err(EngineError::NotAcceptable(
+            "a long value of this instance is in big endian byte order".to_owned(),
+        ));
+    }
     let prefix = file_meta(EXPLICIT_LITTLE, &record.sop_class_uid, &record.instance_uid);
     let padding = payload_length % 2;
     let length = prefix.len() as u64
         + transcoded.before.len() as u64
         + payload_length
         + if frames.is_some() { padding } else { 0 }
+        + long_bytes
         + transcoded.after.len() as u64;
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
     tokio::spawn(async move {
         let body = async {
-            let start = [prefix, transcoded.before].concat();
-            if send(&sender, start.into()).await.is_err() {
+            if send(&sender, prefix.into()).await.is_err()
+                || send_with_values(&sender, transcoded.before.into(), &transcoded.long_before, &values)
+                    .await?
+                    .is_err()
+            {
                 return Ok(());
             }
             if let Some(frames) = frames {
@@ -305,7 +325,7 @@ async fn native(
                     return Ok(());
                 }
             }
-            let _ = send(&sender, transcoded.after.into()).await;
+            let _ = send_with_values(&sender, transcoded.after.into(), &transcoded.long_after, &values).await?;
             Ok::<(), EngineError>(())
         };
         if let Err(error) = body.await {
@@ -318,6 +338,48 @@ async fn native(
         length: Some(length),
         pieces,
     })
+}
+
+/// Sends elements, and each long value where it belongs.
+async fn send_with_values(
+    sender: &Sender,
+    elements: Bytes,
+    places: &[PlacedValue],
+    values: &Values,
+) -> Result<std::result::Result<(), Gone>> {
+    let mut sent = 0;
+    for place in places {
+        if send(sender, elements.slice(sent..place.at)).await.is_err() {
+            return Ok(Err(Gone));
+        }
+        sent = place.at;
+        for number in values.units(place.index) {
+            if send(sender, values.unit(number).await?).await.is_err() {
+                return Ok(Err(Gone));
+            }
+        }
+    }
+    Ok(send(sender, elements.slice(sent..)).await)
+}
+
+/// Whether values of the VR have a byte order (PS3.5 section 6.2).
+fn is_in_words(vr: VR) -> bool {
+    matches!(
+        vr,
+        VR::OW
+            | VR::OL
+            | VR::OF
+            | VR::OD
+            | VR::OV
+            | VR::US
+            | VR::SS
+            | VR::UL
+            | VR::SL
+            | VR::FL
+            | VR::FD
+            | VR::UV
+            | VR::SV
+    )
 }
 
 fn patch_of(frames: &Frames) -> Result<PixelPatch> {

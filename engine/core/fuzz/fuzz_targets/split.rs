@@ -31,6 +31,8 @@ fn split(stream: &Bytes, piece_bytes: usize) -> Result<(SplitInstance, Vec<Bytes
     let mut units = Vec::new();
     for event in events {
         match event {
+            // Inputs are far shorter than one.
+            SplitEvent::Identified(_) | SplitEvent::ValueUnit(_) => unreachable!("a long value"),
             SplitEvent::Started(_) => {
                 started += 1;
                 assert!(units.is_empty(), "the start comes before all units");
@@ -54,6 +56,7 @@ fn merge(split: &SplitInstance, units: &[Bytes]) -> Vec<u8> {
         match piece {
             Piece::Bytes(bytes) => out.extend_from_slice(&bytes),
             Piece::Unit(index) => out.extend_from_slice(&units[index as usize]),
+            Piece::ValueUnit(_) => unreachable!("a long value"),
         }
     }
     assert_eq!((out.len() - start) as u64, length);

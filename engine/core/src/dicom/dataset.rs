@@ -8,7 +8,8 @@ use super::frames::read_offsets;
 use super::header_bytes::HeaderBytes;
 use super::instance::{Identity, InstanceStart, PixelElement, SplitEvent, SplitInstance};
 use super::limits::SplitLimits;
-use super::rejection::{Rejection, RejectionKind};
+use super::long_value::VALUE_UNIT_BYTES;
+use super::rejection::{Rejection, RejectionKind, Tag};
 use super::slots::{IDENTITY, Slot, Slots, trim};
 use super::transfer_syntax::{Encoding, TransferSyntax};
 use super::units::{UnitReader, UnitSink};
@@ -29,6 +30,8 @@ struct Front {
 
 enum Stage {
     Elements,
+    /// Inside a value that was cut out.
+    Value(Box<UnitReader>),
     Pixels,
     Trailing,
 }
@@ -47,12 +50,17 @@ pub(super) struct Dataset {
     walker: Walker,
     front: Option<Front>,
     start: Option<InstanceStart>,
+    /// Who it is, where that was said before the start.
+    identified: Option<Identity>,
     /// Units that wait for the identity, and their bytes.
     held: Vec<SplitEvent>,
     held_bytes: usize,
     trailing: Vec<u8>,
     length: u64,
     num_units: u32,
+    num_value_units: u32,
+    /// How many of the walker's bytes the digest has.
+    num_digested: usize,
     digest: blake3::Hasher,
     pixel_digest: blake3::Hasher,
 }
@@ -79,11 +87,14 @@ impl Dataset {
             walker: Walker::new(Section::Before, encoding, limits, base, header_left, left),
             front: None,
             start: None,
+            identified: None,
             held: Vec::new(),
             held_bytes: 0,
             trailing: Vec::new(),
             length: 0,
             num_units: 0,
+            num_value_units: 0,
+            num_digested: 0,
             digest: blake3::Hasher::new(),
             pixel_digest: blake3::Hasher::new(),
         }
@@ -104,8 +115,9 @@ impl Dataset {
             return Err(self.reject(RejectionKind::InstanceTooLarge));
         }
         while !input.is_empty() {
-            match self.stage {
+            match &mut self.stage {
                 Stage::Elements => self.push_elements(&mut input, events, warnings)?,
+                Stage::Value(_) => self.push_value(&mut input, events, warnings)?,
                 Stage::Pixels => self.push_pixels(&mut input, events, warnings)?,
                 Stage::Trailing => {
                     self.trailing
@@ -150,17 +162,78 @@ impl Dataset {
                 input.advance(taken);
                 self.end_of_elements(warnings)?;
             }
+            Progress::Long { tag, length } => {
+                self.give_back(input, taken);
+                self.start_value(tag, length, events, warnings)?;
+            }
             Progress::Pixel {
                 element,
                 header_bytes,
                 length,
             } => {
-                // What was appended behind the pixel element's header is pixels; it all came with this input.
-                input.advance(taken - (self.walker.bytes.len() - self.walker.position).min(taken));
-                self.walker.bytes.truncate(self.walker.position);
+                self.give_back(input, taken);
                 self.start_pixels(element, header_bytes, length, events, warnings)?;
             }
         }
+        Ok(())
+    }
+
+    /// What was appended behind the walker's position belongs to a value that it does not keep; it all came with this
+    /// input.
+    fn give_back(&mut self, input: &mut Bytes, taken: usize) {
+        input.advance(taken - (self.walker.bytes.len() - self.walker.position).min(taken));
+        self.walker.bytes.truncate(self.walker.position);
+    }
+
+    /// The bytes that the walker has kept so far, to the digest.
+    fn digest_header(&mut self) {
+        self.digest.update(&self.walker.bytes[self.num_digested..]);
+        self.num_digested = self.walker.bytes.len();
+    }
+
+    fn start_value(
+        &mut self,
+        tag: Tag,
+        length: u32,
+        events: &mut Vec<SplitEvent>,
+        warnings: &mut Warnings,
+    ) -> Result<(), Rejection> {
+        if self.start.is_none() && self.identified.is_none() {
+            let identity = self.identity(None, warnings)?;
+            events.push(SplitEvent::Identified(Box::new(identity.clone())));
+            self.identified = Some(identity);
+        }
+        self.digest_header();
+        let offset = self.walker.base + self.walker.bytes.len() as u64;
+        let unit_length = u64::from(VALUE_UNIT_BYTES);
+        let reader = UnitReader::native(u64::from(length), unit_length, tag, offset, self.limits);
+        self.stage = Stage::Value(Box::new(reader));
+        Ok(())
+    }
+
+    fn push_value(
+        &mut self,
+        input: &mut Bytes,
+        events: &mut Vec<SplitEvent>,
+        warnings: &mut Warnings,
+    ) -> Result<(), Rejection> {
+        let Stage::Value(reader) = &mut self.stage else {
+            return Ok(());
+        };
+        let mut sink = UnitSink {
+            events,
+            dataset: &mut self.digest,
+            payload: None,
+            next_index: &mut self.num_value_units,
+        };
+        if reader.push(input, &mut sink, warnings)?.is_none() {
+            return Ok(());
+        }
+        // The walker's bytes go on as if the value were not there.
+        self.walker.base = reader.offset().saturating_sub(self.walker.bytes.len() as u64);
+        self.walker
+            .set_stream_left(self.expected_length.map(|end| end.saturating_sub(self.walker.base)));
+        self.stage = Stage::Elements;
         Ok(())
     }
 
@@ -232,8 +305,9 @@ impl Dataset {
         events: &mut Vec<SplitEvent>,
         warnings: &mut Warnings,
     ) -> Result<(), Rejection> {
+        self.digest_header();
+        self.num_digested = 0;
         let bytes = Bytes::from(std::mem::take(&mut self.walker.bytes));
-        self.digest.update(&bytes);
         let offset = self.walker.base + bytes.len() as u64;
         let header_left = self
             .limits
@@ -277,6 +351,8 @@ impl Dataset {
         self.stage = Stage::Pixels;
         if identified {
             let identity = self.identity(None, warnings)?;
+            self.check_identified(&identity)?;
+            self.walker.is_identified = true;
             let start = self.instance_start(identity, Some(pixels));
             events.push(SplitEvent::Started(Box::new(start.clone())));
             self.start = Some(start);
@@ -285,6 +361,14 @@ impl Dataset {
         }
         // An empty value has ended before its first byte.
         self.push_pixels(&mut Bytes::new(), events, warnings)
+    }
+
+    /// A long value went to whom the elements in front of it named: no later one may say otherwise.
+    fn check_identified(&self, identity: &Identity) -> Result<(), Rejection> {
+        match &self.identified {
+            Some(before) if before != identity => Err(self.reject(RejectionKind::AmbiguousIdentity)),
+            _ => Ok(()),
+        }
     }
 
     fn instance_start(&self, identity: Identity, pixels: Option<super::PixelDescription>) -> InstanceStart {
@@ -319,7 +403,7 @@ impl Dataset {
         let mut sink = UnitSink {
             events: if holding { &mut self.held } else { events },
             dataset: &mut self.digest,
-            payload: &mut self.pixel_digest,
+            payload: Some(&mut self.pixel_digest),
             next_index: &mut self.num_units,
         };
         let Some(unread) = front.reader.push(input, &mut sink, warnings)? else {
@@ -358,18 +442,20 @@ impl Dataset {
         }
         if let (Stage::Pixels, Some(front)) = (&self.stage, &mut self.front) {
             front.reader.end_of_stream(warnings_ref)?;
+        } else if let Stage::Value(reader) = &mut self.stage {
+            reader.end_of_stream(warnings_ref)?;
         } else if matches!(self.stage, Stage::Elements) && self.walker.finish(warnings_ref)? {
             self.end_of_elements(warnings_ref)?;
         }
         self.identify_at_end(events, warnings_ref)?;
-        let Some(start) = self.start else {
+        let Some(start) = self.start.take() else {
             return Err(Rejection::new(
                 RejectionKind::MissingIdentity,
                 None,
                 self.base + self.length,
             ));
         };
-        self.digest.update(&self.walker.bytes);
+        self.digest_header();
         self.digest.update(&self.trailing);
         let last = HeaderBytes {
             preamble_and_meta: self.meta.bytes,
@@ -379,6 +465,8 @@ impl Dataset {
             pixel_header_length: 0,
             edits_before: self.walker.edits,
             edits_after: Vec::new(),
+            long_before: self.walker.long,
+            long_after: Vec::new(),
         };
         let (header, layout) = match self.front {
             None => (last, None),
@@ -401,6 +489,8 @@ impl Dataset {
                     after: last.before,
                     edits_before: front.walker.edits,
                     edits_after: last.edits_before,
+                    long_before: front.walker.long,
+                    long_after: last.long_before,
                     pixel_header_length: front.pixel_header_length,
                     ..last
                 };
@@ -432,6 +522,7 @@ impl Dataset {
                 warnings.add(Warning::MissingPixelData);
             }
             let identity = self.identity(None, warnings)?;
+            self.check_identified(&identity)?;
             let start = self.instance_start(identity, None);
             events.push(SplitEvent::Started(Box::new(start.clone())));
             self.start = Some(start);

@@ -1,12 +1,15 @@
 //! The header half of an instance: every byte of the stream that is not the pixel element's value.
 //!
 //! Invariant 4: `preamble_and_meta ‖ before ‖ (pixel value) ‖ after ‖ trailing` is the stream (of a deflated dataset:
-//! the inflated one). The stored form is one version byte, then [`HeaderBytes`] in postcard's wire format.
+//! the inflated one), once each long value is put back where it was cut out. The stored form is one version byte, then
+//! [`HeaderBytes`] in postcard's wire format.
 
 use std::fmt;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+use super::long_value::LongValue;
 
 const VERSION: u8 = 1;
 
@@ -47,6 +50,10 @@ pub struct HeaderBytes {
     pub trailing: Bytes,
     /// Bytes of the pixel element's header at the end of `before`: 8 or 12; 0 without pixels.
     pub pixel_header_length: u8,
+    /// The values that were cut out of `before`, ascending.
+    pub long_before: Vec<LongValue>,
+    /// The values that were cut out of `after`, ascending.
+    pub long_after: Vec<LongValue>,
     pub(super) edits_before: Vec<Edit>,
     pub(super) edits_after: Vec<Edit>,
 }
@@ -72,6 +79,8 @@ struct Stored<'a> {
     pixel_header_length: u8,
     edits_before: Vec<Edit>,
     edits_after: Vec<Edit>,
+    long_before: Vec<LongValue>,
+    long_after: Vec<LongValue>,
 }
 
 impl HeaderBytes {
@@ -85,6 +94,8 @@ impl HeaderBytes {
             pixel_header_length: self.pixel_header_length,
             edits_before: self.edits_before.clone(),
             edits_after: self.edits_after.clone(),
+            long_before: self.long_before.clone(),
+            long_after: self.long_after.clone(),
         };
         #[expect(clippy::expect_used, reason = "slices and numbers always serialise into memory")]
         postcard::to_extend(&stored, vec![VERSION]).expect("header bytes serialise")
@@ -100,6 +111,8 @@ impl HeaderBytes {
         if !rest.is_empty()
             || !matches!(stored.pixel_header_length, 0 | 8 | 12)
             || usize::from(stored.pixel_header_length) > stored.before.len()
+            || !are_inside(&stored.long_before, stored.before)
+            || !are_inside(&stored.long_after, stored.after)
         {
             return Err(HeaderBytesError::Damaged);
         }
@@ -111,7 +124,14 @@ impl HeaderBytes {
             pixel_header_length: stored.pixel_header_length,
             edits_before: stored.edits_before,
             edits_after: stored.edits_after,
+            long_before: stored.long_before,
+            long_after: stored.long_after,
         })
+    }
+
+    /// The values that were cut out, in the order of the stream.
+    pub fn long_values(&self) -> impl Iterator<Item = &LongValue> {
+        self.long_before.iter().chain(&self.long_after)
     }
 
     /// The VR that the pixel element's header names; none in Implicit VR, or without pixels.
@@ -123,12 +143,11 @@ impl HeaderBytes {
         }
     }
 
-    /// Bytes of all parts.
+    /// Bytes of all parts and of the values that were cut out.
     pub fn len(&self) -> u64 {
-        [&self.preamble_and_meta, &self.before, &self.after, &self.trailing]
-            .iter()
-            .map(|part| part.len() as u64)
-            .sum()
+        let parts = [&self.preamble_and_meta, &self.before, &self.after, &self.trailing];
+        let long: u64 = self.long_values().map(|value| u64::from(value.length)).sum();
+        parts.iter().map(|part| part.len() as u64).sum::<u64>() + long
     }
 
     /// Whether all parts are empty.
@@ -138,7 +157,7 @@ impl HeaderBytes {
 
     /// The elements before the pixel element, fit for a dataset parser: without the pixel element's header, every
     /// sequence closed, and every value of VR UN or OB (and the like) of undefined length made one of defined length
-    /// that covers its items, so that nothing nests deeper than the splitter saw.
+    /// that covers its items, so that nothing nests deeper than the splitter saw. Values that were cut out are empty.
     pub fn elements_before(&self) -> Bytes {
         let end = self.before.len().saturating_sub(usize::from(self.pixel_header_length));
         apply(self.before.slice(..end), &self.edits_before)
@@ -157,6 +176,11 @@ impl HeaderBytes {
         }
         [before, after].concat().into()
     }
+}
+
+/// Whether places are ascending and inside the bytes.
+fn are_inside(values: &[LongValue], bytes: &[u8]) -> bool {
+    values.is_sorted_by_key(|value| value.at) && values.iter().all(|value| value.at as usize <= bytes.len())
 }
 
 fn apply(bytes: Bytes, edits: &[Edit]) -> Bytes {
@@ -204,6 +228,7 @@ impl fmt::Debug for HeaderBytes {
             .field("after_bytes", &self.after.len())
             .field("trailing_bytes", &self.trailing.len())
             .field("pixel_header_length", &self.pixel_header_length)
+            .field("num_long_values", &self.long_values().count())
             .finish()
     }
 }
@@ -224,12 +249,19 @@ mod tests {
                 item: true,
                 big_endian: false,
             }],
+            long_before: vec![LongValue {
+                tag: (0x0042, 0x0011),
+                vr: Some(*b"OB"),
+                at: 2,
+                length: 300,
+            }],
+            long_after: vec![],
         }
     }
 
     #[test]
     fn the_stored_form_is_fixed() {
-        let golden = b"\x01\x01m\x0a0123456789\x02ab\x01t\x08\x00\x01\x02\x01\x00";
+        let golden = b"\x01\x01m\x0a0123456789\x02ab\x01t\x08\x00\x01\x02\x01\x00\x01\x42\x11\x01OB\x02\xac\x02\x00";
         assert_eq!(example().encode(), golden);
         assert_eq!(HeaderBytes::decode(&Bytes::from_static(golden)), Ok(example()));
     }
@@ -242,6 +274,11 @@ mod tests {
             (vec![9], HeaderBytesError::Version(9)),
             (good[..good.len() - 1].to_vec(), HeaderBytesError::Damaged),
             ([good.as_slice(), &[0]].concat(), HeaderBytesError::Damaged),
+            // A long value beyond the end.
+            (
+                [&good[..good.len() - 4], &[11, 0xac, 2, 0]].concat(),
+                HeaderBytesError::Damaged,
+            ),
         ] {
             assert_eq!(HeaderBytes::decode(&bytes.into()), Err(expected));
         }

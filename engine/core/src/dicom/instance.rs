@@ -127,13 +127,32 @@ impl fmt::Debug for PixelUnit {
     }
 }
 
+/// A piece of a long value (see [`super::LongValue`]). Patient data: `Debug` shows its length only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ValueUnit {
+    /// Counts from 0 over all long values.
+    pub index: u32,
+    /// The unit's bytes.
+    pub bytes: Bytes,
+}
+
+impl fmt::Debug for ValueUnit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ValueUnit({}, {} bytes)", self.index, self.bytes.len())
+    }
+}
+
 /// What the splitter gives while a stream is pushed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SplitEvent {
-    /// Once, before all units.
+    /// Before the first value unit, where one comes in front of the pixels: who it is.
+    Identified(Box<Identity>),
+    /// Once, before all units of pixels.
     Started(Box<InstanceStart>),
-    /// The next unit.
+    /// The next unit of the pixels.
     Unit(PixelUnit),
+    /// The next unit of a long value.
+    ValueUnit(ValueUnit),
 }
 
 /// An instance after its last byte: everything but the units.

@@ -21,7 +21,7 @@ use serde_json::{Map, Value as Json};
 use super::attributes::{CharacterSets, Dataset, Element, Header, Value};
 use dicom_core::{Tag, VR};
 
-pub use bulk::{BulkValue, bulk_value};
+pub use bulk::{BulkValue, bulk_value, parse_tag};
 pub use levels::{Level, instance_attributes, level_of, series_attributes, study_attributes};
 
 /// What the default prefix is; stands for an address that only whoever serves the list knows.

@@ -4,14 +4,18 @@ use bytes::Bytes;
 
 use super::header_bytes::HeaderBytes;
 use super::layout::{Framing, PixelLayout, SequenceEnd};
+use super::long_value::{LongValue, units_of};
+use super::walker::Section;
 
 /// What to write next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
     /// These bytes.
     Bytes(Bytes),
-    /// All bytes of this unit.
+    /// All bytes of this unit of the pixels.
     Unit(u32),
+    /// All bytes of this unit of the long values.
+    ValueUnit(u32),
 }
 
 /// Why a header and a layout do not go together.
@@ -21,7 +25,19 @@ pub struct MergeError;
 
 #[derive(Debug)]
 enum Step {
-    Before,
+    /// Header bytes from a place on, up to the long value at an index of the section's.
+    Header {
+        section: Section,
+        from: usize,
+        value: usize,
+    },
+    /// These units of a long value.
+    Value {
+        section: Section,
+        value: usize,
+        next: u32,
+        end: u32,
+    },
     /// These units, then the fragment at an index if there is one.
     Units {
         next: u32,
@@ -29,9 +45,18 @@ enum Step {
         fragment: Option<usize>,
     },
     Fragment(usize),
-    After,
     Trailing,
     Done,
+}
+
+impl Step {
+    fn header(section: Section) -> Self {
+        Self::Header {
+            section,
+            from: 0,
+            value: 0,
+        }
+    }
 }
 
 /// Writes the dataset in pieces. Units are fetched by the caller, so that it never holds more than one.
@@ -51,7 +76,7 @@ impl<'a> Merger<'a> {
         Ok(Self {
             header,
             layout,
-            step: Step::Before,
+            step: Step::header(Section::Before),
         })
     }
 
@@ -72,17 +97,28 @@ impl<'a> Merger<'a> {
         loop {
             let step = std::mem::replace(&mut self.step, Step::Done);
             let bytes = match step {
-                Step::Before => {
-                    self.step = match self.layout.map(|layout| (&layout.framing, layout.num_units())) {
-                        None => Step::After,
-                        Some((Framing::Native { .. }, end)) => Step::Units {
-                            next: 0,
+                Step::Header { section, from, value } => self.header_bytes(section, from, value),
+                Step::Value {
+                    section,
+                    value,
+                    next,
+                    end,
+                } => {
+                    if next < end {
+                        self.step = Step::Value {
+                            section,
+                            value,
+                            next: next + 1,
                             end,
-                            fragment: None,
-                        },
-                        Some((Framing::Encapsulated { .. }, _)) => Step::Fragment(0),
+                        };
+                        return Some(Piece::ValueUnit(next));
+                    }
+                    self.step = Step::Header {
+                        section,
+                        from: self.section(section).1[value].at as usize,
+                        value: value + 1,
                     };
-                    self.header.before.clone()
+                    continue;
                 }
                 Step::Units { next, end, fragment } if next < end => {
                     self.step = Step::Units {
@@ -93,14 +129,10 @@ impl<'a> Merger<'a> {
                     return Some(Piece::Unit(next));
                 }
                 Step::Units { fragment, .. } => {
-                    self.step = fragment.map_or(Step::After, Step::Fragment);
+                    self.step = fragment.map_or(Step::header(Section::After), Step::Fragment);
                     continue;
                 }
                 Step::Fragment(index) => self.fragment(index),
-                Step::After => {
-                    self.step = Step::Trailing;
-                    self.header.after.clone()
-                }
                 Step::Trailing => self.header.trailing.clone(),
                 Step::Done => return None,
             };
@@ -110,6 +142,51 @@ impl<'a> Merger<'a> {
             if matches!(self.step, Step::Done) {
                 return None;
             }
+        }
+    }
+
+    /// The header bytes of a section, and the values that were cut out of them.
+    fn section(&self, section: Section) -> (&'a Bytes, &'a [LongValue]) {
+        match section {
+            Section::Before => (&self.header.before, &self.header.long_before),
+            Section::After => (&self.header.after, &self.header.long_after),
+        }
+    }
+
+    /// The header bytes up to the next long value, or to the section's end.
+    fn header_bytes(&mut self, section: Section, from: usize, value: usize) -> Bytes {
+        let (bytes, values) = self.section(section);
+        let Some(long) = values.get(value) else {
+            self.step = match section {
+                Section::Before => self.pixels(),
+                Section::After => Step::Trailing,
+            };
+            return bytes.slice(from..);
+        };
+        let index = match section {
+            Section::Before => value,
+            Section::After => self.header.long_before.len() + value,
+        };
+        let units = units_of(self.header.long_values(), index);
+        self.step = Step::Value {
+            section,
+            value,
+            next: units.start,
+            end: units.end,
+        };
+        bytes.slice(from..long.at as usize)
+    }
+
+    /// What comes behind the elements in front of the pixels.
+    fn pixels(&self) -> Step {
+        match self.layout.map(|layout| (&layout.framing, layout.num_units())) {
+            None => Step::header(Section::After),
+            Some((Framing::Native { .. }, end)) => Step::Units {
+                next: 0,
+                end,
+                fragment: None,
+            },
+            Some((Framing::Encapsulated { .. }, _)) => Step::Fragment(0),
         }
     }
 
@@ -157,7 +234,7 @@ impl<'a> Merger<'a> {
                 if let SequenceEnd::Delimiter(length) = end {
                     header(&mut bytes, 0xE0DD, *length);
                 }
-                self.step = Step::After;
+                self.step = Step::header(Section::After);
             }
         }
         bytes.into()

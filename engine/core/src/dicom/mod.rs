@@ -17,6 +17,7 @@ mod inflate;
 mod instance;
 mod layout;
 mod limits;
+mod long_value;
 mod merge;
 mod rejection;
 mod slots;
@@ -43,10 +44,11 @@ pub use description::refused_sop_classes;
 pub use dictionary::keyword_of;
 pub use header_bytes::{HeaderBytes, HeaderBytesError};
 pub use instance::{
-    Identity, InstanceStart, PixelDescription, PixelElement, PixelUnit, SplitEvent, SplitInstance, UnitKind,
+    Identity, InstanceStart, PixelDescription, PixelElement, PixelUnit, SplitEvent, SplitInstance, UnitKind, ValueUnit,
 };
 pub use layout::{FrameRange, LayoutError, PixelLayout};
 pub use limits::SplitLimits;
+pub use long_value::{LongValue, VALUE_UNIT_BYTES, units_of};
 pub use merge::{MergeError, Merger, Piece};
 pub use rejection::{FailureReason, Rejection, RejectionKind, Tag};
 pub use splitter::Splitter;

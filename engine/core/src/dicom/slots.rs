@@ -88,6 +88,11 @@ impl Slots {
         }
     }
 
+    /// Whether the values of a tag are remembered.
+    pub(super) fn knows(tag: (u16, u16)) -> bool {
+        TAGS.iter().any(|(_, known)| *known == tag)
+    }
+
     /// The value of an attribute, raw.
     pub(super) fn get<'a>(&self, slot: Slot, bytes: &'a [u8]) -> Option<&'a [u8]> {
         bytes.get(self.0[slot as usize].clone()?)

@@ -17,11 +17,12 @@ mod write;
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
 
-use super::attributes::{Encoding, Header, HeaderError};
+use super::LongValue;
+use super::attributes::{Encoding, Header, HeaderError, Value};
 
 pub use meta::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, file_meta};
 
-/// What changes around the pixels. `None` leaves an attribute as it is, present or absent.
+/// What changes around the pixels, and what the header does not hold. `None` leaves an attribute as it is, present or absent.
 #[derive(Debug, Clone, Default)]
 pub struct PixelPatch {
     /// The pixel element that is put between the two halves; `None` when the copy has no pixels.
@@ -44,6 +45,8 @@ pub struct PixelPatch {
     pub pixel_representation: Option<u16>,
     /// Further top-level attributes to leave out.
     pub remove: Vec<Tag>,
+    /// The values that were cut out of the header.
+    pub long_values: Vec<LongValue>,
 }
 
 /// The header of the pixel element in the copy.
@@ -65,8 +68,23 @@ pub struct TranscodedHeader {
     /// The elements behind the pixels. When the pixel length is undefined, the caller has put the items and the
     /// sequence delimiter between.
     pub after: Vec<u8>,
+    /// Where long values belong in `before`, ascending.
+    pub long_before: Vec<PlacedValue>,
+    /// Where long values belong in `after`, ascending.
+    pub long_after: Vec<PlacedValue>,
     /// Bytes at the end of the input that could not be read as elements, and are left out.
     pub unread_bytes: usize,
+}
+
+/// A long value in the copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlacedValue {
+    /// Which of the long values given.
+    pub index: usize,
+    /// Where its bytes belong.
+    pub at: usize,
+    /// The VR that the copy gives it.
+    pub vr: VR,
 }
 
 impl std::fmt::Debug for TranscodedHeader {
@@ -81,7 +99,8 @@ impl std::fmt::Debug for TranscodedHeader {
 }
 
 /// Re-encodes a dataset without its pixel element: `elements_before` and `elements_after` are what stood before and
-/// behind it (without its tag, VR and length).
+/// behind it (without its tag, VR and length). Long values are empty in them; the copy's headers have their lengths,
+/// and the caller writes the values.
 ///
 /// Fails only where [`Header::parse`] does.
 pub fn to_explicit_little(
@@ -103,19 +122,26 @@ pub fn to_explicit_little(
 
     let mut before = Vec::with_capacity(elements_before.len() + 64);
     let mut after = Vec::with_capacity(elements_after.len());
+    let (mut long_before, mut long_after) = (Vec::new(), Vec::new());
     let mut patched = patched.into_iter().peekable();
     for element in rest {
         while let Some((tag, vr, value)) = patched.next_if(|(tag, ..)| *tag < element.tag) {
             write::element_bytes(&mut before, tag, vr, &value);
         }
-        write::element(
-            if element.tag < pixel_tag {
-                &mut before
-            } else {
-                &mut after
-            },
-            element,
-        );
+        let (out, places) = if element.tag < pixel_tag {
+            (&mut before, &mut long_before)
+        } else {
+            (&mut after, &mut long_after)
+        };
+        let Tag(group, number) = element.tag;
+        // Of a tag that stands twice the last one stays, here as there.
+        match patch.long_values.iter().rposition(|value| value.tag == (group, number)) {
+            Some(index) if matches!(&element.value, Value::Bytes(bytes) if bytes.is_empty()) => {
+                let (at, vr) = write::long_value(out, element.tag, element.vr, patch.long_values[index].length);
+                places.push(PlacedValue { index, at, vr });
+            }
+            _ => write::element(out, element),
+        }
     }
     for (tag, vr, value) in patched {
         write::element_bytes(&mut before, tag, vr, &value);
@@ -126,6 +152,8 @@ pub fn to_explicit_little(
     Ok(TranscodedHeader {
         before,
         after,
+        long_before,
+        long_after,
         unread_bytes: header.unread_bytes(),
     })
 }

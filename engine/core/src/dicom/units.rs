@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use super::frames::{FrameEvidence, locate_frames, read_offsets};
-use super::instance::{PixelUnit, SplitEvent};
+use super::instance::{PixelUnit, SplitEvent, ValueUnit};
 use super::layout::{FRAGMENT_UNIT_BYTES, FrameTable, Framing, OffsetTable, PixelLayout, SequenceEnd, derived_offsets};
 use super::limits::SplitLimits;
 use super::rejection::{Rejection, RejectionKind, Tag};
@@ -24,7 +24,8 @@ const DIGEST_BYTES: usize = 128 << 10;
 pub(super) struct UnitSink<'a> {
     pub(super) events: &'a mut Vec<SplitEvent>,
     pub(super) dataset: &'a mut blake3::Hasher,
-    pub(super) payload: &'a mut blake3::Hasher,
+    /// The digest of the pixels; none for a long value, whose units are value units.
+    pub(super) payload: Option<&'a mut blake3::Hasher>,
     pub(super) next_index: &'a mut u32,
 }
 
@@ -33,12 +34,17 @@ impl UnitSink<'_> {
         // Piece by piece, so that the second digest finds the bytes in the cache.
         for piece in bytes.chunks(DIGEST_BYTES) {
             self.dataset.update(piece);
-            self.payload.update(piece);
+            if let Some(payload) = &mut self.payload {
+                payload.update(piece);
+            }
         }
         let index = *self.next_index;
         *self.next_index = index.checked_add(1).ok_or(RejectionKind::TooManyFragments)?;
         self.events.try_reserve(1).map_err(|_| RejectionKind::OutOfMemory)?;
-        self.events.push(SplitEvent::Unit(PixelUnit { index, bytes }));
+        self.events.push(match self.payload {
+            Some(_) => SplitEvent::Unit(PixelUnit { index, bytes }),
+            None => SplitEvent::ValueUnit(ValueUnit { index, bytes }),
+        });
         Ok(())
     }
 }

@@ -7,6 +7,7 @@
 use super::header_bytes::Edit;
 use super::instance::PixelElement;
 use super::limits::SplitLimits;
+use super::long_value::{LongValue, VALUE_UNIT_BYTES};
 use super::rejection::{Rejection, RejectionKind, Tag};
 use super::slots::Slots;
 use super::transfer_syntax::Encoding;
@@ -49,6 +50,8 @@ pub(super) enum Progress {
         header_bytes: u8,
         length: Option<u32>,
     },
+    /// The header of an element with a long value ends at the walker's position.
+    Long { tag: Tag, length: u32 },
     /// What follows is no element: from the walker's position on nothing is read any more.
     Trailing,
 }
@@ -70,6 +73,10 @@ pub(super) struct Walker {
     /// Where the bytes start in the stream.
     pub(super) base: u64,
     pub(super) edits: Vec<Edit>,
+    /// The values that were cut out.
+    pub(super) long: Vec<LongValue>,
+    /// It is known whose instance this is, from what came before these bytes.
+    pub(super) is_identified: bool,
     pub(super) slots: Slots,
     /// Elements so far, of the sections before too.
     pub(super) num_elements: u64,
@@ -101,6 +108,8 @@ impl Walker {
             position: 0,
             base,
             edits: Vec::new(),
+            long: Vec::new(),
+            is_identified: false,
             slots: Slots::default(),
             num_elements: 0,
             last_tag: None,
@@ -193,7 +202,17 @@ impl Walker {
         }
     }
 
+    /// Where the element's content starts, if there is room for it.
     fn check_room(&self, header: &ElementHeader) -> Result<usize, Rejection> {
+        let content = self.check_end(header)?;
+        if content as u64 + u64::from(header.length.unwrap_or(0)) > self.header_left as u64 {
+            return Err(self.reject(RejectionKind::HeaderTooLarge, header.tag, self.position));
+        }
+        Ok(content)
+    }
+
+    /// Where the element's content starts, if what is open and the stream have room for it.
+    fn check_end(&self, header: &ElementHeader) -> Result<usize, Rejection> {
         let content = self.position + usize::from(header.header_bytes);
         let claimed_bytes = u64::from(header.length.unwrap_or(0));
         let header_fits = self
@@ -208,9 +227,6 @@ impl Walker {
                 header.tag,
                 self.position,
             )),
-            _ if content as u64 + claimed_bytes > self.header_left as u64 => {
-                Err(self.reject(RejectionKind::HeaderTooLarge, header.tag, self.position))
-            }
             _ => Ok(content),
         }
     }
@@ -272,10 +288,16 @@ impl Walker {
             return Err(self.reject(RejectionKind::BadSequence, header.tag, self.position));
         }
         self.count(header.tag)?;
-        let content = self.check_room(&header)?;
         if header.vr.is_some_and(|vr| !vr::is_known(vr)) {
             warnings.add(Warning::UnknownValueRepresentation);
         }
+        if let Some(length) = self.long_value(&header) {
+            if length % 2 == 1 {
+                warnings.add(Warning::OddLength);
+            }
+            return self.cut(&header, length).map(Some);
+        }
+        let content = self.check_room(&header)?;
         if let Some(length) = header.length
             && !is_sequence(&header)
         {
@@ -291,6 +313,40 @@ impl Walker {
         }
         self.open_value(&header, content, warnings)?;
         Ok(None)
+    }
+
+    /// The length of a value that is to be cut out.
+    fn long_value(&self, header: &ElementHeader) -> Option<u32> {
+        let is_known = self.is_identified || (self.section == Section::Before && self.slots.has_identity());
+        header.length.filter(|length| {
+            self.stack.is_empty()
+                && *length > VALUE_UNIT_BYTES
+                && is_known
+                && !is_sequence(header)
+                && !Slots::knows(header.tag)
+        })
+    }
+
+    /// Cuts a value out: it reads as empty, and its place is kept.
+    fn cut(&mut self, header: &ElementHeader, length: u32) -> Result<Progress, Rejection> {
+        let content = self.check_end(header)?;
+        let at = content as u32;
+        // A length of this size takes four bytes in each form of an element's header.
+        self.edits.push(Edit::Overwrite {
+            at: at - 4,
+            bytes: [0; 4],
+        });
+        self.long.push(LongValue {
+            tag: header.tag,
+            vr: header.vr,
+            at,
+            length,
+        });
+        self.position = content;
+        Ok(Progress::Long {
+            tag: header.tag,
+            length,
+        })
     }
 
     /// Opens a sequence, or a value of undefined length.

@@ -55,7 +55,8 @@ pub fn bulk_value(header: &Header, path: &str) -> Option<BulkValue> {
     }
 }
 
-fn parse_tag(text: &str) -> Option<Tag> {
+/// The attribute of eight hexadecimal digits.
+pub fn parse_tag(text: &str) -> Option<Tag> {
     if text.len() != 8 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }

@@ -80,7 +80,12 @@ fn lying_lengths_allocate_nothing() {
         .clone()
         .header((0x0040, 0xA160), b"UT", 0xFFFF_FFFE)
         .plain_file();
-    assert_eq!(refuse(&text, limits), K::HeaderTooLarge);
+    assert_eq!(
+        refuse(&text, limits),
+        K::Truncated {
+            missing_bytes: 0xFFFF_FFFE
+        }
+    );
     let limits = SplitLimits {
         instance_bytes_max: 1 << 30,
         ..limits

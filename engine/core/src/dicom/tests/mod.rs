@@ -4,6 +4,7 @@ mod corpus;
 mod generated;
 mod hostile;
 mod lenient;
+mod long_values;
 
 use bytes::Bytes;
 
@@ -13,17 +14,32 @@ use super::*;
 pub(super) struct Whole {
     pub(super) instance: SplitInstance,
     pub(super) units: Vec<Bytes>,
+    pub(super) value_units: Vec<Bytes>,
 }
 
 /// Splits `bytes`, pushed in pieces of the given lengths (the last one repeats).
 pub(super) fn split(bytes: &[u8], chunks: &[usize], limits: SplitLimits) -> Result<Whole, Rejection> {
     let bytes = Bytes::copy_from_slice(bytes);
     let mut splitter = Splitter::new(limits);
-    let (mut units, mut starts) = (Vec::new(), Vec::new());
+    let (mut units, mut value_units, mut starts) = (Vec::new(), Vec::new(), Vec::new());
+    let mut identity = None;
     let mut take = |events: &mut Vec<SplitEvent>| {
         for event in events.drain(..) {
             match event {
+                SplitEvent::Identified(who) => {
+                    assert!(starts.is_empty() && identity.is_none(), "once, before the start");
+                    identity = Some(*who);
+                }
+                SplitEvent::ValueUnit(unit) => {
+                    assert!(
+                        identity.is_some() || !starts.is_empty(),
+                        "nothing goes out before it is known whose it is"
+                    );
+                    assert_eq!(unit.index as usize, value_units.len());
+                    value_units.push(unit.bytes);
+                }
                 SplitEvent::Started(start) => {
+                    assert!(identity.as_ref().is_none_or(|who| *who == start.identity));
                     assert!(units.is_empty(), "the start comes first");
                     starts.push(*start);
                 }
@@ -49,7 +65,11 @@ pub(super) fn split(bytes: &[u8], chunks: &[usize], limits: SplitLimits) -> Resu
     take(&mut events);
     assert_eq!(starts, std::slice::from_ref(&instance.start), "one start");
     assert_eq!(instance.start.pixels.is_some(), instance.layout.is_some());
-    Ok(Whole { instance, units })
+    Ok(Whole {
+        instance,
+        units,
+        value_units,
+    })
 }
 
 /// Puts an object together again: file prefix and dataset.
@@ -70,6 +90,7 @@ pub(super) fn merge(whole: &Whole) -> (Vec<u8>, Vec<u8>) {
                 dataset.extend_from_slice(&bytes);
             }
             Piece::Unit(index) => dataset.extend_from_slice(&whole.units[index as usize]),
+            Piece::ValueUnit(index) => dataset.extend_from_slice(&whole.value_units[index as usize]),
         }
     }
     assert_eq!(merger.dataset_length(), dataset.len() as u64);
@@ -89,6 +110,12 @@ pub(super) fn round_trip(bytes: &[u8], chunks: &[usize]) -> Result<Whole, Reject
     } else {
         assert!([prefix, dataset].concat() == bytes, "merge is not exact");
     }
+    let lengths: Vec<usize> = instance
+        .header
+        .long_values()
+        .flat_map(|value| (0..value.num_units()).map(|index| value.unit_length(index) as usize))
+        .collect();
+    assert_eq!(whole.value_units.iter().map(Bytes::len).collect::<Vec<_>>(), lengths);
     let payload = whole.units.concat();
     assert_eq!(blake3::hash(&payload).as_bytes(), &instance.pixel_digest);
     let Some(layout) = &instance.layout else {

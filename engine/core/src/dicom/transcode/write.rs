@@ -64,6 +64,17 @@ pub(super) fn element_bytes(out: &mut Vec<u8>, tag: Tag, vr: VR, value: &[u8]) {
     }
 }
 
+/// Writes the header of an element whose value comes later, and what pads it. Returns the value's place and VR.
+pub(super) fn long_value(out: &mut Vec<u8>, tag: Tag, vr: VR, length: u32) -> (usize, VR) {
+    let vr = if is_long_form(vr) { vr } else { VR::UN };
+    long_header(out, tag, vr, length.saturating_add(length % 2));
+    let at = out.len();
+    if length % 2 == 1 {
+        out.push(padding(vr));
+    }
+    (at, vr)
+}
+
 /// Writes tag, VR, two reserved bytes and a 32-bit length.
 pub(super) fn long_header(out: &mut Vec<u8>, tag: Tag, vr: VR, length: u32) {
     tag_and_vr(out, tag, vr);

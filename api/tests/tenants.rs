@@ -151,6 +151,65 @@ fn a_study_of_another_patient_is_held() {
     assert_eq!(server.get(&study, ORIGINAL).status, 200);
 }
 
+/// Holds an instance under a second patient and returns the address of the exception.
+fn hold(server: &Server, id: &str, seed: u64) -> String {
+    let wrong = TinyInstance::new(seed)
+        .with_text((0x0010, 0x0020), b"LO", "SOMEBODY-ELSE")
+        .build();
+    assert_eq!(server.store(WEB, &[&wrong.bytes]).status, 202);
+    let list = server.get(&format!("/namespaces/{id}/exceptions"), "*/*").json();
+    let exception = list["exceptions"][0]["id"].as_str().expect("an id");
+    format!("/namespaces/{id}/exceptions/{exception}")
+}
+
+#[test]
+fn invariant_10_a_held_study_is_accepted_or_moved() {
+    let server = Server::start();
+    let namespaces = server.get("/namespaces", "*/*").json();
+    let id = namespaces["namespaces"][0]["id"].as_str().expect("an id").to_owned();
+    let right = tiny(100);
+    assert_eq!(server.store(WEB, &[&right.bytes]).status, 200);
+    let instances = |service: &str| {
+        let path = format!("{service}/studies/{}/instances", right.study_instance_uid);
+        server.get(&path, "*/*").json().as_array().map_or(0, Vec::len)
+    };
+
+    // Moved into a namespace where the study UID is free.
+    let other = namespace(&server, "Other");
+    let held = hold(&server, &id, 101);
+    for (body, expected) in [
+        (json!({ "namespace": id }), 409),
+        (json!({ "namespace": "0f3a5c8e1b7d42906e8f1a2b3c4d5e6f" }), 404),
+        (json!({ "namespace": "somewhere" }), 400),
+        (json!({}), 400),
+    ] {
+        assert_eq!(post(&server, &format!("{held}/move"), &body).status, expected, "{body}");
+    }
+    let moved = post(&server, &format!("{held}/move"), &json!({ "namespace": other }));
+    assert_eq!((moved.status, &moved.json()["instances"]), (200, &json!(1)));
+    assert_eq!(
+        post(&server, &format!("{held}/move"), &json!({ "namespace": other })).status,
+        404
+    );
+    assert_eq!(instances(&format!("/namespaces/{other}/dicomweb")), 1);
+    assert_eq!(instances(&format!("/namespaces/{id}/dicomweb")), 1);
+
+    // Accepted: one patient from now on.
+    let held = hold(&server, &id, 102);
+    let accepted = server.call("POST", &format!("{held}/accept"), &[], &[]);
+    assert_eq!((accepted.status, &accepted.json()["instances"]), (200, &json!(1)));
+    assert_eq!(server.call("POST", &format!("{held}/accept"), &[], &[]).status, 404);
+    assert_eq!(instances(&format!("/namespaces/{id}/dicomweb")), 2);
+    let later = TinyInstance::new(103)
+        .with_text((0x0010, 0x0020), b"LO", "SOMEBODY-ELSE")
+        .build();
+    let service = format!("/namespaces/{id}/dicomweb");
+    assert_eq!(server.store(&service, &[&later.bytes]).status, 200, "the alias holds");
+    assert_eq!(instances(&service), 3);
+    let list = server.get(&format!("/namespaces/{id}/exceptions"), "*/*").json();
+    assert_eq!(list["exceptions"].as_array().map(Vec::len), Some(0));
+}
+
 #[test]
 fn the_feed_tells_what_happened() {
     let server = Server::start_with(&[("SEPTUM__PIPELINE__STABLE_AFTER_S", "1")]);

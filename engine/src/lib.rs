@@ -18,6 +18,7 @@
 //! | [`folding`] | what a stable study left behind one by one, put together |
 //! | [`erase`], [`reseal`] | deleting for ever; re-sealing what remains |
 //! | [`exceptions`], [`patients`] | studies held because their patient differs; patient keys that were merged |
+//! | [`resubmit`] | a stored study through the pipeline once more |
 //! | [`quarantine`] | inputs on which processing panicked twice |
 //! | [`densify`] | the dense tier in the background |
 //! | [`stability`], [`feed`] | when a study is stable; the change feed |
@@ -54,6 +55,7 @@ pub mod pipeline;
 pub mod quarantine;
 pub mod records;
 pub mod reseal;
+pub mod resubmit;
 pub mod retrieve;
 pub mod scan;
 pub mod search;

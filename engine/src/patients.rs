@@ -143,9 +143,44 @@ impl Patients {
         let account = self.keyring.account(namespace.account)?;
         let token = |key: &PatientKey| patient_token(&account, namespace, key.issuer.as_bytes(), key.id.as_bytes());
         let (from_token, into_token) = (token(&from), token(&into));
-        if self.canonical(namespace.id, from_token) == self.canonical(namespace.id, into_token) {
+        if self.is_one(namespace.id, from_token, into_token) {
             return Err(EngineError::Conflict("both are the same patient already"));
         }
+        self.alias(namespace, (from_token, from), (into_token, into), source)
+            .await
+    }
+
+    /// Makes two keys one patient's, by their tokens: nothing happens where they are already.
+    ///
+    /// # Errors
+    /// As [`Self::merge`].
+    pub async fn join(
+        &self,
+        namespace: &Namespace,
+        from: (Token, PatientKey),
+        into: (Token, PatientKey),
+        source: &Source,
+    ) -> Result<()> {
+        if self.is_one(namespace.id, from.0, into.0) {
+            return Ok(());
+        }
+        // Of a key that was merged before, the key it stands for is the one to be joined.
+        let from = (self.canonical(namespace.id, from.0), from.1);
+        self.alias(namespace, from, into, source).await
+    }
+
+    /// Whether two keys are one patient's.
+    pub fn is_one(&self, namespace: NamespaceId, one: Token, other: Token) -> bool {
+        one == other || self.canonical(namespace, one) == self.canonical(namespace, other)
+    }
+
+    async fn alias(
+        &self,
+        namespace: &Namespace,
+        (from_token, from): (Token, PatientKey),
+        (into_token, into): (Token, PatientKey),
+        source: &Source,
+    ) -> Result<()> {
         if self.read().contains_key(&(namespace.id, from_token)) {
             return Err(EngineError::Conflict("the patient was merged before"));
         }

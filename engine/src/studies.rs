@@ -82,11 +82,6 @@ impl Studies {
         (usize::from(shard.id()), shard)
     }
 
-    /// Whether two patient keys are one patient's.
-    fn is_same(&self, namespace: NamespaceId, one: Token, other: Token) -> bool {
-        one == other || self.patients.canonical(namespace, one) == self.patients.canonical(namespace, other)
-    }
-
     /// The token of a study in a namespace.
     pub fn study_token(&self, account: &AccountKeys, namespace: NamespaceId, study_uid: &str) -> Token {
         token(account.index_key(), TokenDomain::Study, namespace, study_uid.as_bytes())
@@ -106,7 +101,7 @@ impl Studies {
         let (shard, _) = self.shard(study_uid);
         let normal = key::study(namespace.id, &study_token, namespace.id);
         if let Some(handle) = self.stored(&normal, &account, namespace.id, study_token, shard, false)? {
-            if self.is_same(namespace.id, handle.patient, patient) {
+            if self.patients.is_one(namespace.id, handle.patient, patient) {
                 return Ok(handle);
             }
             return self.exception(account, namespace.id, study_token, patient, shard).await;
@@ -117,7 +112,7 @@ impl Studies {
             .and_then(Weak::upgrade)
             .filter(|handle| !handle.was_committed())
         {
-            if self.is_same(namespace.id, handle.patient, patient) {
+            if self.patients.is_one(namespace.id, handle.patient, patient) {
                 return Ok(handle);
             }
             drop(arriving);
@@ -125,7 +120,7 @@ impl Studies {
         }
         // Between the first look and the lock the study may have been committed.
         if let Some(handle) = self.stored(&normal, &account, namespace.id, study_token, shard, false)? {
-            if self.is_same(namespace.id, handle.patient, patient) {
+            if self.patients.is_one(namespace.id, handle.patient, patient) {
                 return Ok(handle);
             }
             drop(arriving);

@@ -219,6 +219,18 @@ pub fn all() -> Value {
             &[],
         ),
         "Namespaces": list("namespaces", "Namespace"),
+        "Resolved": object(
+            "What became of a held study.",
+            json!({ "instances": { "type": "integer", "minimum": 0 } }),
+            &[],
+        ),
+        "MoveTarget": {
+            "type": "object",
+            "description": "Where a held study is to go.",
+            "properties": { "namespace": id() },
+            "required": ["namespace"],
+            "additionalProperties": false,
+        },
         "NewNamespace": {
             "type": "object",
             "required": ["name"],

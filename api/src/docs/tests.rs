@@ -56,8 +56,10 @@ fn operations_are_sound() {
         }
         let description = operation.description;
         assert!(!description.replies.is_empty() && !description.summary.is_empty());
+        // What an address says by itself needs no body.
+        let says_all = operation.route.path.ends_with("/accept");
         let changes_without_body = operation.route.method == "POST" && description.body.is_empty();
-        assert!(!changes_without_body, "{} has no body", description.name);
+        assert!(!changes_without_body || says_all, "{} has no body", description.name);
     }
 }
 

@@ -107,7 +107,8 @@ fn check_name(name: &str) -> Answer<()> {
     Ok(())
 }
 
-async fn read<T: DeserializeOwned>(call: &mut Call) -> Answer<T> {
+/// The request's JSON.
+pub(super) async fn read<T: DeserializeOwned>(call: &mut Call) -> Answer<T> {
     let content_type = call
         .request
         .headers()

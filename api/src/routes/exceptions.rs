@@ -1,11 +1,15 @@
 //! The exception list: studies held because their UID belongs to another patient (invariant 10).
 
 use actix_web::HttpResponse;
+use septum_core::access::{Object, Permission, authorize};
+use septum_core::ids::NamespaceId;
 use septum_engine::exceptions;
+use serde::Deserialize;
 use serde_json::json;
 
+use super::accounts::read;
 use crate::call::Call;
-use crate::http::problem::Answer;
+use crate::http::problem::{Answer, Problem};
 
 /// `GET /namespaces/{namespace}/exceptions`. Each names the address of a DICOMweb service that shows it and nothing else.
 pub(super) async fn list(call: Call) -> Answer {
@@ -26,6 +30,36 @@ pub(super) async fn list(call: Call) -> Answer {
         })
         .collect();
     Ok(HttpResponse::Ok().json(json!({ "exceptions": shown })))
+}
+
+/// `POST /namespaces/{namespace}/exceptions/{exception}/accept`: both patients are one, and the held instances go into
+/// the study whose UID they have.
+pub(super) async fn accept(call: Call) -> Answer {
+    let namespace = call.namespace()?;
+    let num_instances =
+        exceptions::accept(&call.app.archive, namespace, call.path("exception"), &call.source()).await?;
+    Ok(HttpResponse::Ok().json(json!({ "instances": num_instances })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Target {
+    namespace: String,
+}
+
+/// `POST /namespaces/{namespace}/exceptions/{exception}/move` with `{"namespace": …}`: the held instances go into another
+/// namespace, in which the caller may store.
+pub(super) async fn move_to(mut call: Call) -> Answer {
+    let Target { namespace } = read(&mut call).await?;
+    let target = NamespaceId::parse(&namespace).ok_or_else(|| Problem::bad_request("`namespace` is not an id"))?;
+    let granted = authorize(Some(&call.principal), Permission::StudyStore, Object::Namespace(target));
+    // What may not be stored into looks like what is not there.
+    let _granted = granted.map_err(|_| Problem::not_found())?;
+    let into = call.services().accounts.namespace(target)?;
+    let namespace = call.namespace()?;
+    let exception = call.path("exception");
+    let num_instances = exceptions::move_to(&call.app.archive, namespace, exception, &into, &call.source()).await?;
+    Ok(HttpResponse::Ok().json(json!({ "instances": num_instances })))
 }
 
 /// `DELETE /namespaces/{namespace}/exceptions/{exception}`: the held study is erased.

@@ -359,7 +359,7 @@ fn table() -> Vec<Route> {
             );
         }
     }
-    let rest: [(&'static str, Method, &str, P, Reach, &'static str, Handler); 11] = [
+    let rest: [(&'static str, Method, &str, P, Reach, &'static str, Handler); 13] = [
         (
             "list_namespaces",
             Method::GET,
@@ -413,6 +413,24 @@ fn table() -> Vec<Route> {
             Reach::Namespace,
             "exceptions.read",
             call!(exceptions::list),
+        ),
+        (
+            "accept_exception",
+            Method::POST,
+            "/namespaces/{namespace}/exceptions/{exception}/accept",
+            P::ExceptionsResolve,
+            Reach::Namespace,
+            "exceptions.accept",
+            call!(exceptions::accept),
+        ),
+        (
+            "move_exception",
+            Method::POST,
+            "/namespaces/{namespace}/exceptions/{exception}/move",
+            P::ExceptionsResolve,
+            Reach::Namespace,
+            "exceptions.move",
+            call!(exceptions::move_to),
         ),
         (
             "reject_exception",

@@ -45,6 +45,30 @@ pub(super) static TABLE: &[Description] = &[
         )
     },
     Description {
+        replies: &[json(200, "Done.", &[Content::new(JSON, Shape::Json("Resolved"))])],
+        problems: &[409],
+        curl: "-X POST",
+        ..Description::new(
+            "accept_exception",
+            Group::Watch,
+            "Accept a held study",
+            "Its patient is the one of the study whose UID it has: an alias joins both patients, and the held instances go into \
+             that study.",
+        )
+    },
+    Description {
+        body: &[Content::new(JSON, Shape::Json("MoveTarget"))],
+        replies: &[json(200, "Done.", &[Content::new(JSON, Shape::Json("Resolved"))])],
+        problems: &[409],
+        curl: "-H 'Content-Type: application/json' -d '{\"namespace\": \"0f3a5c8e1b7d42906e8f1a2b3c4d5e6f\"}'",
+        ..Description::new(
+            "move_exception",
+            Group::Watch,
+            "Move a held study",
+            "Into another namespace, in which the caller may store.",
+        )
+    },
+    Description {
         replies: &[DELETED],
         curl: "-X DELETE",
         ..Description::new("reject_exception", Group::Watch, "Reject a held study", "It is erased.")

@@ -5,8 +5,10 @@
 //!
 //! Invariants:
 //! - a row matches [`CompiledPredicates`] exactly when the same predicates match the attributes that the row was made
-//!   from. The one exception: a field longer than [`FIELD_BYTES_MAX`] is not kept, its row always counts as a
-//!   match, and [`Page::is_exact`] tells that the study itself must be asked;
+//!   from. The one exception: a field longer than [`FIELD_BYTES_MAX`], and the longest ones of a row longer than
+//!   [`ROW_BYTES_MAX`], are not kept; the row then always counts as a match, and [`Page::is_exact`] tells that the study
+//!   itself must be asked;
+//! - so a page has an end: [`ROWS_MAX`] rows are 2 MiB and a little;
 //! - keys are unique in a page;
 //! - `Debug` shows counts, never values.
 //!
@@ -37,6 +39,9 @@ pub const ROWS_MAX: usize = 512;
 
 /// Longest field that a row keeps, in bytes, all its values together.
 pub const FIELD_BYTES_MAX: usize = 4096;
+
+/// Longest row that is kept whole, in bytes, all its fields together.
+pub const ROW_BYTES_MAX: usize = 4096;
 
 /// Between the values of one field.
 pub(super) const SEPARATOR: char = '\u{1E}';
@@ -152,7 +157,15 @@ impl Row {
             }
             Some(field)
         });
-        Self { key, fields }
+        let mut row = Self { key, fields };
+        while row.fields.iter().flatten().map(String::len).sum::<usize>() > ROW_BYTES_MAX {
+            let longest = row
+                .fields
+                .iter_mut()
+                .max_by_key(|field| field.as_ref().map(String::len));
+            longest.and_then(Option::take);
+        }
+        row
     }
 
     /// The row's key.

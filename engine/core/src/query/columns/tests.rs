@@ -79,6 +79,26 @@ fn long_fields_leave_the_decision_to_the_study() {
     assert_eq!((page.is_exact(0), page.is_exact(1)), (false, true));
 }
 
+#[test]
+fn the_longest_patients_there_are_fit_a_page() {
+    let mut attributes = study();
+    let long = |length: usize| json!({"vr": "LO", "Value": ["x".repeat(length)]});
+    for (tag, length) in [("00100020", 4000), ("00081030", 4090), ("00200010", 3000)] {
+        attributes[tag] = long(length);
+    }
+    let mut page = Page::new();
+    for key in 0..ROWS_MAX {
+        let mut bytes = [0; 32];
+        bytes[..2].copy_from_slice(&(key as u16).to_le_bytes());
+        page.upsert(&Row::from_attributes(bytes, &attributes)).expect("room");
+    }
+    assert!(page.encode().len() <= (2 << 20) + ROWS_MAX * (32 + 2 * NUM_COLUMNS) + 3);
+    let kept =
+        [Column::StudyId, Column::PatientId, Column::StudyDescription].map(|column| page.field(0, column).is_some());
+    assert_eq!((kept, page.is_exact(0)), ([true, false, false], false));
+    assert_eq!(page.field(0, Column::StudyDate), Some("20200115"));
+}
+
 proptest! {
     #[test]
     fn pages_answer_like_queries(studies in prop::collection::vec(attributes(), 0..20), query in query_text()) {

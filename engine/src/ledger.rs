@@ -10,6 +10,7 @@
 //! | audit tree | – | frontier of the RFC 6962 tree |
 //! | change | sequence number, big endian | [`ChangeRow`] |
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
@@ -107,6 +108,8 @@ pub struct Ledger {
 pub struct Staging<'a> {
     shard: &'a Shard,
     batch: CommitBatch,
+    /// Where in the batch a row was last written.
+    written: HashMap<Vec<u8>, usize>,
     events: Vec<Event>,
     changes: Vec<(ChangeRow, ChangeSeal)>,
 }
@@ -168,6 +171,7 @@ impl Ledger {
                 generation: Some(generation),
                 ..CommitBatch::default()
             },
+            written: HashMap::new(),
             events: Vec::new(),
             changes: Vec::new(),
         };
@@ -235,7 +239,7 @@ impl Ledger {
 impl Staging<'_> {
     /// A row as it will be when everything staged before has committed.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        if let Some(row) = self.batch.rows.iter().rev().find(|row| row.key() == key) {
+        if let Some(row) = self.written.get(key).and_then(|place| self.batch.rows.get(*place)) {
             return Ok(row.value().map(<[u8]>::to_vec));
         }
         Ok(self.shard.get_staged(key)?)
@@ -243,11 +247,13 @@ impl Staging<'_> {
 
     /// Writes a row.
     pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.written.insert(key.clone(), self.batch.rows.len());
         self.batch.rows.push(Row::put(key, value));
     }
 
     /// Removes a row.
     pub fn delete(&mut self, key: Vec<u8>) {
+        self.written.insert(key.clone(), self.batch.rows.len());
         self.batch.rows.push(Row::delete(key));
     }
 

@@ -164,6 +164,11 @@ pub const URI: &[QueryParameter] = &[
     uri("windowWidth", Kind::Text, "With `windowCenter`."),
     uri("imageQuality", Kind::Number, "1 to 100, of JPEG."),
     uri(
+        "anonymize",
+        Kind::Text,
+        "Refused unless it is `no`: instances are sent as they are.",
+    ),
+    uri(
         "presentationUID",
         Kind::Text,
         "A presentation state to show its image with, in place of `objectUID`.",

@@ -7,6 +7,8 @@
 //! | `application/pdf`, `video/…` | the document or video as it is |
 //!
 //! Without `contentType`: a picture where there are pixels, else the document, else the instance.
+//!
+//! `anonymize=yes` is refused: nothing is sent with identity that was to go without (PS3.18 section 9.1).
 
 use actix_web::HttpResponse;
 use actix_web::http::header;
@@ -29,6 +31,7 @@ pub(super) async fn retrieve(call: Call) -> Answer {
     if !required(&call, "requestType")?.eq_ignore_ascii_case("WADO") {
         return Err(Problem::bad_request("the parameter `requestType` must be WADO"));
     }
+    refuse_anonymizing(call.query("anonymize").as_deref())?;
     let instance = find(&call)?;
     call.audit_study(&instance.study).await?;
     let types = call.query("contentType").unwrap_or_default();
@@ -61,6 +64,17 @@ pub(super) async fn retrieve(call: Call) -> Answer {
         "the instance cannot be had as one of `contentType`",
         &offers,
     ))
+}
+
+/// Only an instance as it is can be had here, which is what `no` asks for; any other value may mean the opposite.
+fn refuse_anonymizing(value: Option<&str>) -> Answer<()> {
+    match value.map(str::trim) {
+        None | Some("") => Ok(()),
+        Some(value) if value.eq_ignore_ascii_case("no") => Ok(()),
+        Some(_) => Err(Problem::bad_request(
+            "instances cannot be anonymized here: ask without the parameter `anonymize`",
+        )),
+    }
 }
 
 fn single(media: String) -> Choice {
@@ -232,6 +246,20 @@ fn region(text: &str) -> Answer<[f64; 4]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_sent_with_identity_that_was_to_go_without() {
+        for (value, expected) in [
+            (None, true),
+            (Some(""), true),
+            (Some("no"), true),
+            (Some("yes"), false),
+            (Some(" YES "), false),
+            (Some("true"), false),
+        ] {
+            assert_eq!(refuse_anonymizing(value).is_ok(), expected, "{value:?}");
+        }
+    }
 
     #[test]
     fn regions() {

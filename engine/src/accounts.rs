@@ -1,7 +1,8 @@
 //! Accounts, namespaces and users: the rows of the catalogue that everything else hangs on.
 //!
 //! The catalogue is one small ledger in the PHI root. Names of namespaces and users are sealed under the record key. A
-//! change and its audit leaf commit together (invariant 8).
+//! change and its audit leaf commit together (invariant 8). One change follows another: each is decided upon what the one
+//! before it left, and memory follows the commit even if whoever asked went away.
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
@@ -13,6 +14,7 @@ use septum_storage::RowKind;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::detached::detached;
 use crate::error::{EngineError, Result};
 use crate::keyring::Keyring;
 use crate::ledger::{Event, Ledger};
@@ -58,7 +60,19 @@ pub struct User {
 pub struct Accounts {
     ledger: Arc<Ledger>,
     keyring: Arc<Keyring>,
-    state: RwLock<State>,
+    state: Arc<RwLock<State>>,
+    /// Held from a change's decision until memory says what it committed.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// What a change writes, and what it means for memory.
+struct Change<T> {
+    kind: RowKind,
+    id: [u8; 16],
+    record: Vec<u8>,
+    event: Event,
+    /// The record itself: what comes back.
+    made: Arc<T>,
 }
 
 #[derive(Default)]
@@ -89,13 +103,26 @@ fn event(
     }
 }
 
+impl<T: Serialize> Change<T> {
+    fn of(kind: RowKind, id: [u8; 16], event: Event, made: T) -> Self {
+        Self {
+            kind,
+            id,
+            record: encode(&made),
+            event,
+            made: Arc::new(made),
+        }
+    }
+}
+
 impl Accounts {
     /// Reads the catalogue; makes the first account, namespace and nothing else when it is empty.
     pub async fn open(ledger: Arc<Ledger>, keyring: Arc<Keyring>) -> Result<Arc<Self>> {
         let accounts = Self {
             ledger,
             keyring,
-            state: RwLock::default(),
+            state: Arc::default(),
+            turn: Arc::default(),
         };
         let mut state = State::default();
         for account in accounts.load::<Account>(RowKind::Account)? {
@@ -141,40 +168,51 @@ impl Accounts {
             .collect()
     }
 
-    async fn save<T: Serialize>(&self, kind: RowKind, id: &[u8; 16], record: &T, event: Event) -> Result<()> {
-        let sealed = seal_record(
-            self.keyring.suite(),
-            self.keyring.record_key(),
-            &record_context(id),
-            &encode(record),
-        )?;
-        self.ledger
-            .commit(|staging| {
-                staging.put(kind.key(&[id]), sealed);
-                staging.audit(event);
-                Ok(())
-            })
-            .await
+    /// Commits what `decide` makes of the state, and then tells memory by `keep`.
+    async fn change<T: Send + Sync + 'static>(
+        &self,
+        decide: impl FnOnce(&State) -> Result<Change<T>> + Send + 'static,
+        keep: impl FnOnce(&mut State, Arc<T>) + Send + 'static,
+    ) -> Result<Arc<T>> {
+        let (ledger, keyring, state) = (
+            Arc::clone(&self.ledger),
+            Arc::clone(&self.keyring),
+            Arc::clone(&self.state),
+        );
+        let turn = Arc::clone(&self.turn);
+        detached(async move {
+            let _turn = turn.lock().await;
+            let change = decide(&*state.read().map_err(|_| EngineError::Panicked)?)?;
+            let context = record_context(&change.id);
+            let sealed = seal_record(keyring.suite(), keyring.record_key(), &context, &change.record)?;
+            ledger
+                .commit(|staging| {
+                    staging.put(change.kind.key(&[&change.id]), sealed);
+                    staging.audit(change.event);
+                    Ok(())
+                })
+                .await?;
+            keep(
+                &mut *state.write().map_err(|_| EngineError::Panicked)?,
+                Arc::clone(&change.made),
+            );
+            Ok(change.made)
+        })
+        .await
     }
 
     /// Makes an account with its keys. `source` is who asked, none for the system itself: here and below.
     pub async fn create_account(&self, name: &str, source: Option<&Source>) -> Result<Arc<Account>> {
-        let account = Arc::new(Account {
+        let account = Account {
             id: AccountId::random(),
             name: name.to_owned(),
-        });
+        };
         self.keyring.create_account(account.id).await?;
-        let event = event(
-            "account.create",
-            ObjectKind::Account,
-            account.id.as_bytes(),
-            source,
-            Some(account.id),
-        );
-        self.save(RowKind::Account, account.id.as_bytes(), &*account, event)
-            .await?;
-        self.write()?.accounts.insert(account.id, Arc::clone(&account));
-        Ok(account)
+        let id = *account.id.as_bytes();
+        let event = event("account.create", ObjectKind::Account, &id, source, Some(account.id));
+        let decide = move |_: &State| Ok(Change::of(RowKind::Account, id, event, account));
+        let keep = |state: &mut State, account: Arc<Account>| drop(state.accounts.insert(account.id, account));
+        self.change(decide, keep).await
     }
 
     /// Makes a namespace in an account.
@@ -185,20 +223,24 @@ impl Accounts {
         default_issuer: &str,
         source: Option<&Source>,
     ) -> Result<Arc<Namespace>> {
-        if !self.read()?.accounts.contains_key(&account) {
-            return Err(EngineError::NotFound);
-        }
-        let namespace = Arc::new(Namespace {
+        let namespace = Namespace {
             id: NamespaceId::random(),
             account,
             name: name.to_owned(),
             default_issuer: default_issuer.to_owned(),
-        });
-        let id = namespace.id.as_bytes();
-        let event = event("namespace.create", ObjectKind::Namespace, id, source, Some(account));
-        self.save(RowKind::Namespace, id, &*namespace, event).await?;
-        self.write()?.namespaces.insert(namespace.id, Arc::clone(&namespace));
-        Ok(namespace)
+        };
+        let id = *namespace.id.as_bytes();
+        let event = event("namespace.create", ObjectKind::Namespace, &id, source, Some(account));
+        let decide = move |state: &State| {
+            if !state.accounts.contains_key(&account) {
+                return Err(EngineError::NotFound);
+            }
+            Ok(Change::of(RowKind::Namespace, id, event, namespace))
+        };
+        let keep = |state: &mut State, namespace: Arc<Namespace>| {
+            state.namespaces.insert(namespace.id, namespace);
+        };
+        self.change(decide, keep).await
     }
 
     /// Makes a user, or replaces the one of that name.
@@ -209,17 +251,20 @@ impl Accounts {
         administrator: bool,
         source: Option<&Source>,
     ) -> Result<Arc<User>> {
-        let id = self.user(name)?.map_or_else(UserId::random, |user| user.id);
-        let user = Arc::new(User {
-            id,
-            name: name.to_owned(),
-            password_hash,
-            administrator,
-        });
-        let event = event("user.save", ObjectKind::User, id.as_bytes(), source, None);
-        self.save(RowKind::User, id.as_bytes(), &*user, event).await?;
-        self.write()?.users.insert(user.name.clone(), Arc::clone(&user));
-        Ok(user)
+        let (name, source) = (name.to_owned(), source.cloned());
+        let decide = move |state: &State| {
+            let id = state.users.get(&name).map_or_else(UserId::random, |user| user.id);
+            let event = event("user.save", ObjectKind::User, id.as_bytes(), source.as_ref(), None);
+            let user = User {
+                id,
+                name,
+                password_hash,
+                administrator,
+            };
+            Ok(Change::of(RowKind::User, *id.as_bytes(), event, user))
+        };
+        let keep = |state: &mut State, user: Arc<User>| drop(state.users.insert(user.name.clone(), user));
+        self.change(decide, keep).await
     }
 
     /// The user of that name.

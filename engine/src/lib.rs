@@ -26,7 +26,7 @@
 //! | [`keyring`], [`accounts`], [`studies`] | keys in use; accounts, namespaces, users; from identity to study |
 //! | [`records`], [`scan`] | what rows look like; walking them |
 //! | [`summaries`], [`templates`], [`headers`] | opened summaries and templates; headers to metadata |
-//! | [`compute`] | the one route to the CPU pool |
+//! | [`compute`], [`detached`] | the one route to the CPU pool; work that nobody's going away interrupts |
 //! | [`maintenance`] | fsck, scrub, backup, restore |
 //! | [`telemetry`], [`observe`] | metric names; what storage reports |
 //!
@@ -39,6 +39,7 @@ pub mod audit_log;
 pub mod columns;
 pub mod compute;
 pub mod densify;
+pub mod detached;
 pub mod erase;
 pub mod error;
 pub mod exceptions;

@@ -3,7 +3,8 @@
 //! A patient key is (issuer, else the namespace's default issuer, Patient ID). Two keys that are one person's are merged
 //! by an alias from one to the other, as HL7 A40 does; taking the alias away undoes it. Keys are tokens everywhere but
 //! inside the sealed alias record. Aliases are few and live in memory, written through the catalogue's ledger with their
-//! audit leaf.
+//! audit leaf. One change follows another: each is decided upon what the one before it left, and memory follows the commit
+//! even if whoever asked went away.
 //!
 //! Row: `patient alias` namespace ‖ token of the merged key → sealed [`Alias`].
 
@@ -17,6 +18,7 @@ use septum_storage::RowKind;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::Namespace;
+use crate::detached::detached;
 use crate::error::{EngineError, Result};
 use crate::keyring::Keyring;
 use crate::ledger::{Event, Ledger};
@@ -62,11 +64,17 @@ pub fn patient_token(account: &AccountKeys, namespace: &Namespace, issuer: &[u8]
     token_of(account.index_key(), TokenDomain::Patient, namespace.id, &[issuer, id])
 }
 
+/// By namespace and token of the merged key.
+#[derive(Default)]
+struct Aliases(HashMap<(NamespaceId, Token), Alias>);
+
 /// All aliases.
 pub struct Patients {
     ledger: Arc<Ledger>,
     keyring: Arc<Keyring>,
-    aliases: RwLock<HashMap<(NamespaceId, Token), Alias>>,
+    aliases: Arc<RwLock<Aliases>>,
+    /// Held from a change's decision until memory says what it committed.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 fn alias_key(namespace: NamespaceId, from: &Token) -> Vec<u8> {
@@ -84,7 +92,7 @@ fn alias_context(namespace: NamespaceId, from: &Token) -> ObjectContext {
 impl Patients {
     /// Reads the aliases.
     pub fn open(ledger: Arc<Ledger>, keyring: Arc<Keyring>) -> Result<Self> {
-        let mut aliases = HashMap::new();
+        let mut aliases = Aliases::default();
         for row in crate::scan::rows(ledger.shard(), RowKind::PatientAlias.key(&[])) {
             let (row_key, sealed) = row?;
             let corrupt = || EngineError::Corrupt("patient alias");
@@ -96,36 +104,29 @@ impl Patients {
             let namespace = NamespaceId::from_bytes(namespace.try_into().map_err(|_| corrupt())?);
             let from = Token::from_bytes(from.try_into().map_err(|_| corrupt())?);
             let plain = open_record(keyring.record_key(), &alias_context(namespace, &from), &sealed)?;
-            aliases.insert((namespace, from), decode(&plain, "patient alias")?);
+            aliases.0.insert((namespace, from), decode(&plain, "patient alias")?);
         }
         Ok(Self {
             ledger,
             keyring,
-            aliases: RwLock::new(aliases),
+            aliases: Arc::new(RwLock::new(aliases)),
+            turn: Arc::default(),
         })
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<(NamespaceId, Token), Alias>> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Aliases> {
         self.aliases.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// The key that a key stands for: itself where it was never merged.
     pub fn canonical(&self, namespace: NamespaceId, patient: Token) -> Token {
-        let aliases = self.read();
-        let mut patient = patient;
-        for _ in 0..CHAIN_MAX {
-            match aliases.get(&(namespace, patient)) {
-                Some(alias) => patient = alias.into_token,
-                None => break,
-            }
-        }
-        patient
+        self.read().canonical(namespace, patient)
     }
 
     /// The aliases of a namespace, in no order.
     pub fn list(&self, namespace: NamespaceId) -> Vec<Alias> {
         let aliases = self.read();
-        let of_namespace = aliases.iter().filter(|((of, _), _)| *of == namespace);
+        let of_namespace = aliases.0.iter().filter(|((of, _), _)| *of == namespace);
         of_namespace.map(|(_, alias)| alias.clone()).collect()
     }
 
@@ -143,9 +144,6 @@ impl Patients {
         let account = self.keyring.account(namespace.account)?;
         let token = |key: &PatientKey| patient_token(&account, namespace, key.issuer.as_bytes(), key.id.as_bytes());
         let (from_token, into_token) = (token(&from), token(&into));
-        if self.is_one(namespace.id, from_token, into_token) {
-            return Err(EngineError::Conflict("both are the same patient already"));
-        }
         self.alias(namespace, (from_token, from), (into_token, into), source)
             .await
     }
@@ -181,12 +179,7 @@ impl Patients {
         (into_token, into): (Token, PatientKey),
         source: &Source,
     ) -> Result<()> {
-        if self.read().contains_key(&(namespace.id, from_token)) {
-            return Err(EngineError::Conflict("the patient was merged before"));
-        }
-        if self.depth(namespace.id, into_token) + 1 >= CHAIN_MAX {
-            return Err(EngineError::Conflict("too many merges in a row"));
-        }
+        let place = (namespace.id, from_token);
         let alias = Alias {
             from,
             into,
@@ -199,18 +192,9 @@ impl Patients {
             &alias_context(namespace.id, &from_token),
             &encode(&alias),
         )?;
-        self.ledger
-            .commit(|staging| {
-                staging.put(alias_key(namespace.id, &from_token), sealed);
-                staging.audit(event(MERGE, namespace, source));
-                Ok(())
-            })
-            .await?;
-        self.aliases
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .insert((namespace.id, from_token), alias);
-        Ok(())
+        let decide = move |aliases: &Aliases| aliases.may_merge(place, into_token).map(|()| (place, Some(sealed)));
+        let keep = move |aliases: &mut Aliases| drop(aliases.0.insert(place, alias));
+        self.change(decide, event(MERGE, namespace, source), keep).await
     }
 
     /// Undoes the merge of `from`.
@@ -220,28 +204,77 @@ impl Patients {
     pub async fn unmerge(&self, namespace: &Namespace, from: &PatientKey, source: &Source) -> Result<()> {
         let account = self.keyring.account(namespace.account)?;
         let token = patient_token(&account, namespace, from.issuer.as_bytes(), from.id.as_bytes());
-        if !self.read().contains_key(&(namespace.id, token)) {
-            return Err(EngineError::NotFound);
+        let place = (namespace.id, token);
+        let decide = move |aliases: &Aliases| match aliases.0.contains_key(&place) {
+            true => Ok((place, None)),
+            false => Err(EngineError::NotFound),
+        };
+        let keep = move |aliases: &mut Aliases| drop(aliases.0.remove(&place));
+        self.change(decide, event(UNMERGE, namespace, source), keep).await
+    }
+
+    /// Commits the row that `decide` makes of the aliases, none to take it away, and then tells memory by `keep`.
+    async fn change(
+        &self,
+        decide: impl FnOnce(&Aliases) -> Result<((NamespaceId, Token), Option<Vec<u8>>)> + Send + 'static,
+        event: Event,
+        keep: impl FnOnce(&mut Aliases) + Send + 'static,
+    ) -> Result<()> {
+        let (ledger, aliases, turn) = (
+            Arc::clone(&self.ledger),
+            Arc::clone(&self.aliases),
+            Arc::clone(&self.turn),
+        );
+        detached(async move {
+            let _turn = turn.lock().await;
+            let known = || aliases.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let ((namespace, from), sealed) = decide(&known())?;
+            ledger
+                .commit(|staging| {
+                    match sealed {
+                        Some(sealed) => staging.put(alias_key(namespace, &from), sealed),
+                        None => staging.delete(alias_key(namespace, &from)),
+                    }
+                    staging.audit(event);
+                    Ok(())
+                })
+                .await?;
+            keep(&mut aliases.write().unwrap_or_else(std::sync::PoisonError::into_inner));
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Aliases {
+    fn canonical(&self, namespace: NamespaceId, patient: Token) -> Token {
+        let mut patient = patient;
+        for _ in 0..CHAIN_MAX {
+            match self.0.get(&(namespace, patient)) {
+                Some(alias) => patient = alias.into_token,
+                None => break,
+            }
         }
-        self.ledger
-            .commit(|staging| {
-                staging.delete(alias_key(namespace.id, &token));
-                staging.audit(event(UNMERGE, namespace, source));
-                Ok(())
-            })
-            .await?;
-        self.aliases
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .remove(&(namespace.id, token));
+        patient
+    }
+
+    fn may_merge(&self, (namespace, from): (NamespaceId, Token), into: Token) -> Result<()> {
+        if self.canonical(namespace, from) == self.canonical(namespace, into) {
+            return Err(EngineError::Conflict("both are the same patient already"));
+        }
+        if self.0.contains_key(&(namespace, from)) {
+            return Err(EngineError::Conflict("the patient was merged before"));
+        }
+        if self.depth(namespace, into) + 1 >= CHAIN_MAX {
+            return Err(EngineError::Conflict("too many merges in a row"));
+        }
         Ok(())
     }
 
     fn depth(&self, namespace: NamespaceId, patient: Token) -> usize {
-        let aliases = self.read();
         let mut patient = patient;
         (0..CHAIN_MAX)
-            .find(|_| match aliases.get(&(namespace, patient)) {
+            .find(|_| match self.0.get(&(namespace, patient)) {
                 Some(alias) => {
                     patient = alias.into_token;
                     false

@@ -17,7 +17,9 @@ use bytes::Bytes;
 use septum_core::dicom::attributes::Header;
 use septum_core::dicom::json::{bulk_value, parse_tag};
 use septum_core::dicom::{Encoding, PixelElement};
-use septum_engine::retrieve::frames::{EXPLICIT_LITTLE, Frames, HTJ2K_LOSSLESS, dense_frame, stored_frame};
+use septum_engine::retrieve::frames::{
+    EXPLICIT_LITTLE, Frames, HTJ2K_LOSSLESS, check_stored, dense_frame, stored_frame,
+};
 use septum_engine::retrieve::stream::{header_of, pixels_of};
 use septum_engine::retrieve::{InstanceRef, PixelReader, StoredValue, Values};
 use septum_engine::services::Services;
@@ -125,6 +127,17 @@ impl Source {
         }
     }
 
+    /// Whether these frames, from 1, can be had each in one piece: to be known before the answer begins.
+    fn check(&self, services: &Services, numbers: &[u32]) -> Result<()> {
+        let check = |number: &u32| match self {
+            Self::Native(frames) => frames.check(number - 1),
+            Self::Stored(pixels) => check_stored(services, pixels, number - 1),
+            // A dense frame lies in one unit.
+            Self::Dense(..) => Ok(()),
+        };
+        numbers.iter().try_for_each(check)
+    }
+
     fn content_type(&self, stored_uid: &str) -> (&'static str, String) {
         let uid = match self {
             Self::Native(_) => EXPLICIT_LITTLE,
@@ -135,25 +148,44 @@ impl Source {
     }
 }
 
-/// Opens a source; `None` where the form cannot be had of these pixels.
+/// Opens a source, or says why the form cannot be had of these pixels.
 async fn source(
     services: &Arc<Services>,
     pixels: &PixelReader,
     instance: &InstanceRef,
     form: Form,
-) -> Answer<Option<Source>> {
+) -> Answer<std::result::Result<Source, String>> {
     match form {
-        Form::Stored => Ok(Some(Source::Stored(pixels.clone()))),
-        Form::Native => match Frames::native(services, pixels.clone(), instance).await {
-            Ok(frames) => Ok(Some(Source::Native(frames))),
-            Err(error) if is_form_error(&error) => Ok(None),
-            Err(error) => Err(error.into()),
-        },
+        Form::Stored => Ok(Ok(Source::Stored(pixels.clone()))),
+        Form::Native => reason(
+            Frames::native(services, pixels.clone(), instance)
+                .await
+                .map(Source::Native),
+        ),
         // The dense tier is swapped in for all frames at once.
         Form::Dense => Ok(dense_frame(services, pixels, 0)
             .await?
-            .map(|_| Source::Dense(Arc::clone(services), pixels.clone()))),
+            .map(|_| Source::Dense(Arc::clone(services), pixels.clone()))
+            .ok_or_else(|| "the dense tier of these frames is not made yet".to_owned())),
     }
+}
+
+/// Parts "not in this form", where another may do, from what ends the request.
+fn reason<T>(result: Result<T>) -> Answer<std::result::Result<T, String>> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(error) if is_form_error(&error) => Ok(Err(error.to_string())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn no_form(reason: Option<String>, offers: &[String]) -> Problem {
+    let text = "the frames cannot be had in a form that you accept";
+    let text = match reason {
+        Some(reason) => format!("{text}: {reason}"),
+        None => text.to_owned(),
+    };
+    Problem::not_acceptable(text, offers)
 }
 
 /// `GET …/instances/{instance}/frames/{frames}`.
@@ -173,6 +205,7 @@ pub(super) async fn retrieve(call: Call) -> Answer {
         .with_member("frames", num_frames.into()));
     }
     let stored_uid = instance.record.transfer_syntax_uid.clone();
+    let mut refused = None;
     for choice in &choices {
         let multipart = choice.multipart || choice.media == "*/*";
         if !multipart && numbers.len() > 1 {
@@ -180,9 +213,17 @@ pub(super) async fn retrieve(call: Call) -> Answer {
         }
         for form in forms_of(choice, &stored_uid) {
             let etag = instances::etag(&instance, &format!("{form:?}").to_lowercase());
-            let Some(source) = source(call.services(), &pixels, &instance, form).await? else {
-                continue;
+            let source = match source(call.services(), &pixels, &instance, form).await? {
+                Ok(source) => source,
+                Err(reason) => {
+                    refused = Some(reason);
+                    continue;
+                }
             };
+            if let Err(reason) = reason(source.check(call.services(), &numbers))? {
+                refused = Some(reason);
+                continue;
+            }
             if let Some(response) = call.not_modified(&etag) {
                 return Ok(response);
             }
@@ -193,10 +234,7 @@ pub(super) async fn retrieve(call: Call) -> Answer {
     if media_type_of(&stored_uid) != OCTETS {
         offers.push(with_syntax(media_type_of(&stored_uid), &stored_uid));
     }
-    Err(Problem::not_acceptable(
-        "the frames cannot be had in a form that you accept",
-        &offers,
-    ))
+    Err(no_form(refused, &offers))
 }
 
 async fn respond(source: Source, numbers: Vec<u32>, stored_uid: &str, multipart: bool, etag: &str) -> Answer {
@@ -308,7 +346,7 @@ async fn pixel_data(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> 
         }
         for form in forms_of(choice, &stored_uid) {
             let etag = instances::etag(instance, &format!("bulk-{form:?}").to_lowercase());
-            let Some(source) = source(call.services(), &pixels, instance, form).await? else {
+            let Ok(source) = source(call.services(), &pixels, instance, form).await? else {
                 continue;
             };
             if let Some(response) = call.not_modified(&etag) {
@@ -328,7 +366,9 @@ async fn pixel_data(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> 
                     if num_frames != 1 && !multipart {
                         continue;
                     }
-                    return respond(source, (1..=num_frames).collect(), &stored_uid, multipart, &etag).await;
+                    let numbers: Vec<u32> = (1..=num_frames).collect();
+                    source.check(call.services(), &numbers)?;
+                    return respond(source, numbers, &stored_uid, multipart, &etag).await;
                 }
             };
             if !choice.multipart {

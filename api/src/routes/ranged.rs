@@ -75,6 +75,9 @@ pub(super) fn native(call: &Call, frames: Frames, length: u64, content_type: &st
         let mut at = range.start;
         while at < range.end {
             let piece = frames.native_bytes(at, range.end).await?;
+            if piece.is_empty() {
+                return Err(septum_engine::EngineError::Corrupt("pixel record").into());
+            }
             at += piece.len() as u64;
             send(&sink, piece).await?;
         }

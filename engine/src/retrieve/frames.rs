@@ -2,7 +2,7 @@
 //!
 //! A frame that the client takes as it was received is never decoded. Foreign streams are decoded in the sandboxed
 //! children only; the first frame is decoded up front, so that a syntax nothing here decodes is refused before the first
-//! byte leaves.
+//! byte leaves. A frame is one piece, so it has a limit ([`super::permits`]).
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use septum_core::dicom::{Encoding, PixelDescription};
 use septum_core::frame_shape::FrameShape;
 use septum_decoder::{DecodeError, DecodeRequest, Decoded, FrameLayout};
 
+use super::permits::ReadPermit;
 use super::stream::header_of;
 use super::{InstanceRef, PixelReader};
 use crate::error::{EngineError, Result};
@@ -31,7 +32,15 @@ pub struct Frames {
     transfer_syntax_uid: String,
     /// Bytes of the words that are turned around, 1 for none.
     word_bytes: usize,
-    first: Option<Decoded>,
+    first: Option<First>,
+}
+
+/// The first decoded frame. It goes without permits: a request has one at most, and would else hold permits while it
+/// waits for more.
+struct First {
+    /// Without its samples.
+    decoded: Decoded,
+    samples: Bytes,
 }
 
 /// Bytes of big endian payload that are turned around in one step: whole words of any length.
@@ -53,7 +62,9 @@ impl Frames {
             first: None,
         };
         if frames.description().encapsulated && frames.num_frames() > 0 {
-            frames.first = Some(frames.decode(0).await?);
+            let (mut decoded, _permit) = frames.decode(0).await?;
+            let samples = std::mem::take(&mut decoded.samples).into();
+            frames.first = Some(First { decoded, samples });
         } else if frames.description().encapsulated {
             return Err(EngineError::NotAcceptable(
                 "the frames of this instance cannot be told apart".to_owned(),
@@ -67,15 +78,15 @@ impl Frames {
         &self.pixels.record().description
     }
 
-    /// The first decoded frame, where decoding was needed.
+    /// What decoded frames look like, where decoding was needed; without samples.
     pub fn decoded(&self) -> Option<&Decoded> {
-        self.first.as_ref()
+        self.first.as_ref().map(|first| &first.decoded)
     }
 
     /// Bits Allocated of the native form.
     pub fn bits_allocated(&self) -> u16 {
         match (&self.first, self.description().shape) {
-            (Some(decoded), _) => decoded.bits_allocated,
+            (Some(first), _) => first.decoded.bits_allocated,
             (None, Some(shape)) => shape.bits_allocated,
             (None, None) => 8,
         }
@@ -89,7 +100,7 @@ impl Frames {
     /// Bytes of all native frames together.
     pub fn native_length(&self) -> Result<u64> {
         match &self.first {
-            Some(decoded) => (decoded.samples.len() as u64)
+            Some(first) => (first.samples.len() as u64)
                 .checked_mul(u64::from(self.num_frames()))
                 .ok_or(EngineError::Corrupt("number of frames")),
             None => Ok(self.pixels.record().layout.payload_length()),
@@ -143,26 +154,37 @@ impl Frames {
             return self.pixels.payload(at..end).await;
         }
         // Whole words, however long they are, so that they can be turned.
-        let (whole_at, whole_end) = (
-            at & !7,
-            (end.saturating_add(7) & !7).min(self.pixels.record().layout.payload_length()),
-        );
-        let mut bytes = self.pixels.payload(whole_at..whole_end).await?.to_vec();
+        let whole = (at & !7)..(end.saturating_add(7) & !7).min(self.pixels.record().layout.payload_length());
+        let start = (at - whole.start) as usize..(end - whole.start) as usize;
+        let permit = self.pixels.permit(&whole, whole.end - whole.start).await?;
+        let mut bytes = self.pixels.gather(whole).await?.to_vec();
         swap_samples(&mut bytes, self.word_bytes);
-        Ok(Bytes::from(bytes).slice((at - whole_at) as usize..(end - whole_at) as usize))
+        Ok(permit.hold(Bytes::from(bytes).slice(start)))
+    }
+
+    /// Whether a frame can be had by [`Self::native_frame`] for its length.
+    ///
+    /// # Errors
+    /// [`EngineError::NotAcceptable`] where it is too long to be one piece.
+    pub fn check(&self, index: u32) -> Result<()> {
+        match self.first {
+            // It was decoded under the same limit.
+            Some(_) => Ok(()),
+            None => check_stored(&self.services, &self.pixels, index),
+        }
     }
 
     /// One native frame, by index from 0.
     pub async fn native_frame(&self, index: u32) -> Result<Bytes> {
         if let Some(first) = &self.first {
             if index == 0 {
-                return Ok(Bytes::copy_from_slice(&first.samples));
+                return Ok(first.samples.clone());
             }
-            let decoded = self.decode(index).await?;
-            if decoded.samples.len() != first.samples.len() || decoded.photometric != first.photometric {
+            let (decoded, permit) = self.decode(index).await?;
+            if decoded.samples.len() != first.samples.len() || decoded.photometric != first.decoded.photometric {
                 return Err(EngineError::Decode("frames differ in form".to_owned()));
             }
-            return Ok(decoded.samples.into());
+            return Ok(permit.hold(decoded.samples.into()));
         }
         let range = self
             .pixels
@@ -177,32 +199,43 @@ impl Frames {
         Ok(bytes)
     }
 
-    async fn decode(&self, index: u32) -> Result<Decoded> {
-        let frame = stored_frame(&self.pixels, index).await?;
+    async fn decode(&self, index: u32) -> Result<(Decoded, ReadPermit)> {
+        let range = self.pixels.record().layout.frame_range(index);
+        let range = range.ok_or(EngineError::NotFound)?.bytes;
         let shape = self
             .description()
             .shape
             .ok_or_else(|| EngineError::NotAcceptable("the instance does not describe its pixels".to_owned()))?;
+        let permit = self.pixels.permit(&range, decoded_bytes(&shape)).await?;
         let request = DecodeRequest {
             transfer_syntax: self.transfer_syntax_uid.clone(),
             layout: layout_of(&shape),
             photometric: self.description().photometric.clone(),
-            frame: frame.to_vec(),
+            frame: self.pixels.gather(range).await?.to_vec(),
         };
         let decoder = Arc::clone(&self.services.decoder);
         // A decode may wait for a child for seconds: not on the CPU pool, not on an async thread.
         let decoded = tokio::task::spawn_blocking(move || decoder.decode(&request))
             .await
             .map_err(|_| EngineError::Panicked)?;
-        decoded.map_err(|error| match error {
+        let decoded = decoded.map_err(|error| match error {
             DecodeError::NotStarted(kind) => EngineError::File {
                 what: "decoder process",
                 source: std::io::Error::from(kind),
             },
             // Nothing here decodes it: the client may still have the original.
             error => EngineError::NotAcceptable(error.to_string()),
-        })
+        })?;
+        Ok((decoded, permit))
     }
+}
+
+/// Bytes of a decoded frame.
+fn decoded_bytes(shape: &FrameShape) -> u64 {
+    let samples = u64::from(shape.rows)
+        .saturating_mul(shape.columns.into())
+        .saturating_mul(shape.samples_per_pixel.into());
+    samples.saturating_mul(u64::from(shape.bits_allocated.div_ceil(8)))
 }
 
 /// What big endian payload is made of: samples, or for samples of a byte under VR OW, words of two (PS3.5 section A.3).
@@ -234,6 +267,15 @@ fn layout_of(shape: &FrameShape) -> FrameLayout {
     }
 }
 
+/// Whether a frame can be had by [`stored_frame`] for its length.
+///
+/// # Errors
+/// [`EngineError::NotAcceptable`] where it is too long to be one piece.
+pub fn check_stored(services: &Services, pixels: &PixelReader, index: u32) -> Result<()> {
+    let range = pixels.record().layout.frame_range(index).ok_or(EngineError::NotFound)?;
+    services.read_permits.check_whole(range.bytes.end - range.bytes.start)
+}
+
 /// One frame as it was received, by index from 0: native bytes or its fragments concatenated.
 pub async fn stored_frame(pixels: &PixelReader, index: u32) -> Result<Bytes> {
     let range = pixels.record().layout.frame_range(index).ok_or(EngineError::NotFound)?;
@@ -250,9 +292,13 @@ pub async fn dense_frame(services: &Arc<Services>, pixels: &PixelReader, index: 
     let range = layout.frame_range(index).ok_or(EngineError::NotFound)?;
     let units = layout.units_of(range.bytes.clone());
     if units.len() == 1 && layout.unit_range(units.start) == Some(range.bytes) {
+        let permit = services
+            .read_permits
+            .acquire(2 * layout.unit_length(units.start))
+            .await?;
         let (codec, bytes) = pixels.unit_encoded(units.start).await?;
         if codec == Codec::Htj2k {
-            return Ok(Some(bytes));
+            return Ok(Some(permit.hold(bytes)));
         }
     }
     services.densify.hasten(pixels.pixel_set());

@@ -4,6 +4,7 @@
 //! before a byte of it is used. A record that was swapped under the reader (densified, re-sealed) shows as a missing
 //! object; the record is then read anew, once.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use septum_core::ids::{ObjectId, PixelSetId, StudyId};
 use septum_core::seal::{OBJECT_HEADER_BYTES, ObjectOpener, ObjectSealer, StudyKeys, open_record};
 use septum_storage::StorageError;
 
+use super::permits::ReadPermit;
 use crate::error::{EngineError, Result};
 use crate::records::{PixelRecord, PixelRow, Run, decode, key, pixel_record_context, run_context, unit_shape};
 use crate::services::Services;
@@ -174,17 +176,54 @@ impl PixelReader {
         let layout = &self.record.layout;
         let unit = layout.units_of(at..at + 1).start;
         let unit_end = layout.unit_range(unit).map_or(at, |unit| unit.end);
-        self.payload(at..end.min(unit_end.max(at + STEP_BYTES))).await
+        let range = at..end.min(unit_end.max(at + STEP_BYTES));
+        let permit = self.acquire(&range, 0).await?;
+        Ok(permit.hold(self.gather(range).await?))
     }
 
-    /// Payload bytes of a range, out of as many units as it crosses.
-    pub async fn payload(&self, range: std::ops::Range<u64>) -> Result<Bytes> {
+    /// Payload bytes of a range as one piece, out of as many units as it crosses.
+    ///
+    /// # Errors
+    /// [`EngineError::NotAcceptable`] where that is too long to be one piece.
+    pub async fn payload(&self, range: Range<u64>) -> Result<Bytes> {
+        let permit = self.permit(&range, 0).await?;
+        Ok(permit.hold(self.gather(range).await?))
+    }
+
+    /// Permits for reading a range by [`Self::gather`], and for `made_bytes` that are then made of it.
+    ///
+    /// # Errors
+    /// [`EngineError::NotAcceptable`] where either is too long to be one piece.
+    pub async fn permit(&self, range: &Range<u64>, made_bytes: u64) -> Result<ReadPermit> {
+        let length = range.end.saturating_sub(range.start);
+        self.services.read_permits.check_whole(length.max(made_bytes))?;
+        self.acquire(range, made_bytes).await
+    }
+
+    async fn acquire(&self, range: &Range<u64>, made_bytes: u64) -> Result<ReadPermit> {
+        let layout = &self.record.layout;
+        let units = layout.units_of(range.clone());
+        let gathered = match units.len() {
+            0 | 1 => 0,
+            _ => range.end - range.start,
+        };
+        // One unit is opened at a time: sealed and plain.
+        let longest = units.map(|index| layout.unit_length(index)).max().unwrap_or(0);
+        let bytes = longest.saturating_mul(2).saturating_add(gathered);
+        self.services
+            .read_permits
+            .acquire(bytes.saturating_add(made_bytes))
+            .await
+    }
+
+    /// As [`Self::payload`], under permits that the caller has for all of it.
+    pub async fn gather(&self, range: Range<u64>) -> Result<Bytes> {
         let layout = &self.record.layout;
         let units = layout.units_of(range.clone());
         let mut gathered = Vec::new();
         for index in units.clone() {
             let at = layout.unit_range(index).ok_or(EngineError::Corrupt("pixel record"))?;
-            let unit = self.unit(index).await?;
+            let unit = self.unit_plain(index).await?;
             let cut = |position: u64| -> Result<usize> {
                 usize::try_from(position.saturating_sub(at.start))
                     .map(|position| position.min(unit.len()))

@@ -35,7 +35,8 @@ use serde_json::{Map, Value};
 
 use crate::error::{EngineError, Result};
 
-/// The format version every value starts with.
+/// The format version every value starts with. It counts what releases wrote, and there was none yet: until then rows
+/// change without a new number, and stores of unreleased builds are made anew.
 const FORMAT_VERSION: u8 = 1;
 
 /// A record as stored.

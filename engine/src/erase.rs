@@ -13,12 +13,13 @@ use std::sync::Arc;
 
 use septum_core::audit::{Action, Actor, ObjectKind, ObjectRef, Outcome};
 use septum_core::ids::{ObjectId, StudyId, StudyKeyId};
-use septum_core::seal::StudyKeys;
+use septum_core::seal::{AccountKeys, StudyKeys};
 use septum_storage::RowKind;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::Namespace;
-use crate::columns::withdraw;
+use crate::columns::{self, withdraw};
+use crate::detached::detached;
 use crate::error::{EngineError, Result};
 use crate::ledger::{Change, ChangeKind, Event, Staging};
 use crate::lookup;
@@ -107,11 +108,6 @@ async fn remove(
     detached(async move { reseal::without(&services, found, removal, &source).await }).await
 }
 
-/// Goes on to the end even if whoever asked goes away.
-pub async fn detached(work: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
-    tokio::spawn(work).await.map_err(|_| EngineError::Panicked)?
-}
-
 /// Erases whatever a study row names. `announced` is the UID that the change feed shows, none for held studies.
 pub async fn erase(
     services: &Arc<Services>,
@@ -119,14 +115,35 @@ pub async fn erase(
     source: &Source,
     announced: Option<String>,
 ) -> Result<()> {
+    match erase_once(services, found, source, announced.as_deref()).await {
+        Err(EngineError::Corrupt(columns::DAMAGED_PAGE)) => columns::mend(services).await,
+        Err(EngineError::Conflict(_)) => {}
+        erased => return erased,
+    }
+    // Folded or re-sealed since it was found.
+    let found = StudyRef::load(
+        services,
+        found.namespace,
+        Arc::clone(&found.account),
+        found.shard,
+        found.row_key.clone(),
+    )?;
+    erase_once(services, &found, source, announced.as_deref()).await
+}
+
+async fn erase_once(
+    services: &Arc<Services>,
+    found: &StudyRef,
+    source: &Source,
+    announced: Option<&str>,
+) -> Result<()> {
     let intent = Intent {
         study: found.id(),
         keys: found.row.keys,
     };
-    let is_held = announced.is_none();
-    let page_keys = page_keys(services, found).await?;
+    let page_keys = page_keys(services, &found.account, &found.row).await?;
     let ledger = &services.ledgers[found.shard];
-    let withdrawn = ledger
+    let erased = ledger
         .commit(|staging| {
             let row = staging.get(&found.row_key)?.ok_or(EngineError::NotFound)?;
             let row: StudyRow = decode(&row, "study row")?;
@@ -135,34 +152,39 @@ pub async fn erase(
             }
             staging.use_reserve();
             staging.delete(found.row_key.clone());
-            let mut withdrawn = None;
-            if !is_held {
+            let (mut withdrawn, mut stamp) = (None, None);
+            if announced.is_some() {
                 staging.delete(key::beside(RowKind::Unstable, &found.row_key));
                 staging.delete(key::beside(RowKind::Unfolded, &found.row_key));
                 for lookup in lookup_rows(services, found, &row)? {
                     staging.delete(lookup);
                 }
                 withdrawn = withdraw(services, staging, found.shard, &found.row_key, &row, page_keys.as_ref())?;
+                stamp = services.columns.stamp(found.shard, &found.row_key)?;
             }
             stage_intent(staging, intent);
             staging.audit(event(found, source));
-            if let Some(study_uid) = &announced {
+            if let Some(study_uid) = announced {
                 let change = Change {
                     kind: ChangeKind::StudyDeleted,
                     time_ms: now_ms(),
-                    study_uid: study_uid.clone(),
+                    study_uid: study_uid.to_owned(),
                     series_uid: None,
                     instance_uid: None,
                 };
                 let record_key = services.keyring.record_key().clone();
                 staging.change(found.namespace, None, services.keyring.suite(), record_key, &change);
             }
-            Ok(withdrawn)
+            Ok((withdrawn, stamp))
         })
-        .await?;
-    services.summaries.forget(&found.row);
-    if !is_held {
-        services.columns.forget(found.shard, &found.row_key)?;
+        .await;
+    let (withdrawn, stamp) = match erased {
+        Ok(erased) => erased,
+        Err(error) => return Err(unused(services, page_keys.as_ref(), error).await),
+    };
+    services.summaries.forget(found.row.study, found.row.revision);
+    if stamp.is_some() {
+        services.columns.forget(found.shard, &found.row_key, stamp)?;
     }
     if let Some(withdrawn) = withdrawn {
         let intent = withdrawn.intent;
@@ -173,11 +195,21 @@ pub async fn erase(
 }
 
 /// Keys for the page of columns that a study is in, if it is in one.
-pub async fn page_keys(services: &Services, found: &StudyRef) -> Result<Option<Arc<StudyKeys>>> {
-    Ok(match found.row.page {
-        Some(_) => Some(services.keyring.create_study(&found.account).await?),
+pub async fn page_keys(services: &Services, account: &AccountKeys, row: &StudyRow) -> Result<Option<Arc<StudyKeys>>> {
+    Ok(match row.page {
+        Some(_) => Some(services.keyring.create_study(account).await?),
         None => None,
     })
+}
+
+/// Destroys keys that were made for a commit which failed with `error`; what comes back is the error to tell.
+pub async fn unused(services: &Services, keys: Option<&Arc<StudyKeys>>, error: EngineError) -> EngineError {
+    if let Some(keys) = keys.filter(|_| error.left_all_as_it_was())
+        && let Err(error) = services.keyring.destroy_studies(&[keys.id]).await
+    {
+        tracing::warn!(%error, "keys that nothing uses could not be destroyed");
+    }
+    error
 }
 
 /// The lookup rows of a study as it is.

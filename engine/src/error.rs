@@ -111,5 +111,17 @@ impl EngineError {
     }
 }
 
+impl EngineError {
+    /// Whether a commit that answered this is sure to have changed nothing. After a failed sync only the next start
+    /// tells, so what the commit named must be left as it is.
+    pub fn left_all_as_it_was(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.is_transient() || matches!(error, StorageError::TooLarge { .. }),
+            Self::Panicked => false,
+            _ => true,
+        }
+    }
+}
+
 /// The engine's result.
 pub type Result<T, E = EngineError> = std::result::Result<T, E>;

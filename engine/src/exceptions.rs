@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::accounts::Namespace;
 use crate::archive::Archive;
+use crate::detached::detached;
 use crate::erase;
 use crate::error::{EngineError, Result};
 use crate::patients::PatientKey;
@@ -156,5 +157,5 @@ async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Sen
 pub async fn reject(services: &Arc<Services>, namespace: &Namespace, id: &str, source: &Source) -> Result<()> {
     let found = find(services, namespace, id)?;
     let (services, source) = (Arc::clone(services), source.clone());
-    erase::detached(async move { erase::erase(&services, &found, &source, None).await }).await
+    detached(async move { erase::erase(&services, &found, &source, None).await }).await
 }

@@ -20,7 +20,7 @@ use septum_core::seal::{ObjectContext, StudyKeys, Token, open_record, seal_recor
 use septum_storage::RowKind;
 use serde_json::{Map, Value};
 
-use crate::columns::withdraw;
+use crate::columns::{self, withdraw};
 use crate::erase::{self, Intent};
 use crate::error::{EngineError, Result};
 use crate::ledger::{Change, ChangeKind, Staging};
@@ -74,6 +74,8 @@ struct Copy<'a> {
     to: StudyId,
     keys: Arc<StudyKeys>,
     copied: HashSet<VersionId>,
+    /// Perhaps the copy is the study already: only the next start tells.
+    is_uncertain: bool,
 }
 
 /// Makes the study what it is without the removed part.
@@ -104,11 +106,20 @@ pub async fn without(services: &Arc<Services>, found: StudyRef, removal: Removal
         to,
         keys,
         copied: HashSet::new(),
+        is_uncertain: false,
     };
     let made = make(&mut work, &removal, &is_removed, source).await;
+    if work.is_uncertain {
+        // It stays among the copies, so that nothing erases it. The next start finds the intent, unless it was switched to.
+        return made.map(|_| ());
+    }
     services.copies.set().remove(&to);
     match made {
-        Ok(()) => {
+        Ok(page) => {
+            // The copy is the study now. What fails from here on is finished later: the intents are durable.
+            if let Some(page) = page {
+                erase::finish(services, found.shard, page).await?;
+            }
             let old = Intent {
                 study: found.id(),
                 keys: found.row.keys,
@@ -122,18 +133,23 @@ pub async fn without(services: &Arc<Services>, found: StudyRef, removal: Removal
     }
 }
 
+/// Copies and switches. What comes back is yet to be erased: the old keys of the study's page of columns.
 async fn make(
     copy: &mut Copy<'_>,
     removal: &Removal,
     is_removed: &(impl Fn(&Token, &Token) -> bool + Sync),
     source: &Source,
-) -> Result<()> {
+) -> Result<Option<Intent>> {
     let (services, found) = (copy.services, copy.from);
     let intent = Intent {
         study: copy.to,
         keys: copy.keys.id,
     };
-    copy.commit(|staging| erase::stage_intent(staging, intent)).await?;
+    copy.commit(|staging| {
+        erase::stage_intent(staging, intent);
+        Ok(())
+    })
+    .await?;
     for _ in 0..ROUNDS_MAX {
         let row = found
             .stored_in(services)
@@ -151,7 +167,11 @@ async fn make(
         let summary = copy.summary(&seen).await?;
         match copy.switch(&seen, summary, removal, source).await {
             Err(EngineError::Conflict(_)) => {}
-            switched => return switched,
+            Err(EngineError::Corrupt(columns::DAMAGED_PAGE)) => columns::mend(services).await,
+            switched => {
+                copy.is_uncertain = switched.as_ref().is_err_and(|error| !error.left_all_as_it_was());
+                return switched;
+            }
         }
     }
     Err(EngineError::Overloaded { retry_after_seconds: 5 })
@@ -195,11 +215,19 @@ impl Copy<'_> {
         });
         let to = self.to;
         self.commit(move |staging| {
+            let metadata_key = key::metadata(to, &series, &instance);
+            // An earlier round may have copied what was current then.
+            if let Some(before) = staging.get(&metadata_key)?
+                && let MetadataRow::Object(object) = decode(&before, "metadata row")?
+            {
+                staging.free([object]);
+            }
             staging.put(key::instance(to, &series, &instance), row);
-            staging.put(key::metadata(to, &series, &instance), encode(&metadata));
+            staging.put(metadata_key, encode(&metadata));
             if let Some((object, bytes)) = object {
                 staging.object(object, bytes);
             }
+            Ok(())
         })
         .await
     }
@@ -223,14 +251,13 @@ impl Copy<'_> {
         }
         let to = self.to;
         let all_arrived = &values;
-        self.services.ledgers[self.from.shard]
-            .commit(|staging| {
-                all_arrived.stage_arrived(staging, arriving)?;
-                staging.put(key::version(to, version), row);
-                staging.object(object, header.into());
-                Ok(())
-            })
-            .await?;
+        self.commit(|staging| {
+            all_arrived.stage_arrived(staging, arriving)?;
+            staging.put(key::version(to, version), row);
+            staging.object(object, header.into());
+            Ok(())
+        })
+        .await?;
         values.settle();
         Ok(())
     }
@@ -258,8 +285,11 @@ impl Copy<'_> {
                 )?)
             });
             let resealed = resealed.await??;
-            self.commit(move |staging| arrival::stage(staging, arriving, index, object, resealed.into()))
-                .await?;
+            self.commit(move |staging| {
+                arrival::stage(staging, arriving, index, object, resealed.into());
+                Ok(())
+            })
+            .await?;
             objects.push(object);
         }
         Ok((arriving, Values::new(objects, Some(arrival))))
@@ -314,6 +344,7 @@ impl Copy<'_> {
             if !dense {
                 crate::densify::stage(staging, to, keys, pixel_set);
             }
+            Ok(())
         })
         .await
     }
@@ -351,7 +382,13 @@ impl Copy<'_> {
     }
 
     /// Points the study at its copy, if nothing arrived since `seen`.
-    async fn switch(&self, seen: &StudyRow, summary: StudySummary, removal: &Removal, source: &Source) -> Result<()> {
+    async fn switch(
+        &self,
+        seen: &StudyRow,
+        summary: StudySummary,
+        removal: &Removal,
+        source: &Source,
+    ) -> Result<Option<Intent>> {
         let (services, found) = (self.services, self.from);
         let change = Change {
             kind: match removal.instance_uid {
@@ -370,8 +407,9 @@ impl Copy<'_> {
             DELETE_SERIES
         };
         let attributes = study_map(&summary);
-        let page_keys = erase::page_keys(services, found).await?;
-        let withdrawn = self.services.ledgers[found.shard]
+        let page_keys = erase::page_keys(services, &found.account, seen).await?;
+        let mut noted = None;
+        let switched = self.services.ledgers[found.shard]
             .commit(|staging| {
                 let row = staging.get(&found.row_key)?.ok_or(EngineError::NotFound)?;
                 let mut row: StudyRow = decode(&row, "study row")?;
@@ -408,18 +446,29 @@ impl Copy<'_> {
                     services.keyring.record_key().clone(),
                     &change,
                 );
+                noted = Some(services.columns.note(found.shard, &found.row_key, &attributes)?);
+                services.columns.move_out(found.shard, found.namespace);
                 Ok(withdrawn)
             })
-            .await?;
-        services.summaries.forget(seen);
-        services.columns.note(found.shard, &found.row_key, &attributes)?;
-        if let Some(withdrawn) = withdrawn {
+            .await;
+        let withdrawn = match switched {
+            Ok(withdrawn) => withdrawn,
+            Err(error) => {
+                if let Some(noted) = noted
+                    && let Err(error) = services.columns.revert(services, found.shard, &found.row_key, noted)
+                {
+                    tracing::warn!(%error, "a study that was to be changed stays as if it had been, until it is folded");
+                }
+                return Err(erase::unused(services, page_keys.as_ref(), error).await);
+            }
+        };
+        services.summaries.forget(seen.study, seen.revision);
+        services.folding.push(found.shard, &found.row_key);
+        Ok(withdrawn.map(|withdrawn| {
             let intent = withdrawn.intent;
             withdrawn.settle(services);
-            erase::finish(services, found.shard, intent).await?;
-        }
-        services.folding.push(found.shard, &found.row_key);
-        Ok(())
+            intent
+        }))
     }
 
     fn seal_phi(&self, context: &ObjectContext, plain: &[u8]) -> Result<Vec<u8>> {
@@ -431,12 +480,7 @@ impl Copy<'_> {
         )?)
     }
 
-    async fn commit(&self, stage: impl FnOnce(&mut Staging<'_>)) -> Result<()> {
-        self.services.ledgers[self.from.shard]
-            .commit(|staging| {
-                stage(staging);
-                Ok(())
-            })
-            .await
+    async fn commit(&self, stage: impl FnOnce(&mut Staging<'_>) -> Result<()>) -> Result<()> {
+        self.services.ledgers[self.from.shard].commit(stage).await
     }
 }

@@ -71,7 +71,7 @@ impl Stability {
         }
     }
 
-    /// Declares every study stable whose quiet time is over.
+    /// Declares every study stable whose quiet time is over. What fails is tried again after another quiet time.
     pub async fn sweep(&self, services: &Arc<Services>) {
         let due: Vec<(usize, Vec<u8>)> = self
             .waiting()
@@ -81,22 +81,32 @@ impl Stability {
             .collect();
         for place in due {
             let (shard, row_key) = &place;
-            match services.ledgers[*shard]
+            let declared = services.ledgers[*shard]
                 .commit(|staging| self.declare(services, staging, row_key))
-                .await
-            {
+                .await;
+            match &declared {
                 Ok(true) => services.folding.push(*shard, row_key),
-                // Deleted meanwhile: nothing to declare.
+                // An instance is on its way, or the study was deleted meanwhile.
                 Ok(false) | Err(EngineError::NotFound) => {}
-                Err(error) => tracing::error!(%error, "a study could not be declared stable"),
+                Err(error) => tracing::error!(%error, "a study could not be declared stable; it is tried again"),
             }
-            let mut waiting = self.waiting();
-            if waiting
-                .get(&place)
-                .is_some_and(|touched| touched.elapsed() >= self.quiet)
-            {
-                waiting.remove(&place);
-            }
+            self.settle(place, declared);
+        }
+    }
+
+    /// What a declaration means for the study's waiting, unless it was touched meanwhile.
+    fn settle(&self, place: (usize, Vec<u8>), declared: Result<bool>) {
+        let mut waiting = self.waiting();
+        let Some(touched) = waiting
+            .get_mut(&place)
+            .filter(|touched| touched.elapsed() >= self.quiet)
+        else {
+            return;
+        };
+        match declared {
+            Ok(true) | Err(EngineError::NotFound) => drop(waiting.remove(&place)),
+            Ok(false) => {}
+            Err(_) => *touched = Instant::now(),
         }
     }
 
@@ -139,5 +149,33 @@ impl Stability {
             account: None,
         });
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_study_waits_until_it_is_declared() {
+        let stability = Stability::new(Duration::from_millis(1));
+        let place = (0, vec![1]);
+        let settled = |declared: Result<bool>| {
+            stability.touch(place.0, &place.1);
+            std::thread::sleep(Duration::from_millis(2));
+            stability.settle(place.clone(), declared);
+            stability.waiting().contains_key(&place)
+        };
+        assert!(settled(Ok(false)), "the clock was set back");
+        assert!(settled(Err(EngineError::Panicked)), "it is tried again");
+        assert!(!settled(Ok(true)));
+        assert!(!settled(Err(EngineError::NotFound)));
+        stability.touch(place.0, &place.1);
+        let stability = Stability {
+            quiet: Duration::from_secs(60),
+            ..stability
+        };
+        stability.settle(place.clone(), Ok(true));
+        assert!(stability.waiting().contains_key(&place), "touched since");
     }
 }

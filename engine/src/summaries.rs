@@ -87,9 +87,9 @@ impl Summaries {
         Ok(())
     }
 
-    /// Forgets a study whose keys are destroyed.
-    pub fn forget(&self, row: &StudyRow) {
-        self.cache.remove(&(row.study, row.revision));
+    /// Forgets a revision: the study's keys are destroyed, or the commit failed that was to make it.
+    pub fn forget(&self, study: StudyId, revision: u64) {
+        self.cache.remove(&(study, revision));
     }
 }
 

@@ -32,27 +32,44 @@ pub async fn fold(
     study_row_keys: &[Vec<u8>],
 ) -> Result<()> {
     let mut spare: Option<Spare> = None;
-    loop {
+    let folded = loop {
         let mut stamps = services.columns.stamps(shard, namespace, study_row_keys)?;
         let open = services.columns.open_page(shard, namespace);
         let staged = services.ledgers[shard]
-            .commit(|staging| stage(services, staging, namespace, open, spare.as_ref(), study_row_keys))
+            .commit(|staging| {
+                stage(
+                    services,
+                    staging,
+                    (shard, namespace),
+                    open,
+                    spare.as_ref(),
+                    study_row_keys,
+                )
+            })
             .await;
         match staged {
             Ok(folded) => {
+                if spare.as_ref().is_some_and(|(id, _)| folded.pages.contains_key(id)) {
+                    spare = None;
+                }
                 for (id, rest) in folded.pages {
                     services.columns.settle(shard, namespace, id, rest);
                 }
                 stamps.retain(|(key, _)| folded.keys.contains(key));
                 services.columns.release(shard, namespace, &stamps);
-                return Ok(());
+                break Ok(());
             }
             Err(EngineError::Conflict(NO_ROOM)) if spare.is_none() => {
                 spare = Some((ObjectId::random(), services.keyring.create_study(account).await?));
             }
-            Err(error) => return Err(error),
+            Err(error) => break Err(error),
         }
+    };
+    let is_unused = folded.as_ref().err().is_none_or(EngineError::left_all_as_it_was);
+    if let Some((_, keys)) = spare.filter(|_| is_unused) {
+        services.keyring.destroy_studies(&[keys.id]).await?;
     }
+    folded
 }
 
 type Pages = HashMap<ObjectId, Rest>;
@@ -66,7 +83,7 @@ struct Folded {
 fn stage(
     services: &Services,
     staging: &mut Staging<'_>,
-    namespace: NamespaceId,
+    (shard, namespace): (usize, NamespaceId),
     mut open: Option<ObjectId>,
     spare: Option<&Spare>,
     study_row_keys: &[Vec<u8>],
@@ -91,7 +108,13 @@ fn stage(
         let id = match row.page {
             Some(id) => id,
             None => match open {
-                Some(id) if !page(services, staging, namespace, id, &mut pages)?.page.is_full() => id,
+                Some(id)
+                    if !page(services, staging, (shard, namespace), id, &mut pages)?
+                        .page
+                        .is_full() =>
+                {
+                    id
+                }
                 _ => {
                     let (id, page_keys) = spare
                         .filter(|(id, _)| !pages.contains_key(id))
@@ -110,7 +133,7 @@ fn stage(
                 }
             },
         };
-        page(services, staging, namespace, id, &mut pages)?
+        page(services, staging, (shard, namespace), id, &mut pages)?
             .page
             .upsert(&columns)
             .map_err(|_| EngineError::Corrupt("columns page"))?;
@@ -131,19 +154,14 @@ fn stage(
 fn page<'a>(
     services: &Services,
     staging: &Staging<'_>,
-    namespace: NamespaceId,
+    (shard, namespace): (usize, NamespaceId),
     id: ObjectId,
     pages: &'a mut Pages,
 ) -> Result<&'a mut Rest> {
     use std::collections::hash_map::Entry;
     match pages.entry(id) {
         Entry::Occupied(known) => Ok(known.into_mut()),
-        Entry::Vacant(place) => {
-            let value = staging
-                .get(&key::columns(namespace, id))?
-                .ok_or(EngineError::Corrupt("columns row"))?;
-            Ok(place.insert(Rest::read(services, namespace, id, &value)?))
-        }
+        Entry::Vacant(place) => Ok(place.insert(Rest::staged(services, staging, shard, namespace, id)?)),
     }
 }
 

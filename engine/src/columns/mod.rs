@@ -5,12 +5,15 @@
 //! own, so that [`withdraw`] can take a study out and destroy what the page said of it (invariant 9).
 //!
 //! Invariants:
-//! - every study that a reader may find is in a page at rest, or fresh, or both: then the fresh row counts;
-//! - what a scan gives is a candidate: a commit may have failed, or a study gone, so the study itself is asked before
-//!   anything is shown;
-//! - opened pages are cached, bounded by bytes.
+//! - every study that a reader may find is in a page at rest, or fresh, or both: then the fresh row counts. It is fresh
+//!   before the commit that changes it, and what that commit was to change is taken back if it fails;
+//! - what a scan gives is a candidate: a study may be gone, so the study itself is asked before anything is shown;
+//! - a scan misses nothing: a study that leaves a page at rest while it is running makes it start anew;
+//! - opened pages are cached, bounded by bytes;
+//! - pages are made of study rows, so a damaged one is thrown away and its studies are folded again ([`mend`]).
 
 mod fold;
+mod mend;
 mod rest;
 
 use std::collections::{HashMap, HashSet};
@@ -29,7 +32,11 @@ use crate::search::study_map;
 use crate::services::Services;
 
 pub use fold::fold;
-pub use rest::{Withdrawn, withdraw};
+pub use mend::mend;
+pub use rest::{DAMAGED_PAGE, Withdrawn, withdraw};
+
+/// How often a scan starts anew.
+const SCANS_MAX: usize = 8;
 
 /// Bytes of opened pages kept.
 const CACHE_BYTES: u64 = 96 * 1024 * 1024;
@@ -89,6 +96,15 @@ struct Space {
     pages: HashMap<ObjectId, u64>,
     /// A page at rest that has room.
     open: Option<ObjectId>,
+    /// How many studies have left a page at rest and are still there.
+    num_moves: u64,
+}
+
+/// What a scan goes by.
+struct Seen {
+    fresh: Vec<Arc<Page>>,
+    pages: Vec<ObjectId>,
+    num_moves: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -102,6 +118,8 @@ struct FreshRow {
 struct State {
     spaces: HashMap<(NamespaceId, usize), Space>,
     stamp: u64,
+    /// Pages at rest that could not be opened.
+    damaged: HashSet<(usize, NamespaceId, ObjectId)>,
 }
 
 /// The columns of every namespace.
@@ -124,45 +142,58 @@ impl Columns {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Finds the pages at rest and the studies that were not folded when the server stopped. A damaged shard's are left
-    /// out.
+    /// Finds the pages at rest and the studies that were not folded when the server stopped. Damaged rows are left out: of
+    /// a study that cannot be opened there is nothing to find it by.
     pub fn reload(&self, services: &Services) {
         for shard in 0..services.ledgers.len() {
-            if let Err(error) = self.reload_shard(services, shard) {
-                tracing::error!(%error, shard, "columns could not be read: searches will not find all");
+            let stored_in = &services.store.shards()[shard];
+            for row in crate::scan::rows(stored_in, RowKind::Columns.key(&[])) {
+                if let Err(error) = row.and_then(|(row_key, value)| self.reload_page(shard, &row_key, &value)) {
+                    tracing::error!(%error, shard, "a page of columns could not be found: searches will not find all");
+                }
+            }
+            for row in crate::scan::rows(stored_in, RowKind::Unfolded.key(&[])) {
+                if let Err(error) = row.and_then(|(row_key, _)| self.reload_study(services, shard, &row_key)) {
+                    tracing::error!(%error, shard, "a study could not be opened: searches will not find it");
+                }
             }
         }
     }
 
-    fn reload_shard(&self, services: &Services, shard: usize) -> Result<()> {
-        let stored_in = &services.store.shards()[shard];
-        for row in crate::scan::rows(stored_in, RowKind::Columns.key(&[])) {
-            let (row_key, value) = row?;
-            let row: ColumnsRow = decode(&value, "columns row")?;
-            let page = row_key[key::STUDY_PREFIX_BYTES..].try_into();
-            let page = ObjectId::from_bytes(page.map_err(|_| EngineError::Corrupt("columns row"))?);
-            let mut state = self.state();
-            let space = state.spaces.entry((namespace_of(&row_key)?, shard)).or_default();
-            space.pages.insert(page, row.revision);
-            space.open = Some(page);
+    fn reload_page(&self, shard: usize, row_key: &[u8], value: &[u8]) -> Result<()> {
+        let namespace = namespace_of(row_key)?;
+        let page = row_key[key::STUDY_PREFIX_BYTES..].try_into();
+        let page = ObjectId::from_bytes(page.map_err(|_| EngineError::Corrupt("columns row"))?);
+        let revision = decode::<ColumnsRow>(value, "columns row").map(|row| row.revision);
+        let mut state = self.state();
+        if revision.is_err() {
+            state.damaged.insert((shard, namespace, page));
         }
-        for row in crate::scan::rows(stored_in, RowKind::Unfolded.key(&[])) {
-            let row_key = key::beside(RowKind::Study, &row?.0);
-            let Some(row) = stored_in.get(&row_key)? else {
-                continue;
-            };
-            match services.summaries.open(&decode::<StudyRow>(&row, "study row")?) {
-                Ok(open) => self.note(shard, &row_key, &study_map(&open.summary))?,
-                // Its keys are being destroyed.
-                Err(EngineError::NotFound) => {}
-                Err(error) => return Err(error),
-            }
+        let space = state.spaces.entry((namespace, shard)).or_default();
+        // A damaged one stays known, so that searches fail until it is mended: they must not leave studies out.
+        space.pages.insert(page, revision.as_ref().copied().unwrap_or(0));
+        if revision.is_ok() {
+            space.open = Some(page);
         }
         Ok(())
     }
 
-    /// A study is new or changed.
-    pub fn note(&self, shard: usize, study_row_key: &[u8], attributes: &Map<String, Value>) -> Result<()> {
+    fn reload_study(&self, services: &Services, shard: usize, unfolded_key: &[u8]) -> Result<()> {
+        let row_key = key::beside(RowKind::Study, unfolded_key);
+        let Some(row) = services.store.shards()[shard].get(&row_key)? else {
+            return Ok(());
+        };
+        match services.summaries.open(&decode::<StudyRow>(&row, "study row")?) {
+            Ok(open) => self.note(shard, &row_key, &study_map(&open.summary)).map(|_| ()),
+            // Its keys are being destroyed.
+            Err(EngineError::NotFound) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A study is new or changed, or is about to be: to be called where the commit is decided, so that notes come in the
+    /// order of commits. What comes back is for [`Self::revert`].
+    pub fn note(&self, shard: usize, study_row_key: &[u8], attributes: &Map<String, Value>) -> Result<Stamp> {
         let key = row_key_of(study_row_key)?;
         let row = Row::from_attributes(key, attributes);
         let mut state = self.state();
@@ -180,68 +211,136 @@ impl Columns {
             .upsert(&row)
             .map_err(|_| EngineError::Corrupt("fresh columns"))?;
         space.rows.insert(key, FreshRow { page, stamp });
-        Ok(())
+        Ok(Stamp(stamp))
     }
 
-    /// A study is gone, or never came to be.
-    pub fn forget(&self, shard: usize, study_row_key: &[u8]) -> Result<()> {
+    /// A study that stays is about to leave its page at rest; it was noted before.
+    pub fn move_out(&self, shard: usize, namespace: NamespaceId) {
+        let mut state = self.state();
+        state.spaces.entry((namespace, shard)).or_default().num_moves += 1;
+    }
+
+    /// How far a study's fresh row is now, if it has one.
+    pub fn stamp(&self, shard: usize, study_row_key: &[u8]) -> Result<Option<Stamp>> {
+        let state = self.state();
+        let space = state.spaces.get(&(namespace_of(study_row_key)?, shard));
+        let key = row_key_of(study_row_key)?;
+        Ok(space.and_then(|space| Some(Stamp(space.rows.get(&key)?.stamp))))
+    }
+
+    /// A study is gone; one that came after `stamp` is another and stays.
+    pub fn forget(&self, shard: usize, study_row_key: &[u8], stamp: Option<Stamp>) -> Result<()> {
         let key = row_key_of(study_row_key)?;
         let mut state = self.state();
-        if let Some(space) = state.spaces.get_mut(&(namespace_of(study_row_key)?, shard)) {
+        if let Some(space) = state.spaces.get_mut(&(namespace_of(study_row_key)?, shard))
+            && space.rows.get(&key).map(|fresh| Stamp(fresh.stamp)) == stamp
+        {
             space.drop_fresh(&key);
         }
         Ok(())
     }
 
-    /// The studies of a namespace that seem to match, in no order.
+    /// The commit failed that a study was noted for: if nothing was noted since, it is what its row says again.
+    pub fn revert(&self, services: &Services, shard: usize, study_row_key: &[u8], stamp: Stamp) -> Result<()> {
+        let stored_in = &services.store.shards()[shard];
+        let row = stored_in.get(study_row_key)?;
+        let row: Option<StudyRow> = row.map(|row| decode(&row, "study row")).transpose()?;
+        let is_unfolded = stored_in.get(&key::beside(RowKind::Unfolded, study_row_key))?.is_some();
+        let attributes = match row.filter(|row| row.page.is_none() || is_unfolded) {
+            None => None,
+            Some(row) => match services.summaries.open(&row) {
+                Ok(open) => Some(study_map(&open.summary)),
+                Err(EngineError::NotFound) => None,
+                Err(error) => return Err(error),
+            },
+        };
+        let key = row_key_of(study_row_key)?;
+        let mut state = self.state();
+        let Some(space) = state.spaces.get_mut(&(namespace_of(study_row_key)?, shard)) else {
+            return Ok(());
+        };
+        let Some(fresh) = space.rows.get(&key).filter(|fresh| fresh.stamp == stamp.0) else {
+            return Ok(());
+        };
+        match attributes {
+            Some(attributes) => Arc::make_mut(&mut space.fresh[fresh.page])
+                .upsert(&Row::from_attributes(key, &attributes))
+                .map_err(|_| EngineError::Corrupt("fresh columns")),
+            None => {
+                space.drop_fresh(&key);
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives the studies of a namespace that seem to match to `each`, in no order, some perhaps more than once.
     pub fn scan(
         &self,
         services: &Services,
         namespace: NamespaceId,
         predicates: &CompiledPredicates,
-    ) -> Result<Vec<Match>> {
-        let mut found = Vec::new();
-        for shard in 0..services.ledgers.len() {
-            let (fresh, pages) = match self.state().spaces.get(&(namespace, shard)) {
-                Some(space) => (space.fresh.clone(), space.pages.keys().copied().collect::<Vec<_>>()),
-                None => continue,
-            };
-            let collect = |page: &Page, found: &mut Vec<Match>| {
-                for row in page.scan(predicates) {
-                    if let Some(key) = page.key(row) {
-                        found.push(Match {
-                            namespace,
-                            shard,
-                            key,
-                            moment: moment(page, row),
-                        });
-                    }
-                }
-            };
-            let start = found.len();
-            for page in &fresh {
-                collect(page, &mut found);
-            }
-            let changed: HashSet<RowKey> = found[start..].iter().map(|found| found.key).collect();
-            let at_rest = found.len();
-            for page in pages {
-                if let Some(page) = self.open(services, shard, namespace, page)? {
-                    collect(&page, &mut found);
+        each: &mut dyn FnMut(Match),
+    ) -> Result<()> {
+        (0..services.ledgers.len()).try_for_each(|shard| self.scan_shard(services, namespace, shard, predicates, each))
+    }
+
+    fn scan_shard(
+        &self,
+        services: &Services,
+        namespace: NamespaceId,
+        shard: usize,
+        predicates: &CompiledPredicates,
+        each: &mut dyn FnMut(Match),
+    ) -> Result<()> {
+        let mut matching = |page: &Page, is_behind: &dyn Fn(&RowKey) -> bool| {
+            for row in page.scan(predicates) {
+                if let Some(key) = page.key(row).filter(|key| !is_behind(key)) {
+                    each(Match {
+                        namespace,
+                        shard,
+                        key,
+                        moment: moment(page, row),
+                    });
                 }
             }
-            let state = self.state();
-            let space = state.spaces.get(&(namespace, shard));
-            let is_fresh =
-                |key: &RowKey| changed.contains(key) || space.is_some_and(|space| space.rows.contains_key(key));
-            let mut place = 0;
-            found.retain(|found| {
-                place += 1;
-                place <= at_rest || !is_fresh(&found.key)
-            });
+        };
+        for _ in 0..SCANS_MAX {
+            let Some(seen) = self.see(namespace, shard) else {
+                return Ok(());
+            };
+            // Of what is seen here: a study that becomes fresh only now is found where it rests.
+            let keys = |page: &Page| (0..page.num_rows()).filter_map(|row| page.key(row)).collect::<Vec<_>>();
+            let fresh: HashSet<RowKey> = seen.fresh.iter().flat_map(|page| keys(page)).collect();
+            for page in &seen.fresh {
+                matching(page, &|_| false);
+            }
+            for page in &seen.pages {
+                if let Some(page) = self.open(services, shard, namespace, *page)? {
+                    matching(&page, &|key| fresh.contains(key));
+                }
+            }
+            let now = self.see(namespace, shard);
+            if now.is_some_and(|now| now.num_moves == seen.num_moves) {
+                return Ok(());
+            }
         }
-        Ok(found)
+        Err(EngineError::Overloaded { retry_after_seconds: 1 })
+    }
+
+    fn see(&self, namespace: NamespaceId, shard: usize) -> Option<Seen> {
+        let state = self.state();
+        let space = state.spaces.get(&(namespace, shard))?;
+        Some(Seen {
+            fresh: space.fresh.clone(),
+            pages: space.pages.keys().copied().collect(),
+            num_moves: space.num_moves,
+        })
     }
 }
+
+/// Tells whether a study was noted again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp(u64);
 
 impl Space {
     fn drop_fresh(&mut self, key: &RowKey) {

@@ -8,13 +8,16 @@ use septum_core::seal::{StudyKeys, open_record, seal_record};
 
 use super::{Columns, namespace_of, row_key_of};
 use crate::erase::{Intent, stage_intent};
-use crate::error::{EngineError, Result};
+use crate::error::{EngineError, ErrorKind, Result};
 use crate::ledger::Staging;
 use crate::records::{ColumnsRow, StudyRow, columns_context, decode, encode, key};
 use crate::services::Services;
 
 /// How often a page is looked at again whose keys went while it was read.
 const READS_MAX: usize = 8;
+
+/// Said where a page at rest cannot be opened; it waits for [`super::mend`] then.
+pub const DAMAGED_PAGE: &str = "columns page";
 
 /// A page as it lies in its row.
 pub(super) struct Rest {
@@ -28,8 +31,32 @@ impl Rest {
         let row: ColumnsRow = decode(value, "columns row")?;
         let keys = services.keyring.study(row.keys)?;
         let plain = open_record(&keys.phi, &columns_context(namespace, id), &row.sealed)?;
-        let page = Page::decode(&plain).map_err(|_| EngineError::Corrupt("columns page"))?;
+        let page = Page::decode(&plain).map_err(|_| EngineError::Corrupt(DAMAGED_PAGE))?;
         Ok(Self { row, page })
+    }
+
+    /// Reads a page that is to be changed.
+    ///
+    /// # Errors
+    /// [`EngineError::Corrupt`] with [`DAMAGED_PAGE`] where it cannot be opened.
+    pub(super) fn staged(
+        services: &Services,
+        staging: &Staging<'_>,
+        shard: usize,
+        namespace: NamespaceId,
+        id: ObjectId,
+    ) -> Result<Self> {
+        let value = staging.get(&key::columns(namespace, id))?;
+        let read = value
+            .ok_or(EngineError::Corrupt(DAMAGED_PAGE))
+            .and_then(|value| Self::read(services, namespace, id, &value));
+        read.map_err(|error| match error {
+            EngineError::Storage(_) => error,
+            _ => {
+                services.columns.note_damage(shard, namespace, id);
+                EngineError::Corrupt(DAMAGED_PAGE)
+            }
+        })
     }
 
     /// Seals the page as the next revision.
@@ -80,9 +107,15 @@ impl Columns {
                 }
                 // A study was taken out meanwhile; what is there now has other keys.
                 Err(EngineError::NotFound) => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if error.kind() == ErrorKind::Corrupt {
+                        self.note_damage(shard, namespace, id);
+                    }
+                    return Err(error);
+                }
             }
         }
+        self.note_damage(shard, namespace, id);
         Err(EngineError::Corrupt("columns page keys"))
     }
 
@@ -119,10 +152,12 @@ impl Withdrawn {
     }
 }
 
-/// Stages that a study is in no page any more: its page is sealed anew with `keys`, its old keys are to go.
+/// Stages that a study is in no page any more: its page is sealed anew with `keys`, its old keys are to go. A study that
+/// stays must be noted, and then moved out, first.
 ///
 /// # Errors
 /// [`EngineError::Conflict`] where keys are needed and none are given: the study was folded meanwhile.
+/// [`EngineError::Corrupt`] with [`DAMAGED_PAGE`] where the page cannot be opened.
 pub fn withdraw(
     services: &Services,
     staging: &mut Staging<'_>,
@@ -134,10 +169,7 @@ pub fn withdraw(
     let Some(id) = row.page else { return Ok(None) };
     let keys = keys.ok_or(EngineError::Conflict("the study changed meanwhile, try again"))?;
     let namespace = namespace_of(study_row_key)?;
-    let value = staging
-        .get(&key::columns(namespace, id))?
-        .ok_or(EngineError::Corrupt("columns row"))?;
-    let mut rest = Rest::read(services, namespace, id, &value)?;
+    let mut rest = Rest::staged(services, staging, shard, namespace, id)?;
     rest.page.remove(&row_key_of(study_row_key)?);
     let intent = Intent {
         // The page has no rows of its own kind: only its keys go.

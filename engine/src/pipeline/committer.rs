@@ -102,18 +102,21 @@ impl Committer {
             values,
             ..
         } = sealed;
-        let (kind, ticket) = match decided {
+        let (decision, ticket) = match decided {
             Ok(decided) => decided,
             Err(error) => return receipt.failed(error),
         };
-        let study = &instance.study;
+        let (study, kind) = (&instance.study, decision.kind);
         if kind != StoreKind::Duplicate && !study.held {
             // Before the wait: if this generation ends in it, the commit still comes through.
             self.services.stability.touch(self.shard, &study.row_key);
         }
         let proof = match ticket.await {
             Ok(proof) => proof,
-            Err(error) => return receipt.failed(error.into()),
+            Err(error) => {
+                decision.take_back(&self.services, study);
+                return receipt.failed(error.into());
+            }
         };
         values.settle();
         let telemetry = &self.services.telemetry;

@@ -13,6 +13,7 @@ use septum_core::seal::{Token, TokenDomain, open_record, token};
 use septum_storage::RowKind;
 
 use super::messages::{SealedInstance, StoreKind};
+use crate::columns::Stamp;
 use crate::error::{EngineError, Result};
 use crate::ledger::{Change, ChangeKind, Event, Staging};
 use crate::lookup;
@@ -23,12 +24,37 @@ use crate::records::{
 use crate::search::study_map;
 use crate::services::{Services, now_ms};
 use crate::stability::Stability;
+use crate::studies::StudyHandle;
 use crate::summaries::absorb;
 
 const STORE: Action = Action::new("instance.store");
 
-/// Stages the commit of one instance and says what became of it.
-pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut SealedInstance) -> Result<StoreKind> {
+/// What was decided, and what a failure of the commit takes back.
+pub struct Decision {
+    /// What becomes of the instance.
+    pub kind: StoreKind,
+    /// The revision of the study's summary that was made.
+    made: Option<u64>,
+    /// The study was noted for searches.
+    noted: Option<Stamp>,
+}
+
+impl Decision {
+    /// The commit failed: memory says again what is stored.
+    pub fn take_back(&self, services: &Services, study: &StudyHandle) {
+        if let Some(revision) = self.made {
+            services.summaries.forget(study.study, revision);
+        }
+        if let Some(noted) = self.noted
+            && let Err(error) = services.columns.revert(services, study.shard, &study.row_key, noted)
+        {
+            tracing::warn!(%error, "a study that was to be changed stays as if it had been, until it is folded");
+        }
+    }
+}
+
+/// Stages the commit of one instance and says what becomes of it.
+pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut SealedInstance) -> Result<Decision> {
     let study = &sealed.instance.study;
     let index = study.account.index_key();
     let series: Token = token(
@@ -81,7 +107,11 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
     if let Some(version) = stored_alike(staging, sealed, &versions)? {
         staging.free(sealed.values.objects().iter().copied());
         sealed.instance.version = version;
-        return Ok(StoreKind::Duplicate);
+        return Ok(Decision {
+            kind: StoreKind::Duplicate,
+            made: None,
+            noted: None,
+        });
     }
     let is_new = versions.versions.is_empty();
     versions.versions.push(sealed.instance.version);
@@ -103,11 +133,10 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
         is_new,
     );
     summary.last_commit_ms = now_ms();
+    let changed = (!study.held && is_study_changed).then(|| study_map(&summary));
     if !study.held {
-        if is_study_changed {
-            let attributes = study_map(&summary);
-            services.columns.note(study.shard, &study.row_key, &attributes)?;
-            for row in lookup::rows(&study.account, study.namespace, &study.row_key, &attributes)? {
+        if let Some(attributes) = &changed {
+            for row in lookup::rows(&study.account, study.namespace, &study.row_key, attributes)? {
                 staging.put(row, Vec::new());
             }
         }
@@ -179,10 +208,19 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
             &change,
         );
     }
-    Ok(match (study.held, is_new) {
-        (true, _) => StoreKind::Held,
-        (false, true) => StoreKind::Stored,
-        (false, false) => StoreKind::Version,
+    // Last, because nothing that is staged may fail any more.
+    let noted = match &changed {
+        Some(attributes) => Some(services.columns.note(study.shard, &study.row_key, attributes)?),
+        None => None,
+    };
+    Ok(Decision {
+        kind: match (study.held, is_new) {
+            (true, _) => StoreKind::Held,
+            (false, true) => StoreKind::Stored,
+            (false, false) => StoreKind::Version,
+        },
+        made: Some(row.revision),
+        noted,
     })
 }
 

@@ -2,7 +2,10 @@
 //!
 //! A new instance's metadata is a row of its own; [`crate::folding`] later puts those of a series together in a few
 //! objects, sorted by Instance Number. A row counts before what is folded. Reading goes block by block, so that what is
-//! in memory does not grow with the study.
+//! in memory does not grow with the study: of each instance, its token and digest at most.
+//!
+//! Nothing is locked, so a series may be folded while it is read: a row that is gone, or an object, tells, and the series
+//! is looked at anew without giving an instance twice.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -11,6 +14,7 @@ use septum_core::codec::{compress_with_template, decompress_with_template};
 use septum_core::dicom::json::BULK_PREFIX;
 use septum_core::ids::ObjectId;
 use septum_core::seal::{Token, open_record};
+use septum_storage::StorageError;
 
 use super::locate::tokens_of;
 use super::{InstanceRef, StudyRef};
@@ -29,6 +33,9 @@ const BLOCK_TEXT_BYTES_MAX: usize = 64 << 20;
 /// Rows opened in one step.
 const STEP_ROWS: usize = 64;
 
+/// How often a series is looked at again that was folded meanwhile; folding takes its time, so once is the rule.
+const LOOKS_MAX: usize = 8;
+
 /// The metadata of one instance, as JSON text.
 pub struct Entry {
     /// Series token.
@@ -45,25 +52,62 @@ pub struct SeriesMetadata {
     pub series: Token,
     /// What is folded, and its row as stored.
     pub folded: Option<(FoldedRow, Vec<u8>)>,
-    /// Instances that are not folded, or changed since, and their rows as stored.
-    pub rows: Vec<(Token, Vec<u8>)>,
+    /// Instances that are not folded, or changed since.
+    pub rows: Vec<SeenRow>,
+}
+
+/// The row of an instance as it was seen.
+pub struct SeenRow {
+    /// The instance.
+    pub instance: Token,
+    /// Large metadata lies in an object of its own.
+    pub is_object: bool,
+    digest: [u8; 32],
+}
+
+impl SeenRow {
+    /// Whether the row is still what was seen.
+    pub fn is(&self, row: &[u8]) -> bool {
+        blake3::hash(row) == self.digest
+    }
 }
 
 impl SeriesMetadata {
     /// Finds what is stored.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] where the study was erased, or re-sealed under another id, since `study` was found.
     pub fn load(services: &Services, study: &StudyRef, series: Token) -> Result<Self> {
         let folded_key = key::folded(study.id(), &series);
+        for _ in 0..LOOKS_MAX {
+            let found = Self::look(services, study, series, &folded_key)?;
+            let now = study.stored_in(services).get(&folded_key)?;
+            // Rows are read a page at a time: if it was folded in between, rows are gone that what was seen does not hold.
+            if now.as_deref() == found.folded.as_ref().map(|(_, value)| value.as_slice()) {
+                // Keys go before rows do, so as long as they are there no row was missing for that.
+                services.keyring.study(study.keys.id)?;
+                return Ok(found);
+            }
+        }
+        Err(EngineError::Overloaded { retry_after_seconds: 1 })
+    }
+
+    fn look(services: &Services, study: &StudyRef, series: Token, folded_key: &[u8]) -> Result<Self> {
         let mut found = Self {
             series,
             folded: None,
             rows: Vec::new(),
         };
-        for row in crate::scan::rows(study.stored_in(services), folded_key.clone()) {
+        for row in crate::scan::rows(study.stored_in(services), folded_key.to_vec()) {
             let (row_key, value) = row?;
             if row_key == folded_key {
                 found.folded = Some((decode(&value, "folded metadata")?, value));
             } else {
-                found.rows.push((tokens_of(&row_key)?.1, value));
+                found.rows.push(SeenRow {
+                    instance: tokens_of(&row_key)?.1,
+                    is_object: matches!(decode(&value, "metadata row")?, MetadataRow::Object(_)),
+                    digest: blake3::hash(&value).into(),
+                });
             }
         }
         Ok(found)
@@ -73,8 +117,18 @@ impl SeriesMetadata {
 /// A part of what is yet to be read.
 enum Step {
     Series(Token),
-    Rows(Token, Vec<(Token, Vec<u8>)>),
+    Rows(Token, Vec<Token>),
     Block(Token, ObjectId, Arc<HashSet<Token>>),
+}
+
+impl Step {
+    /// Whether it came of looking at that series.
+    fn is_part_of(&self, of: Token) -> bool {
+        match self {
+            Self::Series(_) => false,
+            Self::Rows(series, _) | Self::Block(series, ..) => *series == of,
+        }
+    }
 }
 
 /// Reads the metadata of every current instance of a study, or of one series, a step at a time.
@@ -82,6 +136,9 @@ pub struct Reader {
     services: Arc<Services>,
     study: StudyRef,
     steps: VecDeque<Step>,
+    /// Of the series being read, what was given.
+    given: HashSet<Token>,
+    num_looks: usize,
 }
 
 impl Reader {
@@ -103,25 +160,41 @@ impl Reader {
             services: Arc::clone(services),
             study: study.clone(),
             steps,
+            given: HashSet::new(),
+            num_looks: 0,
         })
     }
 
     /// The next entries, never an empty list; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Vec<Entry>>> {
         while let Some(step) = self.steps.pop_front() {
-            let entries = match step {
+            let (series, read) = match step {
                 Step::Series(series) => {
-                    let stored = SeriesMetadata::load(&self.services, &self.study, series)?;
-                    self.plan(stored);
+                    self.given.clear();
+                    self.num_looks = 0;
+                    self.plan(series)?;
                     continue;
                 }
-                Step::Rows(series, rows) => self.rows(series, rows).await?,
+                Step::Rows(series, instances) => (series, self.rows(series, &instances).await),
                 Step::Block(series, object, superseded) => {
-                    let mut entries = block(&self.services, &self.study, series, object).await?;
-                    entries.retain(|entry| !superseded.contains(&entry.instance));
-                    entries
+                    let read = block(&self.services, &self.study, series, object).await;
+                    let without = |mut entries: Vec<Entry>| {
+                        entries.retain(|entry| !superseded.contains(&entry.instance));
+                        entries
+                    };
+                    (series, read.map(without))
                 }
             };
+            let mut entries = match read {
+                // Folded or sent again since the series was looked at.
+                Err(EngineError::Storage(StorageError::NotFound)) if self.num_looks < LOOKS_MAX => {
+                    self.steps.retain(|step| !step.is_part_of(series));
+                    self.plan(series)?;
+                    continue;
+                }
+                read => read?,
+            };
+            entries.retain(|entry| self.given.insert(entry.instance));
             if !entries.is_empty() {
                 return Ok(Some(entries));
             }
@@ -129,30 +202,49 @@ impl Reader {
         Ok(None)
     }
 
-    fn plan(&mut self, stored: SeriesMetadata) {
-        let SeriesMetadata { series, folded, rows } = stored;
-        let superseded = Arc::new(rows.iter().map(|(instance, _)| *instance).collect());
-        let mut rows = rows.into_iter().peekable();
-        while rows.peek().is_some() {
-            let step = rows.by_ref().take(STEP_ROWS).collect();
-            self.steps.push_front(Step::Rows(series, step));
+    /// Looks at a series and puts what is there before everything else.
+    fn plan(&mut self, series: Token) -> Result<()> {
+        self.num_looks += 1;
+        let SeriesMetadata { folded, rows, .. } = SeriesMetadata::load(&self.services, &self.study, series)?;
+        let instances: Vec<Token> = rows.iter().map(|row| row.instance).collect();
+        for step in instances.chunks(STEP_ROWS) {
+            self.steps.push_front(Step::Rows(series, step.to_vec()));
         }
+        let superseded = Arc::new(instances.into_iter().collect());
         let blocks = folded.map(|(folded, _)| folded.blocks).unwrap_or_default();
         for object in blocks.into_iter().rev() {
             let superseded = Arc::clone(&superseded);
             self.steps.push_front(Step::Block(series, object, superseded));
         }
+        Ok(())
     }
 
-    async fn rows(&self, series: Token, rows: Vec<(Token, Vec<u8>)>) -> Result<Vec<Entry>> {
+    async fn rows(&self, series: Token, instances: &[Token]) -> Result<Vec<Entry>> {
         let template = template_of(&self.services, &self.study, &series).await?;
-        let mut entries = Vec::with_capacity(rows.len());
-        for (instance, row) in rows {
-            let entry = open(&self.services, &self.study, series, instance, &row, template.as_deref());
-            entries.push(entry.await?);
+        let mut entries = Vec::with_capacity(instances.len());
+        for instance in instances {
+            let (_, entry) = row(&self.services, &self.study, series, *instance, template.as_deref()).await?;
+            entries.push(entry);
         }
         Ok(entries)
     }
+}
+
+/// The metadata of an instance that is not folded, and its row as stored. [`StorageError::NotFound`] where it is folded
+/// by now.
+pub async fn row(
+    services: &Services,
+    study: &StudyRef,
+    series: Token,
+    instance: Token,
+    template: Option<&LoadedTemplate>,
+) -> Result<(Vec<u8>, Entry)> {
+    let row = study
+        .stored_in(services)
+        .get(&key::metadata(study.id(), &series, &instance))?
+        .ok_or(StorageError::NotFound)?;
+    let entry = open(services, study, series, instance, &row, template).await?;
+    Ok((row, entry))
 }
 
 /// The entries of a block of folded metadata.
@@ -211,14 +303,12 @@ pub async fn of_instance(services: &Arc<Services>, instance: &InstanceRef) -> Re
 
 /// What is stored of an instance that is not folded; of a folded one the header is the shorter way.
 async fn current(services: &Arc<Services>, study: &StudyRef, series: Token, instance: Token) -> Result<Option<Entry>> {
-    let row_key = key::metadata(study.id(), &series, &instance);
-    let Some(row) = study.stored_in(services).get(&row_key)? else {
-        return Ok(None);
-    };
     let template = template_of(services, study, &series).await?;
-    open(services, study, series, instance, &row, template.as_deref())
-        .await
-        .map(Some)
+    match row(services, study, series, instance, template.as_deref()).await {
+        Ok((_, entry)) => Ok(Some(entry)),
+        Err(EngineError::Storage(StorageError::NotFound)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// What the splitter once said of an instance, from its record.
@@ -263,7 +353,7 @@ pub async fn template_of(
 }
 
 /// Opens the row of an instance.
-pub async fn open(
+async fn open(
     services: &Services,
     study: &StudyRef,
     series: Token,

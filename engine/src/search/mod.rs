@@ -3,21 +3,22 @@
 //! A search goes from the top. Which studies may match is found by blind index token where one attribute is asked for
 //! exactly, else by scanning columns; of these, in order, summaries are opened and asked, then the series inside, and only
 //! what passes has its instances' metadata opened. Without `orderby` the order is fixed (newest study first), so that
-//! `offset` pages are stable.
+//! `offset` pages are stable. Of results, and of studies that may match, no more are held than a page needs, or a batch has.
+
+mod matches;
 
 use std::sync::Arc;
 
 use septum_core::dicom::json::Level;
 use septum_core::ids::NamespaceId;
-use septum_core::query::columns::{Column, CompiledPredicates};
+use septum_core::query::columns::CompiledPredicates;
 use septum_core::query::{Predicate, PredicatesByLevel, Query, Window, matches_all, split_by_level};
 use serde_json::{Map, Value, json};
 
 use crate::accounts::Namespace;
-use crate::columns::{Match, moment_of, namespace_of, row_key_of};
+use crate::columns::Match;
 use crate::error::{EngineError, Result};
-use crate::lookup;
-use crate::records::{SeriesSummary, StudySummary, decode, key};
+use crate::records::{SeriesSummary, StudySummary};
 use crate::retrieve::StudyRef;
 use crate::retrieve::metadata::Reader;
 use crate::services::Services;
@@ -78,34 +79,44 @@ pub async fn search(
 ) -> Result<Found> {
     let parts = split_by_level(query);
     let (compiled, others) = CompiledPredicates::new(&parts.study);
-    let (owned, wanted, study_uid) = (Arc::clone(services), namespaces.to_vec(), scope.study_uid.clone());
-    let mut matches = services
-        .compute
-        .run(move || matches(&owned, &wanted, study_uid.as_deref(), &compiled))
-        .await??;
+    let compiled = Arc::new(compiled);
     let limit = query.limit.unwrap_or(RESULTS_MAX).min(RESULTS_MAX);
     let mut page = Page::new(query, limit)?;
-    if query.level == Level::Study && others.is_empty() && parts.deepest() == Level::Study && query.order.is_empty() {
-        // What the columns say is enough to count with.
-        let skipped = page.skip.min(matches.len());
-        matches.drain(..skipped);
-        page.skip -= skipped;
-    }
-    for step in matches.chunks(STEP_STUDIES) {
-        let (owned, wanted) = (Arc::clone(services), namespaces.to_vec());
-        let (step, predicates) = (step.to_vec(), parts.study.clone());
-        let candidates = services
+    // What the columns say is enough to count with.
+    let counts_by_columns =
+        query.level == Level::Study && others.is_empty() && parts.deepest() == Level::Study && query.order.is_empty();
+    let mut after = None;
+    loop {
+        let (owned, wanted, study_uid) = (Arc::clone(services), namespaces.to_vec(), scope.study_uid.clone());
+        let compiled = Arc::clone(&compiled);
+        let (mut matches, rest) = services
             .compute
-            .run(move || candidates(&owned, &wanted, &step, &predicates))
+            .run(move || matches::batch(&owned, &wanted, study_uid.as_deref(), &compiled, after))
             .await??;
-        for candidate in &candidates {
-            add(services, query, candidate, &scope, &parts, &mut page).await?;
-            if page.truncated {
-                return Ok(page.into());
+        if counts_by_columns {
+            let skipped = page.skip.min(matches.len());
+            matches.drain(..skipped);
+            page.skip -= skipped;
+        }
+        for step in matches.chunks(STEP_STUDIES) {
+            let (owned, wanted) = (Arc::clone(services), namespaces.to_vec());
+            let (step, predicates) = (step.to_vec(), parts.study.clone());
+            let candidates = services
+                .compute
+                .run(move || candidates(&owned, &wanted, &step, &predicates))
+                .await??;
+            for candidate in &candidates {
+                add(services, query, candidate, &scope, &parts, &mut page).await?;
+                if page.truncated {
+                    return Ok(page.into());
+                }
             }
         }
+        match rest {
+            Some(_) => after = rest,
+            None => return Ok(page.into()),
+        }
     }
-    Ok(page.into())
 }
 
 /// Adds what a study has to offer at the query's level.
@@ -226,6 +237,20 @@ impl Page {
     }
 }
 
+impl Page {
+    /// Where results come unsorted that the page follows, such as those of one series: the part of them that it can take.
+    fn window(&self) -> Window<Item> {
+        Window::new(self.skip, self.limit.saturating_sub(self.items.len()))
+    }
+
+    fn take(&mut self, window: Window<Item>) {
+        self.skip = self.skip.saturating_sub(window.num_offered());
+        let (mut items, truncated) = window.finish();
+        self.items.append(&mut items);
+        self.truncated |= truncated;
+    }
+}
+
 impl From<Page> for Found {
     fn from(page: Page) -> Self {
         let (items, truncated) = match page.sorted {
@@ -303,14 +328,22 @@ async fn instances(
     page: &mut Page,
 ) -> Result<()> {
     let mut found = Instances::new(services, candidate, series, upper, predicates)?;
-    let mut maps = Vec::new();
-    while let Some(mut matching) = found.next().await? {
-        maps.append(&mut matching);
+    // They come in the order in which they are stored.
+    let mut window = page.sorted.is_none().then(|| page.window());
+    while let Some(matching) = found.next().await? {
+        for map in matching {
+            let uid = Some(first_text(&map, "00080018"));
+            match &mut window {
+                Some(window) => {
+                    let key = query.order_key(&map);
+                    window.offer(key, || item(query, candidate, Some(series), uid, map));
+                }
+                None => page.add(query, candidate, Some(series), uid, map),
+            }
+        }
     }
-    maps.sort_by_cached_key(|map| (number(map, "00200013"), first_text(map, "00080018")));
-    for map in maps {
-        let uid = first_text(&map, "00080018");
-        page.add(query, candidate, Some(series), Some(uid), map);
+    if let Some(window) = window {
+        page.take(window);
     }
     Ok(())
 }
@@ -335,71 +368,6 @@ fn series_of<'a>(candidate: &'a Candidate, scope: &'a Scope) -> impl Iterator<It
     let wanted = scope.series_uid.as_deref();
     let all = candidate.summary.summary.series.iter();
     all.filter(move |series| wanted.is_none_or(|uid| series.series_uid == uid))
-}
-
-/// The studies that may match, newest first.
-fn matches(
-    services: &Services,
-    namespaces: &[Arc<Namespace>],
-    study_uid: Option<&str>,
-    predicates: &CompiledPredicates,
-) -> Result<Vec<Match>> {
-    let mut found = Vec::new();
-    for namespace in namespaces {
-        let uids = match study_uid {
-            Some(uid) => Some(vec![uid]),
-            None => predicates.exact_values(Column::StudyInstanceUid),
-        };
-        let account = services.keyring.account(namespace.account)?;
-        if let Some(uids) = uids {
-            for uid in uids {
-                let token = services.studies.study_token(&account, namespace.id, uid);
-                let (shard, stored_in) = services.studies.shard(uid);
-                for row in crate::scan::rows(stored_in, key::studies_of(namespace.id, &token)) {
-                    let (row_key, row) = row?;
-                    found.push(looked_up(services, shard, &row_key, Some(&row))?);
-                }
-            }
-        } else if let Some(prefixes) = lookup::prefixes(&account, namespace.id, predicates) {
-            for (shard, stored_in) in services.store.shards().iter().enumerate() {
-                for prefix in &prefixes {
-                    for row in crate::scan::rows(stored_in, prefix.clone()) {
-                        let (lookup, _) = row?;
-                        let row_key = [
-                            &key::studies(namespace.id),
-                            lookup.get(prefix.len()..).unwrap_or_default(),
-                        ]
-                        .concat();
-                        let row = stored_in.get(&row_key)?;
-                        found.push(looked_up(services, shard, &row_key, row.as_deref())?);
-                    }
-                }
-            }
-        } else {
-            found.append(&mut services.columns.scan(services, namespace.id, predicates)?);
-        }
-    }
-    found.sort_unstable_by_key(|found| (std::cmp::Reverse(found.moment), found.namespace, found.key));
-    found.dedup();
-    Ok(found)
-}
-
-/// A study found by its token; one that is gone meanwhile is left out when it is opened.
-fn looked_up(services: &Services, shard: usize, row_key: &[u8], row: Option<&[u8]>) -> Result<Match> {
-    let mut found = Match {
-        namespace: namespace_of(row_key)?,
-        shard,
-        key: row_key_of(row_key)?,
-        moment: 0,
-    };
-    if let Some(row) = row {
-        match services.summaries.open(&decode(row, "study row")?) {
-            Ok(open) => found.moment = moment_of(&study_map(&open.summary))?,
-            Err(EngineError::NotFound) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(found)
 }
 
 /// Opens candidates and leaves out what does not match after all, or is gone.
@@ -479,12 +447,4 @@ fn first_text(map: &Map<String, Value>, tag: &str) -> String {
         .and_then(Value::as_str)
         .unwrap_or_default()
         .to_owned()
-}
-
-fn number(map: &Map<String, Value>, tag: &str) -> i64 {
-    map.get(tag)
-        .and_then(|attribute| attribute.get("Value"))
-        .and_then(|values| values.get(0))
-        .and_then(|value| value.as_i64().or_else(|| value.as_str()?.trim().parse().ok()))
-        .unwrap_or(i64::MAX)
 }

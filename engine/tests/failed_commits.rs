@@ -116,7 +116,8 @@ async fn failed_commits_leave_nothing_behind() {
 
     // Erasing makes keys for the page that the study was in.
     folded(&bench).await;
-    let erase = || septum_engine::erase::study(services, &bench.namespace, identity(&first).study.as_str(), &SOURCE);
+    let uid = identity(&first).study;
+    let erase = || septum_engine::erase::study(services, &bench.namespace, uid.as_str(), &SOURCE);
     let before = services.store.keys().list().len();
     fail::cfg(APPEND, "return").unwrap();
     assert!(erase().await.is_err());

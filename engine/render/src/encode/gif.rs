@@ -12,7 +12,7 @@ use crate::image::Image;
 const QUANTIZATION_SPEED: i32 = 10;
 
 /// Most bytes of a GIF: an animation that gets larger is refused.
-const GIF_BYTES_MAX: usize = 512 << 20;
+const GIF_BYTES_MAX: usize = 256 << 20;
 
 /// A GIF that is written frame by frame.
 pub struct Animation {

@@ -313,3 +313,38 @@ fn tls(server: &Server) -> rustls::StreamOwned<rustls::ClientConnection, std::ne
     let stream = std::net::TcpStream::connect(address).expect("connects");
     rustls::StreamOwned::new(connection, stream)
 }
+
+#[test]
+fn what_cannot_be_done_is_said_and_not_done_otherwise() {
+    let server = Server::start_with(&[("SEPTUM__LIMITS__MEMORY", "64MiB"), ("SEPTUM__LIMITS__HEADER", "8MiB")]);
+    // An eighth of the memory is for reading.
+    let large = TinyInstance::new(100).pixels(2_200, 2_200, 1, 16).build();
+    assert_eq!(server.store(WEB, &[&large.bytes]).status, 200);
+    let path = format!("{WEB}{}", path_of(&large));
+    assert_eq!(server.get(&path, ORIGINAL).status, 200, "in pieces it goes");
+    for accept in [
+        "multipart/related; type=\"application/octet-stream\"",
+        "application/octet-stream; transfer-syntax=*",
+    ] {
+        let frame = server.get(&format!("{path}/frames/1"), accept);
+        assert_eq!(frame.status, 406, "{accept}");
+        let reason = frame.json()["detail"].to_string();
+        assert!(reason.contains("9680000"), "{reason}");
+    }
+    let small = tiny(200);
+    assert_eq!(server.store(WEB, &[&small.bytes]).status, 200);
+    let wado = |anonymize: &str| {
+        let (study, series, object) = (
+            &small.study_instance_uid,
+            &small.series_instance_uid,
+            &small.sop_instance_uid,
+        );
+        let query = format!("requestType=WADO&studyUID={study}&seriesUID={series}&objectUID={object}");
+        server.get(&format!("{WEB}/wado?{query}&contentType=application/dicom{anonymize}"), "*/*")
+    };
+    assert_eq!(wado("").status, 200);
+    assert_eq!(wado("&anonymize=no").status, 200);
+    let refused = wado("&anonymize=yes");
+    assert_eq!(refused.status, 400);
+    assert!(refused.json()["detail"].to_string().contains("anonymize"));
+}

@@ -340,7 +340,10 @@ fn what_cannot_be_done_is_said_and_not_done_otherwise() {
             &small.sop_instance_uid,
         );
         let query = format!("requestType=WADO&studyUID={study}&seriesUID={series}&objectUID={object}");
-        server.get(&format!("{WEB}/wado?{query}&contentType=application/dicom{anonymize}"), "*/*")
+        server.get(
+            &format!("{WEB}/wado?{query}&contentType=application/dicom{anonymize}"),
+            "*/*",
+        )
     };
     assert_eq!(wado("").status, 200);
     assert_eq!(wado("&anonymize=no").status, 200);

@@ -196,30 +196,37 @@ async fn instances_come_in_their_order_however_they_are_stored() {
 async fn a_scan_finds_studies_that_become_fresh_while_it_runs() {
     let bench = Bench::new().await;
     let services = &bench.archive.services;
-    for seed in [100, 200, 300] {
-        bench.store(&TinyInstance::new(seed).build().bytes).await.unwrap();
+    let files: Vec<Vec<u8>> = (1..13)
+        .map(|seed| TinyInstance::new(seed * 100).build().bytes)
+        .collect();
+    for file in &files {
+        bench.store(file).await.unwrap();
     }
     until("nothing is folded", async || num_rows(&bench, RowKind::Unfolded) == 0).await;
-    let row_keys: Vec<(usize, Vec<u8>)> = [100, 200, 300]
-        .map(|seed| bench.find(&TinyInstance::new(seed).build().bytes).unwrap().study)
+    let row_keys: Vec<(usize, Vec<u8>)> = files
+        .iter()
+        .map(|file| bench.find(file).unwrap().study)
         .map(|study| (study.shard, study.row_key))
-        .into();
+        .collect();
     let (all, _) = CompiledPredicates::new(&[]);
     let nothing = serde_json::Map::new();
-    let mut first = true;
-    let mut seen = BTreeSet::new();
-    let scan = services.columns.scan(services, bench.namespace.id, &all, &mut |found| {
-        seen.insert(found.row_key());
-        if std::mem::take(&mut first) {
-            // A study in each shard, at least: what is at rest of them is yet to be given.
-            for (shard, row_key) in &row_keys {
-                services.columns.note(*shard, row_key, &nothing).unwrap();
-                services.columns.move_out(*shard, bench.namespace.id);
+    // They stay in their pages at first, and then are about to leave them.
+    for leaves in [false, true] {
+        let (mut first, mut seen) = (true, BTreeSet::new());
+        let scan = services.columns.scan(services, bench.namespace.id, &all, &mut |found| {
+            seen.insert(found.row_key());
+            if std::mem::take(&mut first) {
+                for (shard, row_key) in &row_keys {
+                    services.columns.note(*shard, row_key, &nothing).unwrap();
+                    if leaves {
+                        services.columns.move_out(*shard, bench.namespace.id);
+                    }
+                }
             }
-        }
-    });
-    scan.unwrap();
-    assert_eq!(seen, row_keys.iter().map(|(_, row_key)| row_key.clone()).collect());
+        });
+        scan.unwrap();
+        assert_eq!(seen, row_keys.iter().map(|(_, row_key)| row_key.clone()).collect());
+    }
     // What was noted later is of another study, which erasing the one before it must not hide.
     let (shard, row_key) = &row_keys[0];
     let before = services.columns.stamp(*shard, row_key).unwrap();

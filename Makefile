@@ -11,8 +11,6 @@ ENVIRONMENT := . .ci/environment &&
 
 CYCLES ?= 50
 CUTS ?= 5
-CLIENTS ?= 4
-COUNT ?= 3000
 SECONDS ?= 60
 
 .PHONY: help
@@ -54,10 +52,12 @@ crash: ## kill -9 under load (CYCLES=50) and power cuts (CUTS=5, needs root)
 	@$(ENVIRONMENT) python=$$(septum_venv) && "$$python" .ci/crash/power_cut.py --cuts 1 --drop-sync pixel
 
 .PHONY: load
-load: ## Measure ingest (CLIENTS=4 COUNT=3000; PEER=orthanc measures Orthanc beside it)
+load: ## Figures over the wire (PEER=orthanc: beside Orthanc; TLS=1, QUICK=1, ROUNDS, CLIENTS, COUNT, SCENARIOS=a,b)
 	@.ci/install build test $(if $(PEER),peer)
 	@$(ENVIRONMENT) septum_rocksdb && cargo build --release --locked -p septum-api -p septum-loadtest --bins
-	@$(ENVIRONMENT) python=$$(septum_venv) && "$$python" .ci/load.py --clients $(CLIENTS) --count $(COUNT) $(if $(PEER),--peer $(PEER))
+	@$(ENVIRONMENT) python=$$(septum_venv) && "$$python" .ci/load.py $(if $(PEER),--peer $(PEER)) $(if $(TLS),--tls) \
+		$(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(CLIENTS),--clients $(CLIENTS)) \
+		$(if $(COUNT),--count $(COUNT)) $(if $(SCENARIOS),--scenarios $(SCENARIOS))
 
 .PHONY: bench
 bench: ## Benchmarks of codecs, parser, sealing and storage

@@ -1,25 +1,41 @@
 #!/usr/bin/env python3
-"""Ingest and retrieval figures, Septum alone or beside a peer in the same run.
+"""Figures of Septum under load, alone or beside a peer in the same run.
 
-    load.py [--clients 4] [--count 3000] [--batch 10] [--read 300] [--rounds 3] [--peer orthanc] [--template FILE]
+    load.py [--peer orthanc] [--rounds 5] [--quick] [--tls] [--scenarios store-ct,frames] [-- MORE OPTIONS OF septum-loadtest]
 
-Both servers run on loopback without TLS, both sync before they answer (Orthanc: SyncStorageArea), each with empty folders on
-the same disk. With a peer the rounds alternate, so that a noisy machine is noisy for both; the ratio is of medians.
-Results as JSON on stdout, a table on stderr.
+Starts the servers with empty folders on one disk, all on loopback and all syncing before they answer (Orthanc:
+SyncStorageArea), has `septum-loadtest run` alternate between them and passes its table on. Plain HTTP on both sides;
+--tls measures storing and frames once more over TLS, in a table of its own. Real images are used where the test corpus
+is at hand (SEPTUM_CORPUS), phantoms elsewhere. JSON on stdout, tables on stderr.
+
+"Stored codec": Septum is asked for High-Throughput JPEG 2000, which is what its dense tier holds, and for octets where a frame
+is not dense yet; the peer for what it holds. Caches: Orthanc keeps stored files in memory, as many bytes as --cache says; Septum keeps no pixels in memory. Frames are read
+with the page cache of both servers' files dropped.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
-import statistics
+import re
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "clients"))
 
-from harness import Server  # noqa: E402
+from harness import CORPUS, Server  # noqa: E402
 from orthanc import Orthanc  # noqa: E402
+
+# Counts for a machine that has little time: every scenario runs, figures are coarse.
+QUICK = ["--rounds", "1", "--count", "50", "--library", "60", "--series", "60", "--reads", "40", "--patients", "120", "--searches",
+         "10", "--deletes", "5", "--day-seconds", "4", "--day-rate", "15", "--verify", "20"]
+
+
+# Frames as Septum holds them.
+STORED = ('multipart/related; type="image/jphc"; transfer-syntax=1.2.840.10008.1.2.4.201, '
+          'multipart/related; type="application/octet-stream"; transfer-syntax=*; q=0.5')
 
 
 def program() -> str:
@@ -29,106 +45,116 @@ def program() -> str:
     return path
 
 
-def measure(name: str, server, options, seed: int) -> dict:
+def target(name: str, server, cache_bytes: int | None = None) -> tuple[list[str], dict[str, str]]:
+    """Options and environment that make a running server a target."""
     user, password = server.auth
-    command = [program(), server.url, "--user", user, "--name", name, "--clients", str(options.clients),
-               "--count", str(options.count), "--batch", str(options.batch), "--read", str(options.read),
-               "--pid", str(server.pid), "--seed", str(seed)]
-    if options.template:
-        command += ["--template", options.template]
-    done = subprocess.run(command, env=os.environ | {"LOADTEST_PASSWORD": password}, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, text=True, check=False)
-    if not done.stdout:
-        raise SystemExit(f"no result for {name}")
-    result = json.loads(done.stdout)
-    roots = server.roots.values() if isinstance(server, Server) else [server.root]
-    result["disk_bytes"] = sum(path.stat().st_blocks * 512 for root in roots for path in root.rglob("*") if path.is_file())
+    options = ["--target", f"{name}={server.url}", "--user", f"{name}={user}", "--pid", f"{name}={server.pid}"]
+    for folder in server.roots.values() if isinstance(server, Server) else [server.root]:
+        options += ["--folder", f"{name}={folder}"]
+    if isinstance(server.verify, str):
+        options += ["--certificate", f"{name}={server.verify}"]
     if isinstance(server, Server):
-        result["stages"] = stages(server)
-    return result
+        options += ["--frame-accept", f"{name}={STORED}"]
+    if cache_bytes is not None:
+        options += ["--cache-bytes", f"{name}={cache_bytes}"]
+    return options, {"LOADTEST_PASSWORD_" + name.upper().replace("-", "_"): password}
+
+
+def load(targets: list[tuple[list[str], dict[str, str]]], options: list[str]) -> dict:
+    """One run of septum-loadtest; its table goes to stderr."""
+    environment = dict(os.environ)
+    command = [program(), "run"]
+    for arguments, passwords in targets:
+        command += arguments
+        environment |= passwords
+    with tempfile.NamedTemporaryFile(suffix=".json") as result:
+        done = subprocess.run([*command, "--json", result.name, *options], env=environment, stdin=subprocess.DEVNULL, check=False)
+        if done.returncode not in (0, 1):
+            raise SystemExit("septum-loadtest could not measure")
+        return json.loads(pathlib.Path(result.name).read_text()) | {"good": done.returncode == 0}
 
 
 def stages(server: Server) -> dict[str, float]:
-    """Seconds spent in each pipeline stage, summed over instances, from the metrics."""
-    found = {}
-    for name, value in server.metrics().items():
-        for metric in ("septum_stage_duration_seconds_sum", "septum_stage_blocked_seconds_total",
-                       "septum_fsync_duration_seconds_sum", "septum_fsync_duration_seconds_count"):
-            if name.startswith(metric):
-                found[name] = round(value, 3)
-    return found
+    """Seconds spent in each pipeline stage since the start, summed over instances, from the metrics."""
+    wanted = re.compile(r"septum_(stage_duration_seconds_sum|stage_blocked_seconds_total|fsync_duration_seconds_(sum|count))")
+    return {name: round(value, 3) for name, value in server.metrics().items() if wanted.match(name)}
 
 
-def run_once(name: str, options, round_number: int) -> dict:
-    server = Orthanc() if name == "orthanc" else Server(tls=False)
-    try:
-        server.start()
-        return measure(name, server, options, 1000 + round_number)
-    finally:
-        if isinstance(server, Server) and server.alive():
-            server.stop()
-        server.close()
+@contextlib.contextmanager
+def running(peer: str | None, only_peer: bool, tls: bool, cache_bytes: int):
+    """The servers by name, started; stopped and their folders removed at the end."""
+    with contextlib.ExitStack() as stack:
+        servers = {}
+        septum = Server(tls=tls)
+        stack.callback(septum.close)
+        if not only_peer or tls:
+            septum.start()
+            stack.callback(lambda: septum.alive() and septum.stop())
+        if not only_peer:
+            servers["septum"] = septum
+        if peer == "orthanc":
+            pem = None
+            if tls:
+                # The same certificate and key, in the one file that Orthanc wants.
+                pem = septum.root / "peer.pem"
+                pem.touch(0o600)
+                pem.write_text("".join((septum.tls_dir / name).read_text() for name in ("cert.pem", "key.pem")))
+            servers[peer] = Orthanc(tls=pem, cache_bytes=cache_bytes)
+            stack.callback(servers[peer].close)
+            servers[peer].start()
+        yield servers
 
 
-def figure(result: dict, path: str) -> float:
-    for key in path.split("."):
-        result = result[key] if result is not None else None
-    return float("nan") if result is None else float(result)
-
-
-# What is compared: title, where it is in the result, whether more is better.
-FIGURES = [
-    ("stored/s", "store.instances_per_second", True),
-    ("stored MB/s", "store.megabytes_per_second", True),
-    ("store p50 ms", "store.latency.p50_ms", False),
-    ("store p99 ms", "store.latency.p99_ms", False),
-    ("store server CPU s", "store.server_cpu_seconds", False),
-    ("written MB", "store.written_bytes", False),
-    ("on disk MB", "disk_bytes", False),
-    ("read/s", "read.instances_per_second", True),
-    ("read p99 ms", "read.latency.p99_ms", False),
-    ("peak memory MB", "server_peak_memory_bytes", False),
-]
+def measure(options, tls: bool, more: list[str]) -> dict:
+    with running(options.peer, options.only_peer, tls, options.cache) as servers:
+        suffix = "-tls" if tls else ""
+        targets = [target(name + suffix, server, options.cache if name == "orthanc" else None) for name, server in servers.items()]
+        result = load(targets, more)
+        if "septum" in servers:
+            result["stages"] = stages(servers["septum"])
+        return result
 
 
 def main() -> int:
+    arguments = sys.argv[1:]
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clients", type=int, default=4)
-    parser.add_argument("--count", type=int, default=3000)
-    parser.add_argument("--batch", type=int, default=10)
-    parser.add_argument("--read", type=int, default=300)
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer", choices=("orthanc",))
-    parser.add_argument("--template")
     parser.add_argument("--only-peer", action="store_true", help="measure the peer alone, to try the rig")
-    options = parser.parse_args()
-    names = ["septum"] if options.peer is None else ["septum", options.peer]
-    if options.only_peer:
-        names = [options.peer]
-    results = {name: [] for name in names}
-    for round_number in range(options.rounds):
-        # The order turns in each round.
-        for name in names if round_number % 2 == 0 else names[::-1]:
-            results[name].append(run_once(name, options, round_number))
-    say = lambda text: print(text, file=sys.stderr)
-    say(f"\nmedians of {options.rounds} rounds, {options.count} instances of {results[names[0]][0]['instance_bytes']} bytes, "
-        f"{options.clients} clients, {options.batch} a request")
-    say(f"{'':20}" + "".join(f"{name:>12}" for name in names) + ("       ratio" if len(names) == 2 else ""))
-    for title, path, more_is_better in FIGURES:
-        medians = [statistics.median(figure(result, path) for result in results[name]) for name in names]
-        shown = [value / 1e6 if title.endswith("MB") else value for value in medians]
-        line = f"{title:20}" + "".join(f"{value:12.1f}" for value in shown)
-        if len(names) == 2 and medians[0] > 0 and medians[1] > 0:
-            ratio = medians[0] / medians[1] if more_is_better else medians[1] / medians[0]
-            line += f"{ratio:11.2f}× better" if ratio >= 1 else f"{1 / ratio:11.2f}× worse"
-        say(line)
-    if "septum" in results:
-        last = results["septum"][-1].get("stages", {})
-        for name, seconds in sorted(last.items(), key=lambda item: -item[1])[:16]:
-            say(f"  {name} {seconds}")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--clients", type=int)
+    parser.add_argument("--count", type=int, help="instances stored in a round")
+    parser.add_argument("--scenarios", help="what to measure, separated by commas (septum-loadtest run --help lists them)")
+    parser.add_argument("--corpus", type=pathlib.Path, help="folder with images to perturb")
+    parser.add_argument("--phantoms", action="store_true", help="phantoms even where real images are at hand")
+    parser.add_argument("--cache", type=int, default=64 << 20, help="bytes that the peer may cache")
+    parser.add_argument("--tls", action="store_true", help="storing and frames over TLS too")
+    parser.add_argument("--quick", action="store_true", help="small counts and one round, to try the rig")
+    options = parser.parse_args(arguments[:cut])
+    if options.only_peer and not options.peer:
+        parser.error("--only-peer needs --peer")
+    more = QUICK[:] if options.quick else []
+    for name in ("rounds", "clients", "count", "scenarios"):
+        if getattr(options, name) is not None:
+            if f"--{name}" in more:
+                at = more.index(f"--{name}")
+                del more[at : at + 2]
+            more += [f"--{name}", str(getattr(options, name))]
+    corpus = options.corpus or (CORPUS / "series" if (CORPUS / "series").is_dir() else None)
+    if corpus and not options.phantoms:
+        more += ["--corpus", str(corpus)]
+    more += arguments[cut + 1 :]
+    results = {"plain": measure(options, False, more)}
+    if options.tls:
+        if "--scenarios" in more:
+            at = more.index("--scenarios")
+            del more[at : at + 2]
+        results["tls"] = measure(options, True, [*more, "--scenarios", "store-ct,frames"])
+    for name, seconds in sorted(results["plain"].get("stages", {}).items(), key=lambda item: -item[1])[:16]:
+        print(f"  {name} {seconds}", file=sys.stderr)
     json.dump(results, sys.stdout, indent=1)
     print()
-    return 1 if any(result["num_failed"] for runs in results.values() for result in runs) else 0
+    return 0 if all(result["good"] for result in results.values()) else 1
 
 
 if __name__ == "__main__":

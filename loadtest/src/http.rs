@@ -1,23 +1,23 @@
 //! A blocking HTTP/1.1 client (RFC 9112), as small as the measurement needs: one connection that is kept, Basic
-//! authentication, bodies of known length, answers of known length or chunked.
-//!
-//! Only loopback addresses are accepted: this program makes load, and load belongs on a machine of one's own.
+//! authentication, bodies of known length, answers of known length or chunked. A body that nobody looks at is drained
+//! through a small buffer, so that large answers cost the client neither memory nor page faults.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
-use rustls::{CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use thiserror::Error;
+
+use crate::tls;
 
 const TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_LINE_BYTES: u64 = 64 * 1024;
-const MAX_ANSWER_BYTES: u64 = 1 << 30;
+const MAX_KEPT_BYTES: u64 = 1 << 30;
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
@@ -36,7 +36,7 @@ pub(crate) enum HttpError {
     Malformed(&'static str),
 }
 
-/// `http://host:port/path` or `https://…`, on this machine.
+/// `http://host:port/path` or `https://…`, resolved.
 #[derive(Debug, Clone)]
 pub(crate) struct Address {
     tls: bool,
@@ -70,9 +70,8 @@ impl FromStr for Address {
         let socket = with_port
             .to_socket_addrs()
             .map_err(|problem| HttpError::Address(format!("{with_port}: {problem}")))?
-            .filter(|socket| socket.ip().is_loopback())
             .min_by_key(|socket| matches!(socket.ip(), IpAddr::V6(_)))
-            .ok_or_else(|| HttpError::Address("only loopback addresses are loaded".into()))?;
+            .ok_or_else(|| HttpError::Address(format!("{with_port}: no address")))?;
         let host = with_port
             .rsplit_once(':')
             .map_or(with_port.as_str(), |(host, _)| host)
@@ -88,76 +87,27 @@ impl FromStr for Address {
     }
 }
 
-/// Accepts exactly one certificate: the self-signed one that the server was started with.
-#[derive(Debug)]
-struct Pinned {
-    certificate: CertificateDer<'static>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if end_entity.as_ref() == self.certificate.as_ref() {
-            Ok(ServerCertVerified::assertion())
-        } else {
-            Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer))
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+impl Address {
+    /// Whether it is on this machine.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.socket.ip().is_loopback()
     }
 }
 
 /// Where and as whom to connect; cheap to clone, one for all clients.
 #[derive(Clone)]
-pub(crate) struct Target {
+pub(crate) struct Endpoint {
     address: Address,
     authorization: Option<String>,
     tls: Option<Arc<ClientConfig>>,
 }
 
-impl Target {
+impl Endpoint {
     /// `certificate` is the PEM file with the certificate that an https server must show.
     pub(crate) fn new(
         address: Address,
         user_password: Option<(&str, &str)>,
-        certificate: Option<&std::path::Path>,
+        certificate: Option<&Path>,
     ) -> Result<Self, HttpError> {
         use base64::Engine as _;
         let authorization = user_password.map(|(user, password)| {
@@ -166,20 +116,10 @@ impl Target {
                 base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"))
             )
         });
-        let tls = if address.tls {
-            let path = certificate.ok_or_else(|| HttpError::Tls("https needs --certificate".into()))?;
-            let certificate = CertificateDer::from_pem_file(path)
-                .map_err(|problem| HttpError::Tls(format!("certificate: {problem}")))?;
-            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-            let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-                .with_safe_default_protocol_versions()
-                .map_err(|problem| HttpError::Tls(problem.to_string()))?
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Pinned { certificate, provider }))
-                .with_no_client_auth();
-            Some(Arc::new(config))
-        } else {
-            None
+        let tls = match (address.tls, certificate) {
+            (false, _) => None,
+            (true, Some(path)) => Some(tls::pinned(path)?),
+            (true, None) => return Err(HttpError::Tls("https needs the server's certificate".into())),
         };
         Ok(Self {
             address,
@@ -194,38 +134,71 @@ impl<T: Read + Write + Send> Stream for T {}
 
 /// One kept connection, opened again when the server has closed it.
 pub(crate) struct Connection {
-    target: Target,
+    endpoint: Endpoint,
     stream: Option<BufReader<Box<dyn Stream>>>,
+    body: Vec<u8>,
+}
+
+/// What to do with the body of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sink {
+    /// Keep it, at most 1 GiB, until the next request.
+    Keep,
+    /// Count its bytes and let them go.
+    Discard,
 }
 
 /// What came back.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
     /// Status code.
     pub(crate) status: u16,
-    /// Body, at most 1 GiB.
-    pub(crate) body: Vec<u8>,
+    /// Content-Type, empty when absent.
+    pub(crate) content_type: String,
+    /// Length of the body.
+    pub(crate) num_bytes: u64,
+}
+
+/// A request without the base address.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call<'a> {
+    /// Method.
+    pub(crate) method: &'a str,
+    /// Path below the base address, beginning with a slash, with its query.
+    pub(crate) path: &'a str,
+    /// Accept.
+    pub(crate) accept: &'a str,
+    /// Content-Type and body.
+    pub(crate) body: Option<(&'a str, &'a [u8])>,
+    /// Where the answer's body goes.
+    pub(crate) sink: Sink,
 }
 
 impl Connection {
     /// Connects at the first request.
-    pub(crate) fn new(target: &Target) -> Self {
+    pub(crate) fn new(endpoint: &Endpoint) -> Self {
         Self {
-            target: target.clone(),
+            endpoint: endpoint.clone(),
             stream: None,
+            body: Vec::new(),
         }
+    }
+
+    /// The body of the last answer that was kept.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
     }
 
     fn stream(&mut self) -> Result<&mut BufReader<Box<dyn Stream>>, HttpError> {
         if self.stream.is_none() {
-            let plain = TcpStream::connect_timeout(&self.target.address.socket, TIMEOUT)?;
+            let plain = TcpStream::connect_timeout(&self.endpoint.address.socket, TIMEOUT)?;
             plain.set_nodelay(true)?;
             plain.set_read_timeout(Some(TIMEOUT))?;
             plain.set_write_timeout(Some(TIMEOUT))?;
-            let stream: Box<dyn Stream> = match &self.target.tls {
+            let stream: Box<dyn Stream> = match &self.endpoint.tls {
                 None => Box::new(plain),
                 Some(config) => {
-                    let name = ServerName::try_from(self.target.address.host.clone())
+                    let name = ServerName::try_from(self.endpoint.address.host.clone())
                         .map_err(|problem| HttpError::Tls(problem.to_string()))?;
                     let connection = ClientConnection::new(Arc::clone(config), name)
                         .map_err(|problem| HttpError::Tls(problem.to_string()))?;
@@ -237,38 +210,36 @@ impl Connection {
         self.stream.as_mut().ok_or(HttpError::Malformed("no connection"))
     }
 
-    /// Sends a request and reads its answer; `path` is relative to the base address and begins with a slash.
-    pub(crate) fn request(
-        &mut self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &[u8],
-    ) -> Result<Answer, HttpError> {
+    /// Sends a request and reads its answer.
+    pub(crate) fn request(&mut self, call: Call<'_>) -> Result<Answer, HttpError> {
         let mut head = format!(
-            "{method} {}{path} HTTP/1.1\r\nHost: {}\r\n",
-            self.target.address.path, self.target.address.host
+            "{} {}{} HTTP/1.1\r\nHost: {}\r\nAccept: {}\r\n",
+            call.method, self.endpoint.address.path, call.path, self.endpoint.address.host, call.accept
         );
-        if let Some(authorization) = &self.target.authorization {
+        if let Some(authorization) = &self.endpoint.authorization {
             head += &format!("Authorization: {authorization}\r\n");
         }
-        for (name, value) in headers {
-            head += &format!("{name}: {value}\r\n");
-        }
-        head += &format!("Content-Length: {}\r\n\r\n", body.len());
-        let outcome = self.exchange(head.as_bytes(), body);
+        let body = call.body.map_or(&[] as &[u8], |(content_type, body)| {
+            head += &format!("Content-Type: {content_type}\r\nContent-Length: {}\r\n", body.len());
+            body
+        });
+        head += "\r\n";
+        let outcome = self.exchange(head.as_bytes(), body, call.sink);
         if outcome.is_err() {
             self.stream = None;
         }
         outcome
     }
 
-    fn exchange(&mut self, head: &[u8], body: &[u8]) -> Result<Answer, HttpError> {
+    fn exchange(&mut self, head: &[u8], body: &[u8], sink: Sink) -> Result<Answer, HttpError> {
+        let mut kept = std::mem::take(&mut self.body);
+        kept.clear();
         let stream = self.stream()?;
         stream.get_mut().write_all(head)?;
         stream.get_mut().write_all(body)?;
         stream.get_mut().flush()?;
-        let (answer, keep) = read_answer(stream)?;
+        let (answer, keep) = read_answer(stream, (sink == Sink::Keep).then_some(&mut kept))?;
+        self.body = kept;
         if !keep {
             self.stream = None;
         }
@@ -288,9 +259,10 @@ fn read_line(reader: &mut impl BufRead) -> Result<String, HttpError> {
     String::from_utf8(line).map_err(|_| HttpError::Malformed("a header is not text"))
 }
 
-/// The answer, and whether the connection can be used again.
-fn read_answer(reader: &mut impl BufRead) -> Result<(Answer, bool), HttpError> {
+/// The answer, and whether the connection can be used again. The body is appended to `kept`, or drained.
+fn read_answer(reader: &mut impl BufRead, mut kept: Option<&mut Vec<u8>>) -> Result<(Answer, bool), HttpError> {
     let (mut status, mut length, mut chunked, mut keep) = (100, None, false, true);
+    let mut content_type = String::new();
     while status / 100 == 1 {
         let line = read_line(reader)?;
         let word = line.split(' ').nth(1).filter(|_| line.starts_with("HTTP/1."));
@@ -304,11 +276,10 @@ fn read_answer(reader: &mut impl BufRead) -> Result<(Answer, bool), HttpError> {
             };
             let value = value.trim();
             if name.eq_ignore_ascii_case("content-length") {
-                length = Some(
-                    value
-                        .parse::<u64>()
-                        .map_err(|_| HttpError::Malformed("Content-Length"))?,
-                );
+                let parsed = value.parse::<u64>();
+                length = Some(parsed.map_err(|_| HttpError::Malformed("Content-Length"))?);
+            } else if name.eq_ignore_ascii_case("content-type") {
+                content_type = value.to_owned();
             } else if name.eq_ignore_ascii_case("transfer-encoding") {
                 chunked = value.eq_ignore_ascii_case("chunked");
             } else if name.eq_ignore_ascii_case("connection") {
@@ -316,33 +287,48 @@ fn read_answer(reader: &mut impl BufRead) -> Result<(Answer, bool), HttpError> {
             }
         }
     }
-    let mut body = Vec::new();
+    let mut num_bytes = 0;
     match (chunked, length) {
         _ if matches!(status, 204 | 304) => {}
         (true, _) => loop {
             let line = read_line(reader)?;
             let size = line.split(';').next().unwrap_or_default().trim();
             let size = u64::from_str_radix(size, 16).map_err(|_| HttpError::Malformed("chunk size"))?;
-            append(reader, &mut body, size)?;
+            take(reader, kept.as_deref_mut(), size)?;
+            num_bytes += size;
             read_line(reader)?;
             if size == 0 {
                 break;
             }
         },
-        (false, Some(length)) => append(reader, &mut body, length)?,
+        (false, Some(length)) => {
+            take(reader, kept.as_deref_mut(), length)?;
+            num_bytes = length;
+        }
         (false, None) => {
             keep = false;
-            reader.by_ref().take(MAX_ANSWER_BYTES).read_to_end(&mut body)?;
+            num_bytes = match kept {
+                Some(kept) => reader.by_ref().take(MAX_KEPT_BYTES).read_to_end(kept)? as u64,
+                None => io::copy(reader, &mut io::sink())?,
+            };
         }
     }
-    Ok((Answer { status, body }, keep))
+    let answer = Answer {
+        status,
+        content_type,
+        num_bytes,
+    };
+    Ok((answer, keep))
 }
 
-fn append(reader: &mut impl BufRead, body: &mut Vec<u8>, length: u64) -> Result<(), HttpError> {
-    if length.saturating_add(body.len() as u64) > MAX_ANSWER_BYTES {
-        return Err(HttpError::Malformed("the answer is larger than 1 GiB"));
-    }
-    let read = reader.by_ref().take(length).read_to_end(body)? as u64;
+fn take(reader: &mut impl BufRead, kept: Option<&mut Vec<u8>>, length: u64) -> Result<(), HttpError> {
+    let read = match kept {
+        Some(kept) if length.saturating_add(kept.len() as u64) > MAX_KEPT_BYTES => {
+            return Err(HttpError::Malformed("the answer is larger than 1 GiB"));
+        }
+        Some(kept) => reader.by_ref().take(length).read_to_end(kept)? as u64,
+        None => drain(reader, length)?,
+    };
     if read == length {
         Ok(())
     } else {
@@ -350,17 +336,35 @@ fn append(reader: &mut impl BufRead, body: &mut Vec<u8>, length: u64) -> Result<
     }
 }
 
+/// Reads over `length` bytes without copying them out of the reader's buffer.
+fn drain(reader: &mut impl BufRead, length: u64) -> Result<u64, HttpError> {
+    let mut left = length;
+    while left > 0 {
+        let held = reader.fill_buf()?.len() as u64;
+        if held == 0 {
+            break;
+        }
+        let used = held.min(left);
+        reader.consume(usize::try_from(used).unwrap_or(usize::MAX));
+        left -= used;
+    }
+    Ok(length - left)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn check(answer: &[u8], expected: Option<(u16, &[u8], bool)>) {
-        let got = read_answer(&mut &*answer).ok();
-        assert_eq!(
-            got.as_ref()
-                .map(|(answer, keep)| (answer.status, answer.body.as_slice(), *keep)),
-            expected
-        );
+        let mut kept = Vec::new();
+        let got = read_answer(&mut &*answer, Some(&mut kept)).ok();
+        let drained = read_answer(&mut &*answer, None).ok();
+        assert_eq!(got, drained);
+        if let Some((answer, _)) = &got {
+            assert_eq!(answer.num_bytes, kept.len() as u64);
+        }
+        let got = got.map(|(answer, keep)| (answer.status, kept.as_slice(), keep));
+        assert_eq!(got, expected);
     }
 
     #[test]
@@ -384,14 +388,15 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_loopback_only() {
+    fn addresses_are_taken_apart() {
         let address: Address = "http://127.0.0.1:8042/dicom-web/".parse().unwrap();
         assert_eq!(
             (address.path.as_str(), address.socket.port(), address.tls),
             ("/dicom-web", 8042, false)
         );
         assert_eq!("https://localhost/".parse::<Address>().unwrap().socket.port(), 443);
-        assert!("http://192.0.2.1/".parse::<Address>().is_err());
+        assert!(!"http://192.0.2.1/".parse::<Address>().unwrap().is_loopback());
+        assert!(address.is_loopback());
         assert!("ftp://localhost/".parse::<Address>().is_err());
     }
 }

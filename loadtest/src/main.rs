@@ -1,84 +1,91 @@
-//! # septum-loadtest: how fast does a DICOMweb server take and give instances
+//! # septum-loadtest: what a DICOMweb server does under load
 //!
-//! Stores synthetic or perturbed CT instances by STOW-RS (PS3.18 10.5) with several clients, then optionally reads some back
-//! by WADO-RS, and prints one JSON object on stdout. Works on any DICOMweb server, so that two can be compared in one run.
-//! Bodies are prepared before the clock starts; the client's own processor time is reported beside the server's.
+//! Loads one or several DICOMweb servers over the wire and measures throughput, latency, processor time, bytes written and
+//! memory; several targets alternate in one run, so that what counts is a ratio and not what the machine was like. At the
+//! end it reads back what was acknowledged and compares it with what was sent. Works on any DICOMweb base address.
+//!
+//! - **Open loop** (`--rate`, the day, reads under ingest): arrivals follow a schedule whatever the server does, and latency
+//!   counts from the intended begin; nothing is omitted when the server stalls. **Closed loop** otherwise: each client sends
+//!   when it has its answer, which is how throughput is measured.
+//! - **Images** are perturbed copies of real ones or of phantoms: no two are alike and all compress like the original.
+//! - **The client** is measured as well: its share of the processor time stands in the table, store requests are made before
+//!   the clock starts, and bodies of answers are drained rather than kept.
+//!
+//! A table goes to stderr and JSON to stdout. Exit code: 0 when every request was answered as it should be and everything
+//! came back; 1 when not; 2 when nothing could be measured. Names, identifiers and contents of answers are never printed.
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`template`] | the instance that is sent, made different each time |
-//! | [`http`] | a blocking HTTP/1.1 client over TCP or TLS with a pinned certificate |
-//! | [`process`] | what `/proc` says of a process |
-//! | [`run`] | the clients and the clock |
-//! | [`report`] | percentiles and the result |
+//! | [`arguments`] | the command line |
+//! | [`corpus`] | the instances that are sent |
+//! | [`schedule`] | when requests are to begin |
+//! | [`request`] | what is asked, and when an answer counts |
+//! | [`scenario`] | what each scenario asks in a round |
+//! | [`drive`] | the clients and the clock |
+//! | [`suite`] | scenarios, rounds and targets |
+//! | [`target`] | a server and what it acknowledged |
+//! | [`verify`] | reading back and comparing |
+//! | [`histogram`], [`report`], [`print`] | latencies, figures, the table |
+//! | [`http`], [`tls`], [`multipart`] | a blocking HTTP/1.1 client |
+//! | [`process`], [`folder`] | what the system says of a server on this machine |
+//! | [`generate`] | a corpus as files |
 
-mod element;
+mod arguments;
+mod corpus;
+mod drive;
+mod folder;
+mod generate;
+mod histogram;
 mod http;
+mod multipart;
+mod print;
 mod process;
 mod report;
-mod run;
-mod template;
+mod request;
+mod scenario;
+mod schedule;
+mod suite;
+mod target;
+mod tls;
+mod verify;
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use serde::Serialize;
 
-/// Measures how fast a DICOMweb server stores and returns instances.
-#[derive(Parser, Debug, Clone)]
-#[command(version, about)]
-struct Arguments {
-    /// Base address of the DICOMweb service, for example `http://127.0.0.1:8042/dicom-web`. Loopback only.
-    url: http::Address,
-    /// User name for HTTP Basic; the password comes from LOADTEST_PASSWORD.
-    #[arg(long)]
-    user: Option<String>,
-    /// Certificate (PEM) the server must show; needed for https.
-    #[arg(long)]
-    certificate: Option<PathBuf>,
-    /// Clients that send at the same time, each over its own connection.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
-    clients: u32,
-    /// Instances in all.
-    #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    count: u32,
-    /// Instances in one request.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    batch: u32,
-    /// Instances in one series; a new study begins with each.
-    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    series: u32,
-    /// Native Explicit VR Little Endian image with 16-bit samples to perturb; without it a noisy 512×512 phantom is made.
-    #[arg(long)]
-    template: Option<PathBuf>,
-    /// Instances to read back, chosen at random, after all are stored.
-    #[arg(long, default_value_t = 0)]
-    read: u32,
-    /// Process of the server, for its processor time, memory and disk writes.
-    #[arg(long)]
-    pid: Option<u32>,
-    /// Seed of UIDs and noise; the same seed sends the same instances.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Name of the server in the result.
-    #[arg(long, default_value = "server")]
-    name: String,
-}
+use arguments::{Arguments, Command};
+use suite::SuiteError;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run::run(&arguments) {
-        Ok(report) => {
-            eprintln!("{}", report.summary());
-            match serde_json::to_string_pretty(&report) {
-                Ok(text) => println!("{text}"),
-                Err(problem) => eprintln!("septum-loadtest: {problem}"),
-            }
-            ExitCode::from(u8::from(report.num_failed > 0))
-        }
+    let outcome = match Arguments::parse().command {
+        Command::Run(options) => suite::run(&options).and_then(|report| {
+            eprint!("\n{}", print::table(&report));
+            emit(&report, options.json.as_deref())?;
+            let failed = report.runs.iter().any(|run| run.num_failed() > 0);
+            Ok(!failed && report.verification.values().all(verify::Verification::kept))
+        }),
+        Command::Generate(options) => generate::generate(&options)
+            .and_then(|described| emit(&described, None))
+            .map(|()| true),
+    };
+    match outcome {
+        Ok(good) => ExitCode::from(u8::from(!good)),
         Err(problem) => {
             eprintln!("septum-loadtest: {problem}");
             ExitCode::from(2)
         }
     }
+}
+
+/// Writes JSON to a file, or to stdout.
+fn emit(value: &impl Serialize, file: Option<&Path>) -> Result<(), SuiteError> {
+    let text = serde_json::to_string_pretty(value).map_err(std::io::Error::from)?;
+    match file {
+        Some(file) => std::fs::write(file, text)?,
+        None => writeln!(std::io::stdout(), "{text}")?,
+    }
+    Ok(())
 }

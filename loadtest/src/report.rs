@@ -1,116 +1,410 @@
-//! Percentiles and the result of a run.
+//! The result: what each round measured, and figures taken from it.
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// Latency of requests, milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub(crate) struct Latency {
-    /// Half of the requests took no longer.
-    pub(crate) p50_ms: f64,
-    /// 99 of 100 took no longer.
-    pub(crate) p99_ms: f64,
-    /// The slowest.
-    pub(crate) max_ms: f64,
+use crate::arguments::Scenario;
+use crate::corpus::Described;
+use crate::drive::Outcome;
+use crate::histogram::Latency;
+use crate::process::Reading;
+use crate::request::Kind;
+use crate::verify::Verification;
+
+const GIGABYTE: f64 = 1e9;
+
+/// Requests of one kind in one round.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Requests {
+    /// Answered as they should be.
+    pub(crate) num_good: u64,
+    /// The others, by what was wrong.
+    pub(crate) failures: BTreeMap<String, u64>,
+    /// Instances acknowledged, of store requests.
+    pub(crate) num_instances: u64,
+    /// Bytes of bodies sent.
+    pub(crate) sent_bytes: u64,
+    /// Bytes of bodies received.
+    pub(crate) received_bytes: u64,
+    /// Native bytes of what was moved.
+    pub(crate) native_bytes: u64,
+    /// From the intended begin to the last byte of the answer.
+    pub(crate) latency: Latency,
+    /// From the real begin to the last byte of the answer; equal to the latency in a closed loop.
+    pub(crate) service: Latency,
 }
 
-impl Latency {
-    /// Of durations in milliseconds, in any order; zero without any.
-    pub(crate) fn of(mut durations_ms: Vec<f64>) -> Self {
-        durations_ms.sort_by(f64::total_cmp);
-        let at = |share: f64| {
-            let rank = (share * durations_ms.len() as f64).ceil() as usize;
-            durations_ms.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
-        };
+/// What one side spent.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Spent {
+    /// Processor time, seconds.
+    pub(crate) cpu_seconds: f64,
+    /// Bytes sent to the disk.
+    pub(crate) written_bytes: u64,
+}
+
+impl Spent {
+    /// Between two readings of a process.
+    pub(crate) fn between(before: &Reading, after: &Reading) -> Self {
         Self {
-            p50_ms: at(0.50),
-            p99_ms: at(0.99),
-            max_ms: at(1.0),
+            cpu_seconds: after.cpu_seconds - before.cpu_seconds,
+            written_bytes: after.written_bytes.saturating_sub(before.written_bytes),
         }
     }
 }
 
-/// What one phase cost.
-#[derive(Debug, Clone, Default, Serialize)]
-pub(crate) struct Phase {
-    /// Instances stored or read.
-    pub(crate) num_instances: u64,
+/// One scenario on one target in one round.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Run {
+    /// What was measured.
+    pub(crate) scenario: Scenario,
+    /// On which target.
+    pub(crate) target: String,
+    /// Round, from 0.
+    pub(crate) round: u32,
+    /// Arrivals had a rate of their own.
+    pub(crate) open_loop: bool,
     /// Wall-clock time.
     pub(crate) seconds: f64,
-    /// Instances in a second.
-    pub(crate) instances_per_second: f64,
-    /// Megabytes (10^6) of instances in a second.
-    pub(crate) megabytes_per_second: f64,
-    /// Of whole requests.
-    pub(crate) latency: Latency,
-    /// Processor time of the server; absent without its process id.
-    pub(crate) server_cpu_seconds: Option<f64>,
-    /// Processor time of this client.
-    pub(crate) client_cpu_seconds: f64,
-    /// What the server sent to the disk; absent without its process id.
-    pub(crate) written_bytes: Option<u64>,
+    /// By kind of request.
+    pub(crate) requests: BTreeMap<Kind, Requests>,
+    /// The server's, absent without its process id.
+    pub(crate) server: Option<Spent>,
+    /// This program's.
+    pub(crate) client: Spent,
+    /// Largest resident memory of the server meanwhile.
+    pub(crate) server_memory_bytes: Option<u64>,
+    /// How much more its folders hold than before this round; absent without folders.
+    pub(crate) disk_bytes: Option<i64>,
+    /// Share of store requests that were made before the clock started.
+    pub(crate) prepared_share: f64,
+    /// No server did background work when the round began.
+    pub(crate) settled: bool,
+    /// Native bytes of everything the server holds, in the scenario `dense`.
+    pub(crate) live_bytes: Option<u64>,
 }
 
-/// The result of a run.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Report {
-    /// Name of the server.
+/// A figure of one run.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Figure {
+    /// What it is, with its unit.
     pub(crate) name: String,
+    /// Its value.
+    pub(crate) value: f64,
+    /// Whether more of it is better; absent where neither is.
+    pub(crate) more_is_better: Option<bool>,
+}
+
+impl Run {
+    /// Puts an outcome into words.
+    pub(crate) fn requests_of(outcome: &Outcome) -> BTreeMap<Kind, Requests> {
+        let of = |tally: &crate::drive::Tally| Requests {
+            num_good: tally.num_good,
+            failures: tally.failures.clone(),
+            num_instances: tally.num_instances,
+            sent_bytes: tally.sent_bytes,
+            received_bytes: tally.received_bytes,
+            native_bytes: tally.native_bytes,
+            latency: tally.latency.latency(),
+            service: tally.service.latency(),
+        };
+        outcome.tallies.iter().map(|(kind, tally)| (*kind, of(tally))).collect()
+    }
+
+    /// Kinds of requests that the target answered with "there is no such method" throughout.
+    pub(crate) fn unsupported(&self) -> Vec<Kind> {
+        let none = |requests: &Requests| {
+            let refused = |why: &String| matches!(why.as_str(), "status 405" | "status 501");
+            requests.num_good == 0 && !requests.failures.is_empty() && requests.failures.keys().all(refused)
+        };
+        self.requests
+            .iter()
+            .filter(|(_, requests)| none(requests))
+            .map(|(kind, _)| *kind)
+            .collect()
+    }
+
+    /// Requests that failed, without those of unsupported kinds.
+    pub(crate) fn num_failed(&self) -> u64 {
+        let unsupported = self.unsupported();
+        let supported = self.requests.iter().filter(|(kind, _)| !unsupported.contains(kind));
+        supported
+            .map(|(_, requests)| requests.failures.values().sum::<u64>())
+            .sum()
+    }
+
+    /// Share of the processor time of both sides that the client took.
+    fn client_share(&self) -> Option<f64> {
+        let both = self.server?.cpu_seconds + self.client.cpu_seconds;
+        (both > 0.0).then(|| self.client.cpu_seconds / both)
+    }
+
+    /// What the table shows of it.
+    pub(crate) fn figures(&self) -> Vec<Figure> {
+        let mut figures = Figures(Vec::new());
+        if let Some(live) = self.live_bytes {
+            figures.less(
+                "disk bytes/native byte",
+                self.disk_bytes.map(|bytes| bytes as f64 / live.max(1) as f64),
+            );
+            figures.neither("native GB held", Some(live as f64 / GIGABYTE));
+            return figures.0;
+        }
+        let sum = |of: fn(&Requests) -> u64| self.requests.values().map(of).sum::<u64>() as f64;
+        let native = sum(|requests| requests.native_bytes);
+        let stored = self
+            .requests
+            .get(&Kind::Store)
+            .map_or(0.0, |requests| requests.native_bytes as f64);
+        let good = sum(|requests| requests.num_good);
+        let per_gigabyte = |value: f64, bytes: f64| (bytes > 0.0).then(|| value / (bytes / GIGABYTE));
+        let unsupported = self.unsupported();
+        if self.requests.keys().all(|kind| unsupported.contains(kind)) {
+            return figures.0;
+        }
+        if stored > 0.0 {
+            figures.more("stored MB/s (native)", Some(stored / 1e6 / self.seconds));
+            let instances = sum(|requests| requests.num_instances);
+            figures.more("stored instances/s", Some(instances / self.seconds));
+        }
+        if !self.open_loop && stored == 0.0 {
+            figures.more("requests/s", Some(good / self.seconds));
+            figures.more("native MB/s", (native > 0.0).then(|| native / 1e6 / self.seconds));
+        }
+        let several = self.requests.len() > 1;
+        for (kind, requests) in self.requests.iter().filter(|(kind, _)| !unsupported.contains(kind)) {
+            let prefix = if several {
+                format!("{} ", kind.name())
+            } else {
+                String::new()
+            };
+            figures.less(&format!("{prefix}p50 ms"), Some(requests.latency.p50_ms));
+            figures.less(&format!("{prefix}p99 ms"), Some(requests.latency.p99_ms));
+        }
+        let server = self.server;
+        if native > 0.0 {
+            figures.less(
+                "server CPU s/native GB",
+                server.and_then(|spent| per_gigabyte(spent.cpu_seconds, native)),
+            );
+            figures.neither("client CPU s/native GB", per_gigabyte(self.client.cpu_seconds, native));
+        } else {
+            let each = server.map(|spent| spent.cpu_seconds * 1e3 / good.max(1.0));
+            figures.less("server CPU ms/request", each);
+        }
+        figures.neither(
+            "client cores busy",
+            (self.seconds > 0.0).then(|| self.client.cpu_seconds / self.seconds),
+        );
+        figures.neither("client share of CPU %", self.client_share().map(|share| share * 100.0));
+        if stored > 0.0 && native == stored {
+            let written = server.map(|spent| spent.written_bytes as f64 / stored);
+            figures.less("server wrote bytes/native byte", written);
+            figures.neither(
+                "client wrote bytes/native byte",
+                Some(self.client.written_bytes as f64 / stored),
+            );
+            figures.less(
+                "disk bytes/native byte",
+                self.disk_bytes.map(|bytes| bytes as f64 / stored),
+            );
+        }
+        if native > stored {
+            let received = sum(|requests| requests.received_bytes);
+            figures.less(
+                "received bytes/native byte",
+                Some(received / (native - stored).max(1.0)),
+            );
+        }
+        figures.less(
+            "server memory MB",
+            self.server_memory_bytes.map(|bytes| bytes as f64 / 1e6),
+        );
+        figures.0
+    }
+}
+
+struct Figures(Vec<Figure>);
+
+impl Figures {
+    fn push(&mut self, name: &str, value: Option<f64>, more_is_better: Option<bool>) {
+        self.0.extend(value.map(|value| Figure {
+            name: name.into(),
+            value,
+            more_is_better,
+        }));
+    }
+
+    fn more(&mut self, name: &str, value: Option<f64>) {
+        self.push(name, value, Some(true));
+    }
+
+    fn less(&mut self, name: &str, value: Option<f64>) {
+        self.push(name, value, Some(false));
+    }
+
+    fn neither(&mut self, name: &str, value: Option<f64>) {
+        self.push(name, value, None);
+    }
+}
+
+/// A figure over all rounds and targets.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Row {
+    /// What was measured.
+    pub(crate) scenario: Scenario,
+    /// What it is, with its unit.
+    pub(crate) figure: String,
+    /// Median over rounds, by target.
+    pub(crate) medians: BTreeMap<String, f64>,
+    /// How much better (above 1) or worse the first target is than each other.
+    pub(crate) ratios: BTreeMap<String, f64>,
+    /// Whether more of it is better.
+    pub(crate) more_is_better: Option<bool>,
+}
+
+/// Everything.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// Seed of the run: with it the same load is made again.
+    pub(crate) seed: u64,
+    /// Names of the targets in order.
+    pub(crate) targets: Vec<String>,
+    /// Rounds of each scenario.
+    pub(crate) rounds: u32,
     /// Clients at the same time.
     pub(crate) clients: u32,
-    /// Instances in a request.
+    /// Instances in one store request.
     pub(crate) batch: u32,
-    /// Bytes of one instance.
-    pub(crate) instance_bytes: usize,
-    /// Instances that were not acknowledged or came back wrong.
-    pub(crate) num_failed: u64,
-    /// Storing.
-    pub(crate) store: Phase,
-    /// Reading back, when asked for.
-    pub(crate) read: Option<Phase>,
-    /// Largest memory of the server; absent without its process id.
-    pub(crate) server_peak_memory_bytes: Option<u64>,
+    /// Where the images are from, and how their copies compress.
+    pub(crate) corpus: (String, Vec<Described>),
+    /// How often the bytes of the frames read in one round of `frames` fill the servers' caches, by target.
+    pub(crate) times_the_cache: BTreeMap<String, f64>,
+    /// Medians and ratios.
+    pub(crate) table: Vec<Row>,
+    /// What came back of what was acknowledged, by target.
+    pub(crate) verification: BTreeMap<String, Verification>,
+    /// Every round.
+    pub(crate) runs: Vec<Run>,
 }
 
-impl Report {
-    /// One line for people.
-    pub(crate) fn summary(&self) -> String {
-        let phase = |word: &str, phase: &Phase| {
-            format!(
-                "{word} {:.0}/s, {:.0} MB/s, p50 {:.1} ms, p99 {:.1} ms, server CPU {:.1} s, client CPU {:.1} s, written {} MB",
-                phase.instances_per_second,
-                phase.megabytes_per_second,
-                phase.latency.p50_ms,
-                phase.latency.p99_ms,
-                phase.server_cpu_seconds.unwrap_or(f64::NAN),
-                phase.client_cpu_seconds,
-                phase
-                    .written_bytes
-                    .map_or_else(|| "?".into(), |bytes| (bytes / 1_000_000).to_string()),
-            )
-        };
-        let read = self.read.as_ref().map(|read| phase("; read", read)).unwrap_or_default();
-        format!(
-            "{}: {}{read}; {} failed",
-            self.name,
-            phase("stored", &self.store),
-            self.num_failed
-        )
+/// The median; of an even number the mean of the two in the middle.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let (low, high) = (values.len().saturating_sub(1) / 2, values.len() / 2);
+    match (values.get(low), values.get(high)) {
+        (Some(low), Some(high)) => (low + high) / 2.0,
+        _ => f64::NAN,
     }
+}
+
+/// Medians and ratios of all runs, in the order in which figures first appear.
+pub(crate) fn table(targets: &[String], runs: &[Run]) -> Vec<Row> {
+    let mut rows: Vec<(Scenario, String, Option<bool>)> = Vec::new();
+    let mut values: BTreeMap<(Scenario, String, String), Vec<f64>> = BTreeMap::new();
+    for run in runs {
+        for figure in run.figures() {
+            let row = (run.scenario, figure.name.clone(), figure.more_is_better);
+            if !rows.contains(&row) {
+                rows.push(row);
+            }
+            values
+                .entry((run.scenario, figure.name, run.target.clone()))
+                .or_default()
+                .push(figure.value);
+        }
+    }
+    rows.sort_by_key(|(scenario, ..)| runs.iter().position(|run| run.scenario == *scenario));
+    rows.into_iter()
+        .map(|(scenario, figure, more_is_better)| {
+            let of = |target: &String| {
+                let values = values.get(&(scenario, figure.clone(), target.clone()))?;
+                Some((target.clone(), median(values.clone())))
+            };
+            let medians: BTreeMap<String, f64> = targets.iter().filter_map(of).collect();
+            let first = targets.first().and_then(|first| medians.get(first)).copied();
+            let ratio = |target: &String| {
+                let (first, other) = (first?, *medians.get(target)?);
+                let ratio = if more_is_better? { first / other } else { other / first };
+                (first > 0.0 && other > 0.0).then(|| (target.clone(), ratio))
+            };
+            Row {
+                ratios: targets.iter().skip(1).filter_map(ratio).collect(),
+                scenario,
+                figure,
+                medians,
+                more_is_better,
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn percentiles_are_nearest_rank() {
-        let check = |durations: Vec<f64>, expected: [f64; 3]| {
-            let latency = Latency::of(durations);
-            assert_eq!([latency.p50_ms, latency.p99_ms, latency.max_ms], expected);
+    fn run(target: &str, round: u32, seconds: f64, failures: &[(&str, u64)], kind: Kind) -> Run {
+        let requests = Requests {
+            num_good: u64::from(failures.is_empty()) * 10,
+            failures: failures
+                .iter()
+                .map(|(why, count)| ((*why).to_owned(), *count))
+                .collect(),
+            num_instances: 0,
+            sent_bytes: 0,
+            received_bytes: 100,
+            native_bytes: 0,
+            latency: Latency::default(),
+            service: Latency::default(),
         };
-        check(vec![], [0.0, 0.0, 0.0]);
-        check(vec![7.0], [7.0, 7.0, 7.0]);
-        check(vec![3.0, 1.0, 2.0], [2.0, 3.0, 3.0]);
-        check((1..=200).map(f64::from).collect(), [100.0, 198.0, 200.0]);
+        Run {
+            scenario: Scenario::Frames,
+            target: target.into(),
+            round,
+            open_loop: false,
+            seconds,
+            requests: BTreeMap::from([(kind, requests)]),
+            server: Some(Spent {
+                cpu_seconds: 3.0,
+                written_bytes: 0,
+            }),
+            client: Spent {
+                cpu_seconds: 1.0,
+                written_bytes: 0,
+            },
+            server_memory_bytes: None,
+            disk_bytes: None,
+            prepared_share: 1.0,
+            settled: true,
+            live_bytes: None,
+        }
+    }
+
+    #[test]
+    fn medians_and_ratios() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(vec![]).is_nan());
+        let runs = [("a", 1.0), ("b", 4.0), ("b", 2.0), ("a", 2.0), ("a", 9.0), ("b", 4.0)]
+            .map(|(target, seconds)| run(target, 0, seconds, &[], Kind::Frame));
+        let rows = table(&["a".into(), "b".into()], &runs);
+        let row = rows.iter().find(|row| row.figure == "requests/s").unwrap();
+        assert_eq!((row.medians["a"], row.medians["b"], row.ratios["b"]), (5.0, 2.5, 2.0));
+        let cpu = rows.iter().find(|row| row.figure == "client share of CPU %").unwrap();
+        assert_eq!((cpu.medians["a"], cpu.ratios.len()), (25.0, 0));
+        let each = rows.iter().find(|row| row.figure == "server CPU ms/request").unwrap();
+        assert_eq!((each.medians["a"], each.ratios["b"]), (300.0, 1.0));
+    }
+
+    #[test]
+    fn what_a_server_does_not_offer_is_no_failure() {
+        let one = |failures: &[(&str, u64)]| run("a", 0, 1.0, failures, Kind::Delete);
+        assert_eq!((one(&[]).num_failed(), one(&[]).unsupported()), (0, vec![]));
+        let absent = one(&[("status 405", 7)]);
+        assert_eq!((absent.num_failed(), absent.unsupported()), (0, vec![Kind::Delete]));
+        assert_eq!(absent.figures(), []);
+        let broken = one(&[("status 405", 7), ("connection", 1)]);
+        assert_eq!((broken.num_failed(), broken.unsupported()), (8, vec![]));
     }
 }

@@ -16,11 +16,14 @@ pub(crate) enum ElementError {
     NotExplicit(usize),
 }
 
+/// Group and element number.
+pub(crate) type Tag = (u16, u16);
+
 /// Where one element lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     /// Group and element number.
-    pub(crate) tag: (u16, u16),
+    pub(crate) tag: Tag,
     /// Offset of the element's first byte.
     pub(crate) start: usize,
     /// Offset of the value's first byte.

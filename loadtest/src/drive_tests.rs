@@ -108,3 +108,25 @@ fn a_stopped_plan_ends() {
     });
     assert!(outcome.tallies[&Kind::Frame].num_good < 1000);
 }
+
+#[test]
+fn a_connection_that_the_server_has_closed_is_opened_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
+    // Promises to keep the connection, and closes it.
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+            let _ = write!(stream, "HTTP/1.1 200 X\r\nContent-Length: 2\r\n\r\nhi");
+        }
+    });
+    let endpoint = Endpoint::new(address.parse().unwrap(), None, None).unwrap();
+    let pacing = Pacing::Open {
+        rate: 20.0,
+        arrivals: crate::schedule::Arrivals::Even,
+        seed: 1,
+    };
+    let outcome = Plan::new(requests(6), None, 1, pacing, 0).drive(&endpoint, "*/*", None);
+    assert_eq!(outcome.tallies[&Kind::Frame].num_good, 6);
+}

@@ -136,6 +136,8 @@ impl<T: Read + Write + Send> Stream for T {}
 pub(crate) struct Connection {
     endpoint: Endpoint,
     stream: Option<BufReader<Box<dyn Stream>>>,
+    /// The socket below `stream`, to see whether the server has closed it.
+    socket: Option<TcpStream>,
     body: Vec<u8>,
 }
 
@@ -180,8 +182,22 @@ impl Connection {
         Self {
             endpoint: endpoint.clone(),
             stream: None,
+            socket: None,
             body: Vec::new(),
         }
+    }
+
+    /// Whether the server has closed the connection, or said something that nobody asked for, since the last answer. Servers
+    /// end idle connections (some within a second), which is no failure of the next request.
+    fn is_stale(&self) -> bool {
+        let Some(socket) = &self.socket else {
+            return true;
+        };
+        let silent = socket.set_nonblocking(true).is_ok()
+            && socket
+                .peek(&mut [0])
+                .is_err_and(|problem| problem.kind() == io::ErrorKind::WouldBlock);
+        socket.set_nonblocking(false).is_err() || !silent
     }
 
     /// The body of the last answer that was kept.
@@ -190,11 +206,15 @@ impl Connection {
     }
 
     fn stream(&mut self) -> Result<&mut BufReader<Box<dyn Stream>>, HttpError> {
+        if self.stream.is_some() && self.is_stale() {
+            self.stream = None;
+        }
         if self.stream.is_none() {
             let plain = TcpStream::connect_timeout(&self.endpoint.address.socket, TIMEOUT)?;
             plain.set_nodelay(true)?;
             plain.set_read_timeout(Some(TIMEOUT))?;
             plain.set_write_timeout(Some(TIMEOUT))?;
+            self.socket = Some(plain.try_clone()?);
             let stream: Box<dyn Stream> = match &self.endpoint.tls {
                 None => Box::new(plain),
                 Some(config) => {

@@ -23,9 +23,10 @@
 //! | [`scenario`] | what each scenario asks in a round |
 //! | [`drive`] | the clients and the clock |
 //! | [`suite`] | scenarios, rounds and targets |
+//! | [`loads`] | what must be there before a round, and what it sends |
 //! | [`target`] | a server and what it acknowledged |
 //! | [`verify`] | reading back and comparing |
-//! | [`histogram`], [`report`], [`print`] | latencies, figures, the table |
+//! | [`histogram`], [`report`], [`medians`], [`print`] | latencies, figures, the table |
 //! | [`http`], [`tls`], [`multipart`] | a blocking HTTP/1.1 client |
 //! | [`process`], [`folder`] | what the system says of a server on this machine |
 //! | [`generate`] | a corpus as files |
@@ -37,6 +38,8 @@ mod folder;
 mod generate;
 mod histogram;
 mod http;
+mod loads;
+mod medians;
 mod multipart;
 mod print;
 mod process;

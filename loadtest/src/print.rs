@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::report::{Report, Row};
+use crate::medians::Row;
+use crate::report::Report;
 
 /// The whole table. Columns are targets; the last ones say how much better or worse the first is than each other.
 pub(crate) fn table(report: &Report) -> String {

@@ -19,6 +19,8 @@ pub(crate) struct Reading {
     pub(crate) cpu_seconds: f64,
     /// Bytes that were sent to the disk (`write_bytes`), 0 where the kernel does not tell.
     pub(crate) written_bytes: u64,
+    /// Bytes that came from the disk and not from the page cache (`read_bytes`), 0 where the kernel does not tell.
+    pub(crate) read_bytes: u64,
     /// Resident memory, bytes.
     pub(crate) memory_bytes: u64,
 }
@@ -31,6 +33,8 @@ impl Reading {
         Some(Self {
             cpu_seconds: cpu_seconds(&stat)?,
             written_bytes: field(&io, "write_bytes:").unwrap_or(0),
+            // The line `rchar:` counts what was read from anywhere; this one only what the disk gave.
+            read_bytes: field(&io, "read_bytes:").unwrap_or(0),
             memory_bytes: memory_bytes(pid),
         })
     }

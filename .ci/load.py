@@ -5,7 +5,7 @@
 
 Starts the servers with empty folders on one disk, all on loopback and all syncing before they answer (Orthanc:
 SyncStorageArea), has `septum-loadtest run` alternate between them and passes its table on. Plain HTTP on both sides;
---tls measures storing and frames once more over TLS, in a table of its own. Real images are used where the test corpus
+--tls measures storing and frames in a table of its own, Septum over TLS beside Septum without (the peer has no TLS that works). Real images are used where the test corpus
 is at hand (SEPTUM_CORPUS), phantoms elsewhere. JSON on stdout, tables on stderr.
 
 "Stored codec": Septum is asked for High-Throughput JPEG 2000, which is what its dense tier holds, and for octets where a frame
@@ -81,38 +81,21 @@ def stages(server: Server) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def running(peer: str | None, only_peer: bool, tls: bool, cache_bytes: int):
-    """The servers by name, started; stopped and their folders removed at the end."""
+def running(servers: dict):
+    """The servers, started; stopped and their folders removed at the end."""
     with contextlib.ExitStack() as stack:
-        servers = {}
-        septum = Server(tls=tls)
-        stack.callback(septum.close)
-        if not only_peer or tls:
-            septum.start()
-            stack.callback(lambda: septum.alive() and septum.stop())
-        if not only_peer:
-            servers["septum"] = septum
-        if peer == "orthanc":
-            pem = None
-            if tls:
-                # The same certificate and key, in the one file that Orthanc wants.
-                pem = septum.root / "peer.pem"
-                pem.touch(0o600)
-                pem.write_text("".join((septum.tls_dir / name).read_text() for name in ("cert.pem", "key.pem")))
-            servers[peer] = Orthanc(tls=pem, cache_bytes=cache_bytes)
-            stack.callback(servers[peer].close)
-            servers[peer].start()
+        for server in servers.values():
+            stack.callback(server.close)
+            server.start()
+            if isinstance(server, Server):
+                stack.callback(lambda server=server: server.alive() and server.stop())
         yield servers
 
 
-def measure(options, tls: bool, more: list[str]) -> dict:
-    with running(options.peer, options.only_peer, tls, options.cache) as servers:
-        suffix = "-tls" if tls else ""
-        targets = [target(name + suffix, server, options.cache if name == "orthanc" else None) for name, server in servers.items()]
-        result = load(targets, more)
-        if "septum" in servers:
-            result["stages"] = stages(servers["septum"])
-        return result
+def measure(servers: dict, cache_bytes: int, more: list[str]) -> dict:
+    with running(servers):
+        result = load([target(name, server, cache_bytes if name == "orthanc" else None) for name, server in servers.items()], more)
+        return result | {"stages": {name: stages(server) for name, server in servers.items() if isinstance(server, Server)}}
 
 
 def main() -> int:
@@ -128,7 +111,7 @@ def main() -> int:
     parser.add_argument("--corpus", type=pathlib.Path, help="folder with images to perturb")
     parser.add_argument("--phantoms", action="store_true", help="phantoms even where real images are at hand")
     parser.add_argument("--cache", type=int, default=64 << 20, help="bytes that the peer may cache")
-    parser.add_argument("--tls", action="store_true", help="storing and frames over TLS too")
+    parser.add_argument("--tls", action="store_true", help="storing and frames over TLS too, in a table of its own")
     parser.add_argument("--quick", action="store_true", help="small counts and one round, to try the rig")
     options = parser.parse_args(arguments[:cut])
     if options.only_peer and not options.peer:
@@ -136,21 +119,23 @@ def main() -> int:
     more = QUICK[:] if options.quick else []
     for name in ("rounds", "clients", "count", "scenarios"):
         if getattr(options, name) is not None:
-            if f"--{name}" in more:
-                at = more.index(f"--{name}")
-                del more[at : at + 2]
+            # Of a count that is given twice the last one holds.
             more += [f"--{name}", str(getattr(options, name))]
     corpus = options.corpus or (CORPUS / "series" if (CORPUS / "series").is_dir() else None)
     if corpus and not options.phantoms:
         more += ["--corpus", str(corpus)]
     more += arguments[cut + 1 :]
-    results = {"plain": measure(options, False, more)}
+    servers = {} if options.only_peer else {"septum": Server(tls=False)}
+    if options.peer == "orthanc":
+        servers["orthanc"] = Orthanc(cache_bytes=options.cache)
+    results = {"plain": measure(servers, options.cache, more)}
     if options.tls:
         if "--scenarios" in more:
             at = more.index("--scenarios")
             del more[at : at + 2]
-        results["tls"] = measure(options, True, [*more, "--scenarios", "store-ct,frames"])
-    for name, seconds in sorted(results["plain"].get("stages", {}).items(), key=lambda item: -item[1])[:16]:
+        both = {"septum-tls": Server(), "septum": Server(tls=False)}
+        results["tls"] = measure(both, options.cache, [*more, "--scenarios", "store-ct,frames"])
+    for name, seconds in sorted(results["plain"]["stages"].get("septum", {}).items(), key=lambda item: -item[1])[:16]:
         print(f"  {name} {seconds}", file=sys.stderr)
     json.dump(results, sys.stdout, indent=1)
     print()

@@ -14,7 +14,7 @@ use crate::corpus::set::Set;
 use crate::histogram::Histogram;
 use crate::http::{Call, Connection, Endpoint};
 use crate::multipart::{STORE_CONTENT_TYPE, store_body};
-use crate::request::{Kind, Request, acknowledged, judge};
+use crate::request::{Kind, Request, acknowledged, judge, refusals};
 use crate::schedule::Pacing;
 
 /// Requests ready to go.
@@ -252,7 +252,8 @@ impl Client<'_> {
         if stored.len() == request.instances.len() {
             tally.num_good += 1;
         } else {
-            tally.fail("not all acknowledged".into());
+            let reasons: Vec<String> = refusals(self.connection.body()).into_iter().collect();
+            tally.fail(format!("not all acknowledged, reasons {}", reasons.join(" ")));
         }
         self.outcome.acknowledged.extend(stored);
     }

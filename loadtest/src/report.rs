@@ -214,12 +214,11 @@ impl Run {
                 self.disk_bytes.map(|bytes| bytes as f64 / stored),
             );
         }
-        if native > stored {
+        if !several && native > stored {
             let received = sum(|requests| requests.received_bytes);
-            figures.less(
-                "received bytes/native byte",
-                Some(received / (native - stored).max(1.0)),
-            );
+            figures.neither("received bytes/native byte", Some(received / native));
+            // Shows whether the page cache was cold.
+            figures.neither("read from disk MB", server.map(|spent| spent.read_bytes as f64 / 1e6));
         }
         figures.less(
             "server memory MB",

@@ -1,5 +1,6 @@
 //! The requests that load consists of, and when an answer counts.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use serde::Serialize;
@@ -132,6 +133,20 @@ pub(crate) fn acknowledged(body: &[u8]) -> Vec<String> {
         .collect()
 }
 
+/// Why instances were refused, by the Failure Reason (0008,1197) of a store response: a status code (PS3.4 B.2.3), which names
+/// no patient. `unknown` where the answer gives none.
+pub(crate) fn refusals(body: &[u8]) -> BTreeSet<String> {
+    let parsed: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let items = parsed["00081198"]["Value"]
+        .as_array()
+        .map_or(&[] as &[_], Vec::as_slice);
+    let reason = |item: &serde_json::Value| {
+        let code = item["00081197"]["Value"][0].as_u64();
+        code.map_or_else(|| "unknown".to_owned(), |code| format!("{code:04X}H"))
+    };
+    items.iter().map(reason).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +162,12 @@ mod tests {
         check(&format!(r#"{{"00081198":{{"vr":"SQ","Value":[{item}]}}}}"#), &[]);
         check("", &[]);
         check("[]", &[]);
+        let refused = r#"{"00081198":{"vr":"SQ","Value":[{"00081197":{"vr":"US","Value":[42752]}},{}]}}"#;
+        assert_eq!(
+            refusals(refused.as_bytes()).into_iter().collect::<Vec<_>>(),
+            ["A700H", "unknown"]
+        );
+        assert!(refusals(b"").is_empty());
     }
 
     #[test]

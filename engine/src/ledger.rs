@@ -112,6 +112,7 @@ pub struct Staging<'a> {
     written: HashMap<Vec<u8>, usize>,
     events: Vec<Event>,
     changes: Vec<(ChangeRow, ChangeSeal)>,
+    staged: Vec<Box<dyn FnOnce()>>,
 }
 
 /// A change sealed once its number is known.
@@ -174,12 +175,14 @@ impl Ledger {
             written: HashMap::new(),
             events: Vec::new(),
             changes: Vec::new(),
+            staged: Vec::new(),
         };
         let decided = decide(&mut staging)?;
         let Staging {
             mut batch,
             events,
             changes,
+            staged,
             ..
         } = staging;
         let has_events = !events.is_empty();
@@ -211,6 +214,9 @@ impl Ledger {
             batch.rows.push(Row::put(next_change_key(), encode(&next_change)));
         }
         let ticket = self.shard.submit(batch);
+        for note in staged {
+            note();
+        }
         Ok((decided, ticket))
     }
 
@@ -275,6 +281,11 @@ impl Staging<'_> {
     /// This batch gives space back, so it may use the reserve of a full disk.
     pub fn use_reserve(&mut self) {
         self.batch.may_use_reserve = true;
+    }
+
+    /// Runs `note` once the batch is staged, before the next one is decided: who sees what it notes, sees the rows.
+    pub fn once_staged(&mut self, note: impl FnOnce() + 'static) {
+        self.staged.push(Box::new(note));
     }
 
     /// Adds an audit leaf.

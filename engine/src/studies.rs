@@ -49,7 +49,7 @@ impl StudyHandle {
         self.committed.load(Ordering::Acquire)
     }
 
-    /// Notes that the row is staged. If that commit fails, what is on its way into the study fails with it.
+    /// Notes that the row is staged and can be seen. If that commit fails, what is on its way into the study fails with it.
     pub fn note_committed(&self) {
         self.committed.store(true, Ordering::Release);
     }
@@ -152,14 +152,15 @@ impl Studies {
     ) -> Result<Arc<StudyHandle>> {
         let row_key = key::exception(namespace, &study, &patient);
         let mut arriving = self.arriving.lock().await;
-        if let Some(handle) = self.stored(&row_key, &account, namespace, study, shard, true)? {
-            return Ok(handle);
-        }
+        // In this order: what is no longer arriving is stored by now.
         if let Some(handle) = arriving
             .get(&row_key)
             .and_then(Weak::upgrade)
             .filter(|handle| !handle.was_committed())
         {
+            return Ok(handle);
+        }
+        if let Some(handle) = self.stored(&row_key, &account, namespace, study, shard, true)? {
             return Ok(handle);
         }
         let handle = self

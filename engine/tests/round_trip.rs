@@ -46,6 +46,39 @@ async fn invariant_4_what_goes_in_comes_out() {
 }
 
 #[tokio::test]
+async fn what_is_noted_of_a_batch_sees_its_rows() {
+    let bench = Bench::new().await;
+    let ledger = &bench.archive.services.ledgers[0];
+    let key = septum_storage::RowKind::Unfolded.key(&[b"a study"]);
+    let (seen, sees) = std::sync::mpsc::channel();
+    ledger
+        .commit(|staging| {
+            let (shard, key) = (std::sync::Arc::clone(ledger.shard()), key.clone());
+            staging.put(key.clone(), vec![1]);
+            staging.once_staged(move || seen.send(shard.get_staged(&key).unwrap()).unwrap());
+            Ok(())
+        })
+        .await
+        .unwrap();
+    assert_eq!(sees.recv().unwrap(), Some(vec![1]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn instances_of_a_new_study_may_arrive_at_once() {
+    let bench = std::sync::Arc::new(Bench::new().await);
+    for study in 0..8 {
+        let mut arriving = tokio::task::JoinSet::new();
+        for instance in StudySpec::ct(6, 500 + study).instances() {
+            let bench = std::sync::Arc::clone(&bench);
+            arriving.spawn(async move { bench.store(&instance.bytes).await.map(|outcome| outcome.kind) });
+        }
+        while let Some(done) = arriving.join_next().await {
+            assert_eq!(done.unwrap().unwrap(), StoreKind::Stored, "study {study}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn invariant_5_repeats_are_stored_once_and_corrections_become_versions() {
     let bench = Bench::new().await;
     let first = tiny(1).build().bytes;

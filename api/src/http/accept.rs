@@ -130,11 +130,23 @@ pub fn choices(ranges: &[Range]) -> Answer<Vec<Choice>> {
             };
             Ok(Choice {
                 multipart,
-                media,
+                media: present_name(&media).to_owned(),
                 syntax,
             })
         })
         .collect()
+}
+
+/// The name of today of a media type that earlier editions of PS3.18, or dicomweb-client, call otherwise.
+fn present_name(media: &str) -> &str {
+    match media {
+        "image/x-dicom-rle" | "image/dicom+rle" => "image/dicom-rle",
+        "image/x-jls" | "image/dicom+jpeg-ls" => "image/jls",
+        "image/dicom+jp2" => "image/jp2",
+        "image/dicom+jpx" => "image/jpx",
+        "image/jhc" => "image/jphc",
+        other => other,
+    }
 }
 
 /// Whether one of the ranges takes the media type.
@@ -194,6 +206,19 @@ mod tests {
         );
         check(&["a/b;q=0, c/d"], &[(false, "c/d", Default)]);
         check(&["multipart/*"], &[(true, "*/*", Default)]);
+        for (old, present) in [
+            ("image/x-dicom-rle", "image/dicom-rle"),
+            ("image/x-jls", "image/jls"),
+            ("image/jhc", "image/jphc"),
+        ] {
+            check(
+                &[
+                    &format!("multipart/related; type=\"{old}\"; transfer-syntax=1.2.3"),
+                    old,
+                ],
+                &[(true, present, uid("1.2.3")), (false, present, Default)],
+            );
+        }
     }
 
     #[test]

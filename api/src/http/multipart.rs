@@ -1,18 +1,18 @@
 //! `multipart/related` (RFC 2046 section 5.1, RFC 2387), read bit by bit.
 //!
-//! Owns the framing only: bytes go in as they arrive, [`Event`]s come out. Invariants (6): a boundary has at most 70
-//! characters, a part's header and the number of parts have limits, and no more is buffered than one chunk, one part
-//! header and [`DATA_BYTES`].
+//! Owns the framing only: bytes go in as they arrive, [`Event`]s come out. Invariants (6): a boundary has at most
+//! [`BOUNDARY_MAX`] characters, a part's header and the number of parts have limits, and no more is buffered than one
+//! chunk, one part header and [`DATA_BYTES`].
 //!
 //! Lenient where nothing is lost: a preamble and an epilogue are skipped, lines may end in a line feed alone if the first
 //! boundary's line does, the last line break and the closing boundary's own line break may be missing, a part without a
-//! header is read.
+//! header is read, and a boundary may be longer than RFC 2046 allows (Orthanc's have 73 characters).
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem::Finder;
 
-/// Longest boundary (RFC 2046 section 5.1.1).
-pub const BOUNDARY_MAX: usize = 70;
+/// Longest boundary. RFC 2046 section 5.1.1 allows 70 characters; a longer one loses nothing, and peers send them.
+pub const BOUNDARY_MAX: usize = 200;
 
 /// Data of a part comes out in pieces of at least this, the last one excepted: few large steps through the pipeline.
 pub const DATA_BYTES: usize = 256 << 10;

@@ -8,6 +8,8 @@
 //! - the same identity with other content: the newest version, older ones stay readable (invariant 5);
 //! - a study that was deleted or re-sealed while the instance was on its way: the sender repeats.
 
+use std::sync::Arc;
+
 use septum_core::audit::{Action, Actor, ObjectRef, Outcome};
 use septum_core::seal::{Token, TokenDomain, open_record, token};
 use septum_storage::RowKind;
@@ -146,7 +148,9 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
         .summaries
         .seal(&mut row, services.keyring.suite(), &study.keys.phi, summary)?;
     staging.put(study.row_key.clone(), encode(&row));
-    study.note_committed();
+    // Not before the row can be seen: an instance that finds neither the handle nor the row makes the study anew.
+    let handle = Arc::clone(study);
+    staging.once_staged(move || handle.note_committed());
 
     let series_key = key::series(study.study, &series);
     if staging.get(&series_key)?.is_none()

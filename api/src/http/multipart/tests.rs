@@ -106,7 +106,12 @@ fn boundaries_are_bounded() {
         ("a ", false),
         ("a\n", false),
         (&"x".repeat(70), true),
-        (&"x".repeat(71), false),
+        (
+            "d56da0fc-5710-4d70-b3fd-697576570981-d56da0fc-5710-4d70-b3fd-697576570981",
+            true,
+        ),
+        (&"x".repeat(BOUNDARY_MAX), true),
+        (&"x".repeat(BOUNDARY_MAX + 1), false),
     ] {
         assert_eq!(is_boundary(text), expected, "{text:?}");
     }

@@ -33,7 +33,7 @@ binary: ## Build the server without starting it
 
 .PHONY: test
 test: ## Everything CI runs: format, clippy, wasm, tidy, tests, real clients, 5 kill cycles
-	@.ci/install build test
+	@.ci/install build test peer
 	@.ci/test
 
 .PHONY: test-large

@@ -1,5 +1,6 @@
 """The files of the test corpus with what a client knows about them."""
 
+import collections
 import csv
 import dataclasses
 import functools
@@ -69,6 +70,16 @@ def composite_and_other(corpus: pathlib.Path) -> list[CorpusFile]:
                                     text(header, "SeriesInstanceUID"), text(header, "SOPInstanceUID"),
                                     (text(header, "IssuerOfPatientID"), text(header, "PatientID"))))
     return found
+
+
+def distinct(corpus: pathlib.Path) -> list[CorpusFile]:
+    """The composite instances whose UIDs no other file has, in studies of one patient: what a server must show as it came."""
+    found = [file for file in composite_and_other(corpus) if file.identified and file.sop_class not in NON_PATIENT]
+    times = collections.Counter(file.key for file in found)
+    patients = collections.defaultdict(set)
+    for file in found:
+        patients[file.study].add(file.patient)
+    return [file for file in found if times[file.key] == 1 and len(patients[file.study]) == 1]
 
 
 def bad(corpus: pathlib.Path) -> list[pathlib.Path]:

@@ -1,38 +1,72 @@
-"""An object larger than memory passes through: 6 GiB encapsulated multi-frame with an extended offset table."""
+"""Objects larger than memory pass through: native pixels just below what an element's length can say, and encapsulated frames
+with an extended offset table beyond that. In as a whole; out as a whole, frame by frame, by byte range, as a picture.
 
+SEPTUM_LARGE=1 makes them 3.9 and 24 GiB long, else 0.5 and 6; SEPTUM_LARGE_GIB=… sets the second.
+"""
+
+import base64
 import hashlib
 import http.client
-import base64
+import io
 import os
 import random
 import shutil
 import ssl
 import struct
+import time
 import uuid
 
+import numpy
 import pytest
+from PIL import Image
 
 from harness import ORIGINAL, Sampler, Server, parts_of
 
 pytestmark = pytest.mark.septum
 
 MAX_RSS_BYTES = 512 << 20
-FRAME_BYTES = 4 << 20
+ROWS, COLUMNS = 2048, 1024
+NATIVE_BYTES = ROWS * COLUMNS * 2
 CHUNK_BYTES = 1 << 20
+EXPLICIT_LITTLE, RLE = b"1.2.840.10008.1.2.1", b"1.2.840.10008.1.2.5"
+OCTETS = "application/octet-stream"
 
 
 class Cine:
-    """A multi-frame instance that is never in memory as a whole. Frames differ; each is a seeded block with its number."""
+    """A multi-frame instance that is never in memory as a whole: frames of noise, each with its number in the first pixels."""
 
-    def __init__(self, num_frames: int, seed: int):
-        self.num_frames = num_frames
-        self.block = random.Random(seed).randbytes(FRAME_BYTES - 16)
-        self.study, self.series, self.instance = (f"2.25.{uuid.UUID(int=random.Random(f'{seed} {level}').getrandbits(128)).int}"
+    def __init__(self, gib: float, is_native: bool, seed: int):
+        self.is_native = is_native
+        self.frame_bytes = NATIVE_BYTES if is_native else 64 + NATIVE_BYTES // 128 * 129
+        self.num_frames = int(gib * (1 << 30)) // self.frame_bytes
+        name = f"{seed} {is_native}"
+        # The high bytes of the pixels, then the low ones.
+        self.planes = numpy.frombuffer(random.Random(name).randbytes(NATIVE_BYTES), "u1").reshape(2, -1).copy()
+        self.study, self.series, self.instance = (f"2.25.{uuid.UUID(int=random.Random(f'{name} {level}').getrandbits(128)).int}"
                                                   for level in range(3))
+        self.meta_bytes = len(self.meta())
+
+    def numbered(self, number: int) -> numpy.ndarray:
+        self.planes[0, :8] = numpy.frombuffer(struct.pack("<Q", number), "u1")
+        return self.planes
+
+    def native_frame(self, number: int) -> bytes:
+        """The samples of a frame by its number from 1, little endian."""
+        return self.numbered(number)[::-1].T.tobytes()
 
     def frame(self, number: int) -> bytes:
-        """Frame of a 1-based number: looks like a JPEG 2000 codestream from outside, is noise inside."""
-        return b"\xff\x4f\xff\x51" + struct.pack("<Q", number) + self.block + b"\x00\x00\xff\xd9"
+        """The frame as it is sent: native, or RLE in runs that repeat nothing (PS3.5 annex G)."""
+        if self.is_native:
+            return self.native_frame(number)
+        runs = self.numbered(number).reshape(2, -1, 128)
+        segments = numpy.concatenate([numpy.full((*runs.shape[:2], 1), 127, "u1"), runs], axis=2)
+        return struct.pack("<16I", 2, 64, 64 + segments[0].size, *[0] * 13) + segments.tobytes()
+
+    def native_range(self, start: int, end: int) -> bytes:
+        """Bytes of all native frames one after the other."""
+        first, last = start // NATIVE_BYTES, (end - 1) // NATIVE_BYTES
+        whole = b"".join(self.native_frame(index + 1) for index in range(first, last + 1))
+        return whole[start - first * NATIVE_BYTES : end - first * NATIVE_BYTES]
 
     @staticmethod
     def element(tag: tuple[int, int], vr: str, value: bytes) -> bytes:
@@ -42,30 +76,35 @@ class Cine:
         return struct.pack("<HH2sH", *tag, vr.encode(), len(value)) + value
 
     def meta(self) -> bytes:
-        elements = (self.element((2, 1), "OB", b"\x00\x01") + self.element((2, 2), "UI", b"1.2.840.10008.5.1.4.1.1.77.1.1.1")
+        elements = (self.element((2, 1), "OB", b"\x00\x01") + self.element((2, 2), "UI", b"1.2.840.10008.5.1.4.1.1.7.3")
                     + self.element((2, 3), "UI", self.instance.encode())
-                    + self.element((2, 0x10), "UI", b"1.2.840.10008.1.2.4.90")
+                    + self.element((2, 0x10), "UI", EXPLICIT_LITTLE if self.is_native else RLE)
                     + self.element((2, 0x12), "UI", b"1.2.826.0.1.3680043.10.1"))
         return bytes(128) + b"DICM" + self.element((2, 0), "UL", struct.pack("<I", len(elements))) + elements
 
     def dataset(self):
         """The dataset in pieces."""
         e = self.element
-        yield (e((8, 0x16), "UI", b"1.2.840.10008.5.1.4.1.1.77.1.1.1") + e((8, 0x18), "UI", self.instance.encode())
-               + e((8, 0x20), "DA", b"20260102") + e((8, 0x60), "CS", b"ES") + e((0x10, 0x10), "PN", b"LARGE^CINE")
+        yield (e((8, 0x16), "UI", b"1.2.840.10008.5.1.4.1.1.7.3") + e((8, 0x18), "UI", self.instance.encode())
+               + e((8, 0x20), "DA", b"20260102") + e((8, 0x60), "CS", b"OT") + e((0x10, 0x10), "PN", b"LARGE^CINE")
                + e((0x10, 0x20), "LO", b"LARGE-1") + e((0x20, 0x0D), "UI", self.study.encode())
                + e((0x20, 0x0E), "UI", self.series.encode()) + e((0x28, 2), "US", struct.pack("<H", 1))
                + e((0x28, 4), "CS", b"MONOCHROME2") + e((0x28, 8), "IS", str(self.num_frames).encode())
-               + e((0x28, 0x10), "US", struct.pack("<H", 2048)) + e((0x28, 0x11), "US", struct.pack("<H", 2048))
+               + e((0x28, 0x10), "US", struct.pack("<H", ROWS)) + e((0x28, 0x11), "US", struct.pack("<H", COLUMNS))
                + e((0x28, 0x100), "US", struct.pack("<H", 16)) + e((0x28, 0x101), "US", struct.pack("<H", 16))
                + e((0x28, 0x102), "US", struct.pack("<H", 15)) + e((0x28, 0x103), "US", struct.pack("<H", 0)))
-        item_bytes = FRAME_BYTES + 8
-        assert len(self.frame(1)) == FRAME_BYTES
+        assert len(self.frame(1)) == self.frame_bytes
+        if self.is_native:
+            yield struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OW", 0, self.num_frames * self.frame_bytes)
+            for number in range(1, self.num_frames + 1):
+                yield self.frame(number)
+            return
+        item_bytes = self.frame_bytes + 8
         yield e((0x7FE0, 1), "OV", struct.pack(f"<{self.num_frames}Q", *(n * item_bytes for n in range(self.num_frames))))
-        yield e((0x7FE0, 2), "OV", struct.pack("<Q", FRAME_BYTES) * self.num_frames)
+        yield e((0x7FE0, 2), "OV", struct.pack("<Q", self.frame_bytes) * self.num_frames)
         yield struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OB", 0, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0)
         for number in range(1, self.num_frames + 1):
-            yield struct.pack("<HHI", 0xFFFE, 0xE000, FRAME_BYTES) + self.frame(number)
+            yield struct.pack("<HHI", 0xFFFE, 0xE000, self.frame_bytes) + self.frame(number)
         yield struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
 
 
@@ -117,7 +156,7 @@ def receive_hash(server, cine: Cine) -> tuple[str, int]:
         boundary = answer.headers["Content-Type"].split("boundary=")[1].split(";")[0].strip('"').encode()
         closing_bytes = len(b"\r\n--" + boundary + b"--")
         digest, length, head, tail = hashlib.sha256(), 0, b"", b""
-        meta_bytes = len(cine.meta())
+        meta_bytes = cine.meta_bytes
         for piece in answer.iter_content(CHUNK_BYTES):
             if head is not None:
                 head += piece
@@ -137,26 +176,75 @@ def receive_hash(server, cine: Cine) -> tuple[str, int]:
         return digest.hexdigest(), length + len(rest)
 
 
-def test_a_large_object_in_bounded_memory(server, seed):
-    gib = float(os.environ.get("SEPTUM_LARGE_GIB", "24" if os.environ.get("SEPTUM_LARGE") else "6"))
+def check_frames(server, path: str, cine: Cine) -> None:
+    for number in (1, cine.num_frames // 2, cine.num_frames):
+        for syntax, expected in (("; transfer-syntax=*", cine.frame), ("", cine.native_frame)):
+            answer = server.request("GET", f"{path}/frames/{number}", headers={
+                "Accept": f'multipart/related; type="{OCTETS}"{syntax}'})
+            assert answer.status_code == 200, (answer.status_code, answer.text[:300])
+            (_, frame), = parts_of(answer.headers["Content-Type"], answer.content)
+            assert frame == expected(number), f"frame {number}{syntax}"
+
+
+def check_ranges(server, address: str, cine: Cine) -> None:
+    """Pieces of the native pixels as one value: at its begin and end, over the edges of frames, beyond 4 GiB."""
+    total = cine.num_frames * NATIVE_BYTES
+    middle = cine.num_frames // 2 * NATIVE_BYTES
+    pieces = [(0, 10), (middle - 5, middle + 5), (middle - 1, middle + NATIVE_BYTES + 1), (total - 7, total)]
+    if total > (1 << 32) + 8:
+        pieces.append(((1 << 32) - 8, (1 << 32) + 8))
+    for start, end in pieces:
+        answer = server.session.get(address, headers={"Accept": OCTETS, "Range": f"bytes={start}-{end - 1}"}, timeout=240)
+        assert answer.status_code == 206, (answer.status_code, answer.text[:300])
+        assert answer.headers["Content-Range"] == f"bytes {start}-{end - 1}/{total}"
+        assert answer.content == cine.native_range(start, end), (start, end)
+    answer = server.session.get(address, headers={"Accept": OCTETS, "Range": "bytes=-100"}, timeout=240)
+    assert answer.status_code == 206 and answer.content == cine.native_range(total - 100, total)
+    answer = server.session.get(address, headers={"Accept": OCTETS, "Range": f"bytes={total}-"}, timeout=240)
+    assert answer.status_code == 416 and answer.headers["Content-Range"] == f"bytes */{total}"
+
+
+def check_picture(server, path: str, cine: Cine) -> None:
+    """A frame as a picture: brighter where the samples are greater."""
+    number = cine.num_frames // 3
+    answer = server.request("GET", f"{path}/frames/{number}/rendered", headers={"Accept": "image/png"})
+    assert answer.status_code == 200, (answer.status_code, answer.text[:300])
+    picture = numpy.asarray(Image.open(io.BytesIO(answer.content)).convert("L"))
+    samples = numpy.frombuffer(cine.native_frame(number), "<u2").reshape(ROWS, COLUMNS)
+    assert picture.shape == samples.shape
+    order = numpy.argsort(samples, axis=None, kind="stable")
+    assert numpy.all(numpy.diff(picture.ravel()[order].astype("i2")) >= 0)
+    assert picture.min() < 10 and picture.max() > 245
+
+
+@pytest.mark.parametrize("kind", ["native", "encapsulated"])
+def test_a_large_object_in_bounded_memory(server, seed, kind):
+    is_large = bool(os.environ.get("SEPTUM_LARGE"))
+    if kind == "native":
+        gib = 3.9 if is_large else 0.5
+    else:
+        gib = float(os.environ.get("SEPTUM_LARGE_GIB", "24" if is_large else "6"))
     free = shutil.disk_usage(server.root).free
     if free < (gib + 2) * (1 << 30):
         pytest.skip(f"{gib} GiB do not fit on the disk, {free >> 30} GiB are free")
-    cine = Cine(int(gib * (1 << 30)) // FRAME_BYTES, seed)
+    cine = Cine(gib, kind == "native", seed)
+    path = server.path(cine.study, cine.series, cine.instance)
     with Sampler(server) as sampler:
+        began = time.monotonic()
         status, body, sent = send(server, cine)
         assert status == 200, (status, body[:300])
-        stored_peak = sampler.peak_bytes
-        for number in (1, cine.num_frames // 2, cine.num_frames):
-            answer = server.request("GET", server.path(cine.study, cine.series, cine.instance) + f"/frames/{number}", headers={
-                "Accept": 'multipart/related; type="image/jp2"; transfer-syntax=1.2.840.10008.1.2.4.90'})
-            if answer.status_code == 406:
-                answer = server.request("GET", server.path(cine.study, cine.series, cine.instance) + f"/frames/{number}",
-                                        headers={"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=*'})
-            assert answer.status_code == 200, (answer.status_code, answer.text[:300])
-            (_, frame), = parts_of(answer.headers["Content-Type"], answer.content)
-            assert frame == cine.frame(number), f"frame {number}"
+        stored_seconds, stored_peak = time.monotonic() - began, server.status("VmHWM")
+        metadata, = server.request("GET", path + "/metadata", headers={"Accept": "application/dicom+json"}).json()
+        assert metadata["00280008"]["Value"] == [cine.num_frames]
+        check_frames(server, path, cine)
+        check_ranges(server, metadata["7FE00010"]["BulkDataURI"], cine)
+        check_picture(server, path, cine)
+        began = time.monotonic()
         got, num_bytes = receive_hash(server, cine)
         assert got == sent, f"{num_bytes} bytes came back"
-    print(f"{gib} GiB: peak while storing {stored_peak >> 20} MiB, over all {sampler.peak_bytes >> 20} MiB")
-    assert sampler.peak_bytes < MAX_RSS_BYTES
+        read_seconds = time.monotonic() - began
+    assert server.request("DELETE", server.path(cine.study)).status_code in (200, 204)
+    peak = server.status("VmHWM")
+    print(f"{kind}, {gib} GiB: stored in {stored_seconds:.0f} s, read in {read_seconds:.0f} s; "
+          f"most memory while storing {stored_peak >> 20} MiB, over all {peak >> 20} MiB (sampled {sampler.peak_bytes >> 20})")
+    assert peak < MAX_RSS_BYTES

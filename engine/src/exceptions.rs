@@ -148,11 +148,6 @@ fn patient_of(services: &Services, study: &StudyRef) -> Result<(Token, PatientKe
     Ok((study.row.patient, key))
 }
 
-/// Goes on to the end even if whoever asked goes away.
-async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    tokio::spawn(work).await.map_err(|_| EngineError::Panicked)?
-}
-
 /// Rejects a held study: it is erased.
 pub async fn reject(services: &Arc<Services>, namespace: &Namespace, id: &str, source: &Source) -> Result<()> {
     let found = find(services, namespace, id)?;

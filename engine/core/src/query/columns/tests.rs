@@ -84,7 +84,7 @@ fn the_longest_patients_there_are_fit_a_page() {
     let mut attributes = study();
     let long = |length: usize| json!({"vr": "LO", "Value": ["x".repeat(length)]});
     for (tag, length) in [("00100020", 4000), ("00081030", 4090), ("00200010", 3000)] {
-        attributes[tag] = long(length);
+        attributes.insert(tag.to_owned(), long(length));
     }
     let mut page = Page::new();
     for key in 0..ROWS_MAX {

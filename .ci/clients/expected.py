@@ -35,7 +35,9 @@ class Sent:
         self.is_native = self.syntax in NATIVE and "PixelData" in self.dataset
         media = FRAME_TYPES.get(self.syntax.removeprefix("1.2.840.10008.1.2."))
         # Media type and transfer syntax to ask frames in.
-        self.frame_type = ("application/octet-stream", EXPLICIT_LITTLE) if self.is_native else (media, self.syntax) if media else None
+        self.frame_type = (media, self.syntax) if media else None
+        if self.is_native:
+            self.frame_type = ("application/octet-stream", EXPLICIT_LITTLE)
         # The frames that must come then; none where pydicom cannot tell.
         self.frames = self.expected_frames() if self.frame_type and 0 < self.num_frames <= MAX_FRAMES else []
 

@@ -18,12 +18,13 @@ from PIL import Image
 
 import corpus_files
 from expected import Sent, compare_metadata
-from harness import EXPLICIT_LITTLE, dataset_hash
+from harness import EXPLICIT_LITTLE, PATIENCE_SECONDS, dataset_hash
 
 pytestmark = [pytest.mark.septum, pytest.mark.filterwarnings("ignore")]
 
 ORIGINAL = (("application/dicom", "*"),)
-VERBS = {name for name in dir(dicomweb_client.DICOMwebClient) if name.startswith(("retrieve_", "iter_", "search_", "store_", "delete_"))}
+KINDS = ("retrieve_", "iter_", "search_", "store_", "delete_")
+VERBS = {name for name in dir(dicomweb_client.DICOMwebClient) if name.startswith(KINDS)}
 
 
 class Counting(dicomweb_client.DICOMwebClient):
@@ -63,7 +64,8 @@ def sent(corpus):
 @pytest.fixture(scope="module")
 def client(server, sent):
     """A client whose datasets are all stored, each study in a request of its own."""
-    client = Counting(server.url, session=server.session, chunk_size=1 << 20)
+    # In pieces, as it sends them to slow networks. A request that it gives up it repeats with a body that is used up.
+    client = Counting(server.url, session=server.session, chunk_size=1 << 20, timeout=PATIENCE_SECONDS)
     for (study,), members in by(sent, 1).items():
         answer = client.store_instances([one.dataset for one in members], study_instance_uid=study)
         assert not answer.get("FailedSOPSequence"), [one.file.name for one in members]
@@ -195,8 +197,8 @@ def test_bulk_data(client, server, sent):
                 assert got == one.frames, one.file.name
                 continue
             got = b"".join(client.retrieve_bulkdata(address(element), media_types=("application/octet-stream",)))
-            # The pad byte behind an odd number of native samples is no sample.
-            assert got in (value, b"".join(one.frames)), (one.file.name, tag)
+            # The package pads an odd number of bytes when it writes, and that is what was sent.
+            assert got in (value, value + b"\x00", b"".join(one.frames)), (one.file.name, tag)
             pieces = b"".join(client.iter_bulkdata(address(element), byte_range=(2, 5),
                                                    media_types=("application/octet-stream",)))
             assert pieces in (value[2:6], got), (one.file.name, tag)

@@ -121,7 +121,8 @@ await each(plan.instances, async instance => {
     const bulk = { BulkDataURI: element.BulkDataURI };
     if (tag === '7FE00010') {
       if (instance.is_native) {
-        await call(`${about} ${tag} part`, 'retrieveBulkData', { ...bulk, headers: { Range: 'bytes=2-5', Accept: 'application/octet-stream' } }, single);
+        const headers = { Range: 'bytes=2-5', Accept: 'application/octet-stream' };
+        await call(`${about} ${tag} part`, 'retrieveBulkData', { ...bulk, headers }, single);
       }
     } else {
       await call(`${about} ${tag}`, 'retrieveBulkData', bulk);

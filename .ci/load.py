@@ -29,8 +29,8 @@ from harness import CORPUS, Server  # noqa: E402
 from orthanc import Orthanc  # noqa: E402
 
 # Counts for a machine that has little time: every scenario runs, figures are coarse.
-QUICK = ["--rounds", "1", "--count", "50", "--library", "60", "--series", "60", "--reads", "40", "--patients", "120", "--searches",
-         "10", "--deletes", "5", "--day-seconds", "4", "--day-rate", "15", "--verify", "20"]
+QUICK = ["--rounds", "1", "--count", "50", "--library", "60", "--series", "60", "--reads", "40", "--objects", "1",
+         "--patients", "120", "--searches", "10", "--deletes", "5", "--day-seconds", "4", "--day-rate", "15", "--verify", "20"]
 
 
 # Frames as Septum holds them.

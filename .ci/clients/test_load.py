@@ -12,8 +12,8 @@ import harness
 SCENARIOS = ["store-ct", "store-mixed", "dense", "frames", "frames-native", "frame-of-100", "instances", "metadata", "study",
              "search-prefix", "search-infix", "search-id", "search-dates", "search-offset", "reads-under-ingest", "day", "delete"]
 # A few requests of each.
-SMALL = ["--rounds", "1", "--count", "12", "--batch", "6", "--series", "6", "--library", "12", "--reads", "12", "--patients", "60",
-         "--searches", "6", "--deletes", "3", "--day-seconds", "1", "--day-rate", "30", "--verify", "25", "--settle", "0", "--seed", "7"]
+SMALL = ["--rounds", "1", "--count", "12", "--batch", "6", "--series", "6", "--library", "12", "--reads", "12", "--objects", "1",
+         "--patients", "60", "--searches", "6", "--deletes", "3", "--day-seconds", "1", "--day-rate", "30", "--verify", "25", "--settle", "0", "--seed", "7"]
 
 
 @pytest.fixture(scope="module")

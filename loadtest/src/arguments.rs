@@ -151,6 +151,9 @@ pub(crate) struct RunOptions {
     /// CT instances that reading scenarios read from, stored before the clock starts.
     #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) library: u32,
+    /// Objects with 100 frames that frame-of-100 reads from, stored before the clock starts.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) objects: u32,
     /// Reads in each round (frames and instances; metadata and frames of a hundred a tenth, whole studies a hundredth).
     #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) reads: u32,

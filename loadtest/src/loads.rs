@@ -14,9 +14,6 @@ use crate::scenario::{self, DaySets};
 use crate::schedule::Pacing;
 use crate::suite::{Suite, SuiteError};
 
-/// Objects with 100 frames that `frame-of-100` reads from.
-const NUM_OBJECTS: usize = 3;
-
 /// Scenarios that read from the library of CT instances.
 const LIBRARY: [Scenario; 7] = [
     Scenario::Frames,
@@ -85,7 +82,8 @@ impl Suite<'_> {
             self.fixtures.library = Some(set);
         }
         if scenario == S::FrameOf100 && self.fixtures.objects.is_none() {
-            let set = Arc::new(Set::even(self.set_seed(2, 0), &self.corpus.multi_frame, NUM_OBJECTS, 1));
+            let count = self.options.objects as usize;
+            let set = Arc::new(Set::even(self.set_seed(2, 0), &self.corpus.multi_frame, count, 1));
             self.store_everywhere(&set)?;
             self.fixtures.objects = Some(set);
         }

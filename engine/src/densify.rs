@@ -29,6 +29,9 @@ const YIELD: Duration = Duration::from_millis(100);
 /// How long after a read the worker leaves the processor to readers.
 const READ_QUIET: Duration = Duration::from_millis(250);
 
+/// How long it leaves the processor to readers who never stop: what they read waits for it.
+const READ_PATIENCE: Duration = Duration::from_secs(2);
+
 /// A pixel set that waits.
 #[derive(Debug, Clone)]
 pub struct Candidate {
@@ -148,7 +151,9 @@ fn candidate(shard: usize, ids: &[u8], keys: &[u8]) -> Result<Candidate> {
 pub async fn run(services: Arc<Services>, busy: impl Fn() -> bool) {
     loop {
         let arrived = services.densify.arrived.notified();
-        while busy() || services.read_permits.were_asked_within(READ_QUIET) {
+        let begin = Instant::now();
+        let is_read = || services.read_permits.were_asked_within(READ_QUIET) && begin.elapsed() < READ_PATIENCE;
+        while busy() || is_read() {
             tokio::time::sleep(YIELD).await;
         }
         let Some(candidate) = services.densify.pop() else {

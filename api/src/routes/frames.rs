@@ -307,7 +307,10 @@ async fn stored_value(services: &Arc<Services>, instance: &InstanceRef, path: &s
                 &[],
             ));
         }
-        return Ok(StoredValue::Long { values, index });
+        return Ok(StoredValue::Long {
+            values: Box::new(values),
+            index,
+        });
     }
     let header = Header::from_bytes(header.elements(), instance.record.encoding.into())
         .map_err(|_| EngineError::Corrupt("header"))?;

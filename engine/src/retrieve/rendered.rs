@@ -290,7 +290,10 @@ pub async fn document(services: &Arc<Services>, instance: &InstanceRef) -> Resul
         values.position((tag.0, tag.1)),
         header.get(tag).map(|element| &element.value),
     ) {
-        (Some(index), Some(_)) => StoredValue::Long { values, index },
+        (Some(index), Some(_)) => StoredValue::Long {
+            values: Box::new(values),
+            index,
+        },
         (None, Some(Value::Bytes(bytes))) => StoredValue::Held(bytes.clone()),
         _ => return Ok(None),
     };

@@ -140,8 +140,16 @@ fn original(
     let prefix = prefix.unwrap_or_else(|| file_meta(&uid, &record.sop_class_uid, &record.instance_uid).into());
     let length = (!deflate).then(|| prefix.len() as u64 + record.dataset_length);
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
+    let original = Original {
+        header,
+        values,
+        pixels,
+        first,
+        record,
+        deflate,
+    };
     tokio::spawn(async move {
-        let outcome = send_original(&sender, prefix, &header, &values, pixels, first, &record, deflate).await;
+        let outcome = original.send(&sender, prefix).await;
         if let Err(error) = outcome {
             tracing::error!(%error, "an instance broke off while it was sent");
             let _ = sender.send(Err(error)).await;
@@ -180,67 +188,79 @@ async fn send(sender: &Sender, piece: Bytes) -> std::result::Result<(), Gone> {
 
 struct Gone;
 
-async fn send_original(
-    sender: &Sender,
-    prefix: Bytes,
-    header: &HeaderBytes,
-    values: &Values,
+/// What an instance is merged from as it was received.
+struct Original {
+    header: HeaderBytes,
+    values: Values,
     pixels: Option<PixelReader>,
-    mut first: Option<Bytes>,
-    record: &crate::records::VersionRecord,
+    /// The first unit, where it was read already.
+    first: Option<Bytes>,
+    record: Arc<crate::records::VersionRecord>,
     deflate: bool,
-) -> Result<()> {
-    let layout = pixels.as_ref().map(|pixels| pixels.record().layout.clone());
-    let mut merger =
-        Merger::new(header, layout.as_ref()).map_err(|_| EngineError::Corrupt("header and pixel layout"))?;
-    if send(sender, prefix).await.is_err() {
-        return Ok(());
-    }
-    let mut digest = blake3::Hasher::new();
-    let mut deflater = deflate.then(|| DeflateEncoder::new(Vec::new(), Compression::default()));
-    let mut held: Option<Bytes> = None;
-    while let Some(piece) = merger.next_piece() {
-        let bytes = match (piece, &pixels) {
-            (Piece::Bytes(bytes), _) => bytes,
-            (Piece::Unit(index), Some(pixels)) => match first.take() {
-                Some(unit) if index == 0 => unit,
-                _ => pixels.unit(index).await?,
-            },
-            (Piece::Unit(_), None) => return Err(EngineError::Corrupt("pixel layout")),
-            (Piece::ValueUnit(number), _) => values.unit(number).await?,
-        };
-        digest.update(&bytes);
-        let bytes = match &mut deflater {
-            Some(deflater) => deflated(deflater, &bytes)?,
-            None => bytes,
-        };
-        // The last byte waits for the check; a copy of it, so that no unit is kept for it.
-        let cut = bytes.len().saturating_sub(1);
-        let tail = Bytes::copy_from_slice(&bytes[cut..]);
-        let earlier = if tail.is_empty() { None } else { held.replace(tail) };
-        for piece in earlier.into_iter().chain([bytes.slice(..cut)]) {
-            if send(sender, piece).await.is_err() {
-                return Ok(());
+}
+
+impl Original {
+    async fn send(self, sender: &Sender, prefix: Bytes) -> Result<()> {
+        let Self {
+            header,
+            values,
+            pixels,
+            mut first,
+            record,
+            deflate,
+        } = self;
+        let layout = pixels.as_ref().map(|pixels| pixels.record().layout.clone());
+        let mut merger =
+            Merger::new(&header, layout.as_ref()).map_err(|_| EngineError::Corrupt("header and pixel layout"))?;
+        if send(sender, prefix).await.is_err() {
+            return Ok(());
+        }
+        let mut digest = blake3::Hasher::new();
+        let mut deflater = deflate.then(|| DeflateEncoder::new(Vec::new(), Compression::default()));
+        let mut held: Option<Bytes> = None;
+        while let Some(piece) = merger.next_piece() {
+            let bytes = match (piece, &pixels) {
+                (Piece::Bytes(bytes), _) => bytes,
+                (Piece::Unit(index), Some(pixels)) => match first.take() {
+                    Some(unit) if index == 0 => unit,
+                    _ => pixels.unit(index).await?,
+                },
+                (Piece::Unit(_), None) => return Err(EngineError::Corrupt("pixel layout")),
+                (Piece::ValueUnit(number), _) => values.unit(number).await?,
+            };
+            digest.update(&bytes);
+            let bytes = match &mut deflater {
+                Some(deflater) => deflated(deflater, &bytes)?,
+                None => bytes,
+            };
+            // The last byte waits for the check; a copy of it, so that no unit is kept for it.
+            let cut = bytes.len().saturating_sub(1);
+            let tail = Bytes::copy_from_slice(&bytes[cut..]);
+            let earlier = if tail.is_empty() { None } else { held.replace(tail) };
+            for piece in earlier.into_iter().chain([bytes.slice(..cut)]) {
+                if send(sender, piece).await.is_err() {
+                    return Ok(());
+                }
             }
         }
-    }
-    if *digest.finalize().as_bytes() != record.dataset_digest {
-        return Err(EngineError::Corrupt("dataset digest"));
-    }
-    let mut last = held.map(|bytes| bytes.to_vec()).unwrap_or_default();
-    if let Some(deflater) = deflater {
-        let rest = deflater.finish().map_err(|source| EngineError::File {
-            what: "deflate",
-            source,
-        })?;
-        last.extend(rest);
-        if last.len() % 2 == 1 {
-            // PS3.5 section A.5: padded to an even length.
-            last.push(0);
+        if *digest.finalize().as_bytes() != record.dataset_digest {
+            return Err(EngineError::Corrupt("dataset digest"));
         }
+        let mut last = held.map(|bytes| bytes.to_vec()).unwrap_or_default();
+        if let Some(deflater) = deflater {
+            let rest = deflater.finish().map_err(|source| EngineError::File {
+                what: "deflate",
+                source,
+            })?;
+            last.extend(rest);
+            if last.len() % 2 == 1 {
+                // PS3.5 section A.5: padded to an even length.
+                last.push(0);
+            }
+        }
+        let _ = send(sender, last.into()).await;
+        Ok(())
     }
-    let _ = send(sender, last.into()).await;
-    Ok(())
 }
 
 fn deflated(deflater: &mut DeflateEncoder<Vec<u8>>, bytes: &[u8]) -> Result<Bytes> {

@@ -20,7 +20,7 @@ pub enum StoredValue {
     /// A long value.
     Long {
         /// The instance's.
-        values: Values,
+        values: Box<Values>,
         /// Which of them.
         index: usize,
     },

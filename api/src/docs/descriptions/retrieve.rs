@@ -127,8 +127,12 @@ pub(super) static TABLE: &[Description] = &[
         replies: &[
             Reply {
                 status: 200,
-                about: "The instance, as a part or alone.",
-                content: &[Content::new(MULTIPART, Shape::Bytes), Content::new(DICOM, Shape::Bytes)],
+                about: "The instance, as a part or alone; or a ZIP file with the original and a DICOMDIR.",
+                content: &[
+                    Content::new(MULTIPART, Shape::Bytes),
+                    Content::new(DICOM, Shape::Bytes),
+                    Content::new("application/zip", Shape::Bytes),
+                ],
                 headers: VALIDATOR,
             },
             NOT_MODIFIED,

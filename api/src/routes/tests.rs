@@ -27,7 +27,7 @@ fn every_row_is_sound() {
         let changes = ![Method::GET, Method::OPTIONS].contains(&route.method);
         let reads_only = matches!(
             route.permission,
-            Permission::StudyRead | Permission::StudySearch | Permission::ExceptionsRead | Permission::ChangesRead
+            Permission::StudyView | Permission::StudyBrowse | Permission::ExceptionView | Permission::ChangeView
         );
         assert!(
             !(changes && reads_only),

@@ -62,11 +62,19 @@ pub enum RowKind {
     Lookup = 0x29,
     /// Long values of an instance that is not committed yet.
     Arriving = 0x2a,
+    /// A role of an account.
+    Role = 0x30,
+    /// What a user is in a namespace.
+    Membership = 0x31,
+    /// Somebody who is signed in.
+    Session = 0x32,
+    /// A small record of any other kind.
+    Document = 0x33,
 }
 
 impl RowKind {
     /// All kinds, ascending.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::Study,
         Self::Series,
         Self::Instance,
@@ -91,6 +99,10 @@ impl RowKind {
         Self::Unfolded,
         Self::Lookup,
         Self::Arriving,
+        Self::Role,
+        Self::Membership,
+        Self::Session,
+        Self::Document,
     ];
 
     /// `kind ‖ parts`. Parts other than the last must have a fixed length, else keys become ambiguous.
@@ -241,7 +253,7 @@ mod tests {
     #[test]
     fn kinds_are_stable_and_distinct() {
         let bytes: Vec<u8> = RowKind::ALL.iter().map(|kind| *kind as u8).collect();
-        let expected: Vec<u8> = (0x10..=0x1c).chain(0x20..=0x2a).collect();
+        let expected: Vec<u8> = (0x10..=0x1c).chain(0x20..=0x2a).chain(0x30..=0x33).collect();
         assert_eq!(bytes, expected);
     }
 

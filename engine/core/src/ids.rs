@@ -193,6 +193,12 @@ random_id! {
     SplitId,
     /// A user.
     UserId,
+    /// A group or location of an account.
+    UnitId,
+    /// A role of an account.
+    RoleId,
+    /// A small record of any other kind: an order, a custom field, an annotation.
+    DocumentId,
 }
 
 #[cfg(test)]

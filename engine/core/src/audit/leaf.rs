@@ -250,6 +250,10 @@ object_kinds! {
     StudyKey = "study-key",
     /// A user.
     User = "user",
+    /// A role.
+    Role = "role",
+    /// A small record: an order, a custom field, an annotation.
+    Document = "document",
     /// Something known by its blind index token only.
     Token = "token",
 }

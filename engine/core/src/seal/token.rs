@@ -61,6 +61,8 @@ pub enum TokenDomain {
     AuditSubject = 9,
     /// Patient ID (0010,0020), whoever issued it.
     PatientId = 10,
+    /// A small record that may be sent twice: who, what kind, whose, what it says.
+    Document = 11,
 }
 
 /// A blind index token, 128 bits.

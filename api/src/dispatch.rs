@@ -18,6 +18,7 @@ use septum_core::ids::NamespaceId;
 use septum_engine::ledger::Event;
 
 use crate::app::App;
+use crate::auth::Presented;
 use crate::call::{Call, header_value};
 use crate::http::problem::{Answer, Problem};
 use crate::http::{base_url, cors};
@@ -45,7 +46,15 @@ pub async fn dispatch(
     let outcome = answer(&app, rows, row, &request, payload).await;
     let mut response = outcome.unwrap_or_else(Problem::into_response);
     complete(&app, &request, &mut response);
-    let status = response.status();
+    note(&app, name, response.status(), start);
+    if *request.method() == Method::HEAD {
+        return response.map_body(|_, body| BoxBody::new(Announced(body.size())));
+    }
+    response
+}
+
+/// Counts and logs an answer by its route's name: never by its address, which may name a session or a patient.
+pub(crate) fn note(app: &App, name: &str, status: StatusCode, start: Instant) {
     let telemetry = &app.archive.services.telemetry;
     telemetry
         .http_requests
@@ -61,10 +70,6 @@ pub async fn dispatch(
         ms = start.elapsed().as_millis() as u64,
         "request"
     );
-    if *request.method() == Method::HEAD {
-        return response.map_body(|_, body| BoxBody::new(Announced(body.size())));
-    }
-    response
 }
 
 async fn answer(
@@ -98,8 +103,12 @@ async fn answer(
     if row.reach == Reach::Public {
         return (row.handler)(Entry::Public(Arc::clone(app))).await;
     }
-    let principal = match app.authenticator.authenticate(request.headers(), address).await {
-        Ok(Some(principal)) => principal,
+    let presented = Presented {
+        sid: None,
+        request: Some(request),
+    };
+    let principal = match app.authenticator.signed_in(&presented, address).await {
+        Ok(Some(signed_in)) => signed_in.principal,
         Ok(None) => return Err(Problem::unauthenticated()),
         Err(problem) => {
             note_denial(app, Actor::Anonymous, action, ObjectRef::System, address).await;
@@ -247,7 +256,7 @@ fn not_allowed(rows: &[&'static Route], request: &HttpRequest) -> Answer {
 }
 
 /// What every answer carries, errors included.
-fn complete(app: &App, request: &HttpRequest, response: &mut HttpResponse) {
+pub(crate) fn complete(app: &App, request: &HttpRequest, response: &mut HttpResponse) {
     let preflight = cors::is_preflight(request.method(), request.headers());
     let origin = cors::allowed(request.headers(), &app.cors_origins).cloned();
     let headers = response.headers_mut();

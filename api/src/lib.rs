@@ -15,6 +15,7 @@
 //! | [`docs`] | the routes described: OpenAPI, a page, the conformance statement |
 //! | [`routes`] | the route table and its handlers |
 //! | [`stow`] | instances made of metadata and bulk data |
+//! | [`v3`] | the service calls of API V3 |
 //! | [`tls`] | certificates |
 //! | [`viewer`] | the viewer's files and what its page may do |
 //! | [`server`], [`admin`] | the two listeners and their life |
@@ -43,4 +44,5 @@ pub mod routes;
 pub mod server;
 pub mod stow;
 pub mod tls;
+pub mod v3;
 pub mod viewer;

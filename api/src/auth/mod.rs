@@ -1,10 +1,13 @@
 //! Who a request comes from.
 //!
-//! HTTP Basic (RFC 7617) against Argon2id hashes. A verified pair of name and password is remembered for a few minutes
+//! A session's `sid` (form field, query or cookie), a bearer token (RFC 6750), which is the same thing, or HTTP Basic (RFC
+//! 7617) against Argon2id hashes: for every door alike. A verified pair of name and password is remembered for a few minutes
 //! by a keyed hash, so that a viewer's hundred requests cost one Argon2. Unknown names cost the same as wrong passwords.
 //! At most two hashes run at once, and failures are counted by address: guessing is slow, and cannot starve serving.
 //!
-//! Sessions (`Authorization: Bearer`, cookie) have their one place in [`Authenticator::authenticate`].
+//! [`Authenticator::signed_in`] is the one place where a request becomes somebody, [`Authenticator::verify`] the one place
+//! where a password is looked at: further rules (second factors, allow-lists of addresses) belong there. A `sid` never
+//! stands in a log.
 
 mod limiter;
 mod password;
@@ -15,10 +18,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use actix_web::HttpRequest;
+use actix_web::http::header::{AUTHORIZATION, COOKIE};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use septum_core::access::Principal;
+use septum_engine::EngineError;
 use septum_engine::accounts::{Accounts, User};
 use tokio::sync::Semaphore;
 
@@ -37,6 +42,25 @@ const HASHES_AT_ONCE: usize = 2;
 const WAITING_MAX: usize = 16;
 /// Longest Authorization header.
 const HEADER_BYTES_MAX: usize = 1024;
+
+/// The name of a session's secret, in forms, queries and cookies.
+pub const SID: &str = "sid";
+
+/// Where a request may name somebody, the most explicit first.
+pub struct Presented<'a> {
+    /// Of a form.
+    pub sid: Option<&'a str>,
+    /// Its `Authorization` header, query and cookies.
+    pub request: Option<&'a HttpRequest>,
+}
+
+/// Somebody who asks.
+pub struct SignedIn {
+    /// Who, with the rights of all roles.
+    pub principal: Arc<Principal>,
+    /// The session's secret, where there is a session.
+    pub sid: Option<String>,
+}
 
 /// Checks credentials.
 pub struct Authenticator {
@@ -73,30 +97,65 @@ impl Authenticator {
         }
     }
 
-    /// The principal of a request; `None` where it names nobody.
+    /// Who a request comes from, with their rights as they are now; `None` where it names nobody.
     ///
     /// # Errors
-    /// 401 for wrong credentials and for schemes that are not known; 429 after too many failures.
-    pub async fn authenticate(&self, headers: &HeaderMap, address: Option<IpAddr>) -> Answer<Option<Arc<Principal>>> {
-        let Some(header) = headers.get(AUTHORIZATION) else {
+    /// 401 for wrong credentials, for sessions that are over and for schemes that are not known; 429 after too many
+    /// failures.
+    pub async fn signed_in(&self, presented: &Presented<'_>, address: Option<IpAddr>) -> Answer<Option<SignedIn>> {
+        if let Some(sid) = presented.sid {
+            return self.by_session(sid).map(Some);
+        }
+        let Some(request) = presented.request else {
             return Ok(None);
         };
-        let text = header.to_str().map_err(|_| Problem::unauthenticated())?;
-        if text.len() > HEADER_BYTES_MAX {
-            return Err(Problem::unauthenticated());
+        if let Some(header) = request.headers().get(AUTHORIZATION) {
+            let text = header.to_str().map_err(|_| Problem::unauthenticated())?;
+            if text.len() > HEADER_BYTES_MAX {
+                return Err(Problem::unauthenticated());
+            }
+            let (scheme, credentials) = text.split_once(' ').ok_or_else(Problem::unauthenticated)?;
+            if scheme.eq_ignore_ascii_case("bearer") {
+                return self.by_session(credentials.trim()).map(Some);
+            }
+            if !scheme.eq_ignore_ascii_case("basic") {
+                return Err(Problem::unauthenticated());
+            }
+            let (name, password) = basic(credentials.trim()).ok_or_else(Problem::unauthenticated)?;
+            let user = self.verify(&name, &password, address).await?;
+            return Ok(Some(SignedIn {
+                principal: self.accounts.principal(user.id)?,
+                sid: None,
+            }));
         }
-        let (scheme, credentials) = text.split_once(' ').ok_or_else(Problem::unauthenticated)?;
-        if !scheme.eq_ignore_ascii_case("basic") {
-            return Err(Problem::unauthenticated());
+        let mut query = crate::http::query_pairs(request).into_iter();
+        if let Some((_, sid)) = query.find(|(name, _)| name == SID) {
+            return self.by_session(&sid).map(Some);
         }
-        let (name, password) = basic(credentials.trim()).ok_or_else(Problem::unauthenticated)?;
-        let user = self.verify(&name, &password, address).await?;
-        let mut principal = Principal::new(user.id, user.name.clone());
-        principal.administrator = user.administrator;
-        Ok(Some(Arc::new(principal)))
+        match cookie(request, SID) {
+            Some(sid) => self.by_session(sid).map(Some),
+            None => Ok(None),
+        }
     }
 
-    async fn verify(&self, name: &str, password: &str, address: Option<IpAddr>) -> Answer<Arc<User>> {
+    fn by_session(&self, sid: &str) -> Answer<SignedIn> {
+        let session = self.accounts.sessions.used(sid)?.ok_or_else(Problem::unauthenticated)?;
+        let principal = self.accounts.principal(session.user).map_err(|error| match error {
+            // The user is gone.
+            EngineError::NotFound => Problem::unauthenticated(),
+            error => Problem::from(error),
+        })?;
+        Ok(SignedIn {
+            principal,
+            sid: Some(sid.to_owned()),
+        })
+    }
+
+    /// The user of a name and password.
+    ///
+    /// # Errors
+    /// 401 where they are not right, 429 after too many failures.
+    pub async fn verify(&self, name: &str, password: &str, address: Option<IpAddr>) -> Answer<Arc<User>> {
         let user = self.accounts.user(name)?;
         let pair = self.pair(name, password);
         if let Some(user) = &user
@@ -188,6 +247,16 @@ impl Authenticator {
             );
         }
     }
+}
+
+/// A cookie by its name (RFC 6265 section 4.2).
+fn cookie<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
+    let headers = request.headers().get_all(COOKIE);
+    let mut pairs = headers
+        .filter_map(|header| header.to_str().ok())
+        .flat_map(|text| text.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
 /// `name:password` in Base64, UTF-8 (RFC 7617 section 2).

@@ -29,7 +29,7 @@ pub mod zip;
 use actix_web::HttpRequest;
 
 /// Most parameters in a request's query.
-const QUERY_PAIRS_MAX: usize = 512;
+const QUERY_PAIRS_MAX: usize = 2_001;
 
 /// The query's parameters in order, percent-decoded.
 pub fn query_pairs(request: &HttpRequest) -> Vec<(String, String)> {
@@ -37,7 +37,7 @@ pub fn query_pairs(request: &HttpRequest) -> Vec<(String, String)> {
 }
 
 /// `name=value&…` with `+` and percent-encoding (application/x-www-form-urlencoded).
-fn form_pairs(text: &str) -> Vec<(String, String)> {
+pub fn form_pairs(text: &str) -> Vec<(String, String)> {
     text.split('&')
         .filter(|pair| !pair.is_empty())
         .take(QUERY_PAIRS_MAX)

@@ -128,7 +128,7 @@ pub(super) async fn read<T: DeserializeOwned>(call: &mut Call) -> Answer<T> {
 }
 
 /// What is answered when a body cannot be read.
-pub(super) fn body_problem(error: BodyError, bytes_max: u64) -> Problem {
+pub(crate) fn body_problem(error: BodyError, bytes_max: u64) -> Problem {
     match error {
         BodyError::TooLong => Problem::too_large(bytes_max),
         BodyError::TooSlow => Problem::new(

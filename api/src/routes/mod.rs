@@ -1,6 +1,7 @@
 //! The route table: every address, its method, the permission it needs, the handler.
 //!
-//! Nothing is reachable that is not a row here: [`configure`] registers the table and nothing else.
+//! Nothing is reachable that is not a row here or in the table of API V3: [`configure`] registers these two and nothing
+//! else.
 
 mod accounts;
 mod capabilities;
@@ -26,6 +27,7 @@ mod versions;
 mod viewer;
 mod wado_uri;
 
+pub(crate) use accounts::body_problem;
 pub(crate) use frames::media_type_of as frame_media_type;
 
 use std::collections::BTreeMap;
@@ -41,6 +43,7 @@ use crate::call::Call;
 use crate::dispatch::{Entry, dispatch};
 use crate::docs;
 use crate::http::problem::{Answer, Problem};
+use crate::v3;
 
 /// Where a row's permission must be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -520,6 +523,12 @@ pub fn configure(app: Arc<App>) -> impl FnOnce(&mut web::ServiceConfig) {
             };
             config.service(web::resource(*path).to(handler));
         }
+        // The calls of API V3 are rows of a table of their own.
+        let calls = Arc::clone(&app);
+        let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {
+            Box::pin(v3::dispatch::dispatch(Arc::clone(&calls), request, payload))
+        };
+        config.service(web::resource([v3::dispatch::BASE, "/{path:.*}"].concat()).to(handler));
         let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {
             Box::pin(dispatch(Arc::clone(&app), &[], request, payload))
         };

@@ -71,6 +71,7 @@ pub struct NewMembership {
 
 /// One step of a change.
 enum Step {
+    NoAccount(AccountId),
     Account(Arc<Account>),
     Namespace(Arc<Namespace>),
     User(Arc<User>),
@@ -93,6 +94,7 @@ impl Step {
             Self::User(user) => put(keyring, &**user),
             Self::Role(role) => put(keyring, &**role),
             Self::Membership(membership) => put(keyring, &**membership),
+            Self::NoAccount(id) => Ok((RowKind::Account.key(&[id.as_bytes()]), None)),
             Self::NoNamespace(id) => Ok((RowKind::Namespace.key(&[id.as_bytes()]), None)),
             Self::NoUser(id) => Ok((RowKind::User.key(&[id.as_bytes()]), None)),
             Self::NoRole(id) => Ok((RowKind::Role.key(&[id.as_bytes()]), None)),
@@ -118,6 +120,9 @@ impl Step {
             Self::Membership(membership) => {
                 let key = (membership.user, membership.namespace);
                 state.memberships.insert(key, membership);
+            }
+            Self::NoAccount(id) => {
+                state.accounts.remove(&id);
             }
             Self::NoNamespace(id) => {
                 state.namespaces.remove(&id);
@@ -342,6 +347,25 @@ impl Accounts {
         );
         self.commit(steps, vec![event]).await?;
         Ok(account)
+    }
+
+    /// Removes an account with its namespaces, roles and memberships. The caller made sure that nothing is stored in it.
+    pub async fn delete_account(&self, id: AccountId, source: Option<&Source>) -> Result<()> {
+        let _changing = self.changing.lock().await;
+        self.account(id)?;
+        let mut steps = vec![Step::NoAccount(id)];
+        for role in self.roles(id)? {
+            steps.push(Step::NoRole(role.id));
+        }
+        for namespace in self.namespaces()?.iter().filter(|namespace| namespace.account == id) {
+            for membership in self.members(namespace.id)? {
+                steps.push(Step::NoMembership(membership.user, namespace.id));
+            }
+            steps.push(Step::NoNamespace(namespace.id));
+        }
+        let object = (ObjectKind::Account, id.as_bytes());
+        let event = event("account.delete", object, source, Some(id));
+        self.commit(steps, vec![event]).await
     }
 
     /// Makes a namespace in an account: its own where it has none yet, else one that is nobody's in particular.

@@ -83,6 +83,8 @@ kinds! {
     Activity = 13, "activity.create", "activity.edit", "activity.delete";
     /// Rules by which datasets lose what identifies.
     Anonymization = 14, "anonymization.create", "anonymization.edit", "anonymization.delete";
+    /// Studies that are announced and of which nothing came yet.
+    Phantom = 15, "study.announce", "study.announce", "study.arrive";
 }
 
 /// What a document belongs to.

@@ -48,6 +48,10 @@ pub struct Item {
     pub instance_uid: Option<String>,
     /// The attributes asked for.
     pub attributes: Map<String, Value>,
+    /// The key of its study's row.
+    pub row_key: Vec<u8>,
+    /// When something was stored into its study last, milliseconds since 1970.
+    pub last_commit_ms: i64,
 }
 
 /// What a search found.
@@ -361,6 +365,8 @@ fn item(
         series_uid: series.map(|series| series.series_uid.clone()),
         instance_uid,
         attributes: query.project(&map),
+        row_key: candidate.study.row_key.clone(),
+        last_commit_ms: candidate.summary.summary.last_commit_ms,
     }
 }
 

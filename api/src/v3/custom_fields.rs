@@ -1,0 +1,122 @@
+//! Custom fields: what accounts add to studies, orders, patients and their own parts. The definitions are documents of
+//! the account; the values lie with what they describe.
+
+use septum_core::ids::{AccountId, DocumentId};
+use septum_engine::accounts::documents::{Document, Kind};
+use serde_json::{Map, Value, json};
+
+use super::ask::{Ask, uuid};
+use super::fault::{Fault, Outcome};
+
+/// Where values lie in an object's own fields.
+const KEY: &str = "customfields";
+
+/// The values among an object's own fields, by the custom field's id.
+pub fn values(of: &Map<String, Value>) -> Option<&Map<String, Value>> {
+    of.get(KEY).and_then(Value::as_object)
+}
+
+/// The definitions for a kind of object, in the order in which they are shown.
+///
+/// # Errors
+/// Where they cannot be read.
+pub fn definitions(ask: &Ask, account: AccountId, object: &str) -> Outcome<Vec<Document>> {
+    let all = ask.accounts().documents.list(Kind::CustomField, account.as_bytes())?;
+    let mut of_object: Vec<_> = all
+        .into_iter()
+        .filter(|field| field.body.get("object").and_then(Value::as_str) == Some(object))
+        .collect();
+    let place = |field: &Document| field.body.get("display_order").and_then(Value::as_i64).unwrap_or(0);
+    of_object.sort_by_key(|field| (place(field), field.created_ms, field.id));
+    Ok(of_object)
+}
+
+/// The fields of an object with their values: a list, every field of the account's for such objects once.
+///
+/// # Errors
+/// Where the definitions cannot be read.
+pub fn shown(ask: &Ask, account: AccountId, object: &str, given: Option<&Map<String, Value>>) -> Outcome<Value> {
+    Ok(with_values(&definitions(ask, account, object)?, given))
+}
+
+/// Fields with their values.
+pub fn with_values(fields: &[Document], given: Option<&Map<String, Value>>) -> Value {
+    fields
+        .iter()
+        .map(|field| {
+            let id = field.id.to_string();
+            let value = given.and_then(|given| given.get(&id)).cloned().unwrap_or(Value::Null);
+            let of = |name: &str| field.body.get(name).cloned().unwrap_or(Value::Null);
+            json!({
+                "uuid": id,
+                "name": of("name"),
+                "type": of("type"),
+                "value": value,
+                "options": of("options"),
+                "required": of("required"),
+                "dicom_tag": of("dicom_tag"),
+                "display_order": of("display_order"),
+            })
+        })
+        .collect()
+}
+
+/// Takes `customfield-UUID` parameters over into an object's own fields.
+///
+/// # Errors
+/// `INVALID_CUSTOMFIELD` with a list of what is wrong.
+pub fn take(ask: &Ask, account: AccountId, object: &str, into: &mut Map<String, Value>) -> Outcome<()> {
+    let mut wrong = Vec::new();
+    let mut kept = values(into).cloned().unwrap_or_default();
+    for (name, value) in ask.parameters.starting("customfield-") {
+        match check(ask, account, object, name, value) {
+            Ok((id, Some(value))) => {
+                kept.insert(id.to_string(), value);
+            }
+            Ok((id, None)) => {
+                kept.remove(&id.to_string());
+            }
+            Err(why) => wrong.push(json!({"customfield": name, "error": why})),
+        }
+    }
+    if wrong.is_empty() {
+        into.insert(KEY.to_owned(), kept.into());
+        Ok(())
+    } else {
+        Err(Fault::about("INVALID_CUSTOMFIELD", wrong))
+    }
+}
+
+fn check(
+    ask: &Ask,
+    account: AccountId,
+    object: &str,
+    name: &str,
+    value: &str,
+) -> Result<(DocumentId, Option<Value>), &'static str> {
+    let id = DocumentId::from_bytes(uuid(name).ok_or("NOT_FOUND")?);
+    let field = ask
+        .accounts()
+        .documents
+        .get(Kind::CustomField, id)
+        .ok()
+        .filter(|field| field.account == account)
+        .ok_or("NOT_FOUND")?;
+    let of = |name: &str| field.body.get(name).and_then(Value::as_str).unwrap_or_default();
+    if of("object") != object {
+        return Err("INVALID_OBJECT");
+    }
+    if value.is_empty() {
+        return Ok((id, None));
+    }
+    let options = field.body.get("options").and_then(Value::as_array);
+    let is_option = |value: &str| {
+        options.is_none_or(|options| options.is_empty() || options.iter().any(|one| one.as_str() == Some(value)))
+    };
+    match of("type") {
+        "number" if value.parse::<f64>().is_err() => Err("INVALID_VALUE"),
+        "date" if super::times::read(value, time::UtcOffset::UTC).is_none() => Err("INVALID_VALUE"),
+        "select" | "radio" if !is_option(value) => Err("INVALID_VALUE"),
+        _ => Ok((id, Some(value.into()))),
+    }
+}

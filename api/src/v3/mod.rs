@@ -1,0 +1,46 @@
+//! API V3: the service calls of the vendor's public interface, as its client sends them.
+//!
+//! ```text
+//! dispatch ─► entry (declared in table) ─► resolve (about what) ─► authorize ─► handler ─► reply (fields.*)
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`table`], [`entry`] | every entrypoint: path, permission, parameters, error tokens |
+//! | [`dispatch`], [`resolve`], [`bundle`] | the one way to a handler |
+//! | [`parameters`], [`fault`], [`reply`], [`lists`], [`times`] | the conventions of all calls |
+//! | [`values`], [`custom_fields`], [`specs`] | what objects consist of |
+//! | [`session`], [`users`], [`account`], [`members`], [`units`], [`roles`], [`namespaces`] | who may what, where |
+//! | [`study_id`], [`study_record`], [`study_list`], [`studies`] | studies |
+//! | [`documents`], [`orders`] | everything that is nothing but fields |
+//!
+//! Invariants: a call that is not in the table answers 412 `NOT_SUPPORTED`; nothing in an answer tells whether something
+//! exists that the caller may not see; a call sent twice makes nothing twice.
+
+pub mod account;
+pub mod ask;
+pub mod bundle;
+pub mod custom_fields;
+pub mod dispatch;
+pub mod documents;
+pub mod entry;
+pub mod fault;
+pub mod lists;
+pub mod members;
+pub mod namespaces;
+pub mod orders;
+pub mod parameters;
+pub mod reply;
+pub mod resolve;
+pub mod roles;
+pub mod session;
+pub mod specs;
+pub mod studies;
+pub mod study_id;
+pub mod study_list;
+pub mod study_record;
+pub mod table;
+pub mod times;
+pub mod units;
+pub mod users;
+pub mod values;

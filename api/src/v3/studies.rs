@@ -1,0 +1,324 @@
+//! `/study/*` but for lists: announcing, reading, noting things about, and deleting studies.
+
+use std::sync::Arc;
+
+use septum_core::access::Permission;
+use septum_core::audit::{ObjectKind, ObjectRef};
+use septum_core::ids::NamespaceId;
+use septum_engine::EngineError;
+use septum_engine::accounts::documents::{Document, Kind, NewDocument};
+use septum_engine::erase;
+use septum_engine::records::key;
+use serde_json::{Map, Value, json};
+
+use super::ask::Ask;
+use super::fault::{Fault, Outcome};
+use super::reply::{Reply, flag};
+use super::study_record::{NOTED, PHI, Records, notes, stored};
+use super::{custom_fields, documents, namespaces, resolve, session, values};
+
+/// Whether nothing is stored in a namespace, and nothing announced.
+///
+/// # Errors
+/// Where that cannot be read.
+pub fn is_empty(ask: &Ask, namespace: NamespaceId) -> Outcome<bool> {
+    let services = ask.services();
+    for shard in services.store.shards() {
+        for prefix in [key::studies(namespace), key::exceptions(namespace)] {
+            if septum_engine::scan::rows(shard, prefix).next().transpose()?.is_some() {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// The study's UID as the call gives it, or as it is stored.
+fn study_uid(ask: &Ask) -> Outcome<String> {
+    let (name, namespace) = ask.study()?;
+    if let Some(uid) = ask.parameters.text("study_uid") {
+        return Ok(uid.to_owned());
+    }
+    match name.find(ask.services(), namespace) {
+        Ok(found) => Ok(ask.services().summaries.open(&found.row)?.summary.study_uid.clone()),
+        Err(EngineError::NotFound) => {
+            let notes = notes(ask, name)?.ok_or_else(Fault::not_found)?;
+            Ok(values::text(&notes.body, "study_uid").to_owned())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Takes what a call says of a study over.
+fn take(ask: &Ask, body: &mut Map<String, Value>) -> Outcome<()> {
+    let (_, namespace) = ask.study()?;
+    values::take(&ask.parameters, NOTED, body)?;
+    for (field, _) in PHI {
+        if let Some(value) = ask.parameters.given(field) {
+            body.insert(field.to_owned(), value.into());
+        }
+    }
+    custom_fields::take(ask, namespace.account, "Study", body)
+}
+
+async fn record(ask: &Ask) -> Outcome<Map<String, Value>> {
+    let (name, namespace) = ask.study()?;
+    let stored = stored(ask, name, namespace)?;
+    if stored.is_none() && notes(ask, name)?.is_none() {
+        return Err(Fault::not_found());
+    }
+    ask.audit(
+        ObjectRef::One(ObjectKind::Token, *name.token.as_bytes()),
+        Some(namespace.account),
+    )
+    .await?;
+    Records::new(ask).whole(name, namespace, stored.as_ref())
+}
+
+/// `/study/add`: announces a study, so that images may come. One that is there already is said so, with what it is.
+pub async fn add(ask: &Ask) -> Outcome {
+    let (name, namespace) = ask.study()?;
+    if stored(ask, name, namespace)?.is_some() || notes(ask, name)?.is_some() {
+        let record = record(ask).await?;
+        return Err(Fault::new("ALREADY_EXISTS").with_data(record.into()));
+    }
+    ask.parameters.integer("image_count")?;
+    let mut body = Map::new();
+    take(ask, &mut body)?;
+    body.insert("study_uid".into(), ask.required("study_uid").into());
+    body.insert("study_id".into(), name.to_string().into());
+    let source = ask.source()?;
+    let marker = NewDocument {
+        kind: Kind::Phantom,
+        owner: *namespace.id.as_bytes(),
+        account: namespace.account,
+        body: json!({"study_id": name.to_string()}).as_object().cloned().unwrap_or_default(),
+    };
+    ask.accounts().documents.add(marker, &source).await?;
+    let notes = NewDocument {
+        kind: Kind::Study,
+        owner: name.owner(),
+        account: namespace.account,
+        body,
+    };
+    ask.accounts().documents.add(notes, &source).await?;
+    Ok(Reply::of("uuid", name.to_string()).with("engine_fqdn", namespaces::host(ask)))
+}
+
+/// `/study/get`.
+pub async fn get(ask: &Ask) -> Outcome {
+    Ok(Reply(record(ask).await?))
+}
+
+/// `/study/exists`: only what the caller may see does.
+pub async fn exists(ask: &Ask) -> Outcome {
+    let exists = match resolve::study(ask) {
+        Ok(super::ask::Target::Study(name, namespace)) => {
+            let may = ask.principal()?.has(Permission::StudyBrowse, namespace.id);
+            may && (stored(ask, &name, &namespace)?.is_some() || notes(ask, &name)?.is_some())
+        }
+        Ok(_)
+        | Err(Fault::Error {
+            token: "NOT_FOUND", ..
+        }) => false,
+        Err(fault) => return Err(fault),
+    };
+    Ok(Reply::of("exists", flag(exists)))
+}
+
+/// `/study/permissions`.
+pub async fn permissions(ask: &Ask) -> Outcome {
+    let (name, _) = ask.study()?;
+    let mut flags = session::flags(ask, name.phi)?;
+    flags.insert("reports".into(), json!([]));
+    Ok(Reply(flags))
+}
+
+/// Changes what is noted of a study.
+async fn note(ask: &Ask, edit: impl FnOnce(&mut Map<String, Value>) -> Outcome<()>) -> Outcome<()> {
+    let (name, namespace) = ask.study()?;
+    let known = notes(ask, name)?;
+    if known.is_none() && stored(ask, name, namespace)?.is_none() {
+        return Err(Fault::not_found());
+    }
+    let source = ask.source()?;
+    let store = &ask.accounts().documents;
+    match known {
+        Some(known) => {
+            let edit = |document: &mut Document| edit(&mut document.body);
+            store.edit(Kind::Study, known.id, &source, edit).await?;
+        }
+        None => {
+            let mut body = Map::new();
+            edit(&mut body)?;
+            body.insert("study_id".into(), name.to_string().into());
+            let new = NewDocument {
+                kind: Kind::Study,
+                owner: name.owner(),
+                account: namespace.account,
+                body,
+            };
+            store.add(new, &source).await?;
+        }
+    }
+    Ok(())
+}
+
+/// `/study/set`. Of a study whose images are here, patient and study data are not changed by this call yet.
+pub async fn set(ask: &Ask) -> Outcome {
+    let (name, namespace) = ask.study()?;
+    let is_stored = stored(ask, name, namespace)?.is_some();
+    let given: Vec<&str> = PHI
+        .map(|(field, _)| field)
+        .into_iter()
+        .filter(|field| ask.parameters.given(field).is_some())
+        .collect();
+    if is_stored && !given.is_empty() {
+        return Err(Fault::about("NOT_SUPPORTED", given));
+    }
+    note(ask, |body| take(ask, body)).await?;
+    Ok(Reply::of("uuid", name.to_string()))
+}
+
+/// `/study/sync`: what was announced has come, once something is stored.
+pub async fn sync(ask: &Ask) -> Outcome {
+    let (name, namespace) = ask.study()?;
+    let is_stored = stored(ask, name, namespace)?.is_some();
+    if !is_stored && notes(ask, name)?.is_none() {
+        return Err(Fault::not_found());
+    }
+    if is_stored {
+        arrive(ask).await?;
+    }
+    Ok(Reply::done())
+}
+
+/// Takes a study off the list of those announced.
+async fn arrive(ask: &Ask) -> Outcome<()> {
+    let (name, namespace) = ask.study()?;
+    let text = name.to_string();
+    let store = &ask.accounts().documents;
+    for document in store.list(Kind::Phantom, namespace.id.as_bytes())? {
+        if values::text(&document.body, "study_id") == text {
+            match store.delete(Kind::Phantom, document.id, &ask.source()?).await {
+                Ok(()) | Err(EngineError::NotFound) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `/study/delete`: for ever, with everything that belongs to it.
+pub async fn delete(ask: &Ask) -> Outcome {
+    let (name, namespace) = ask.study()?;
+    let (is_stored, noted) = (stored(ask, name, namespace)?.is_some(), notes(ask, name)?);
+    if !is_stored && noted.is_none() {
+        return Err(Fault::not_found());
+    }
+    if noted.is_some_and(|notes| values::is_set(&notes.body, "is_frozen")) {
+        return Err(Fault::not_permitted());
+    }
+    let source = ask.source()?;
+    if is_stored {
+        erase::study(ask.services(), namespace, &study_uid(ask)?, &source).await?;
+    }
+    arrive(ask).await?;
+    let store = &ask.accounts().documents;
+    for kind in documents::OF_STUDIES {
+        for document in store.list(kind, &name.owner())? {
+            match store.delete(kind, document.id, &source).await {
+                Ok(()) | Err(EngineError::NotFound) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(Reply::done())
+}
+
+/// `/study/freeze`: with `thaw=1`, the other way.
+pub async fn freeze(ask: &Ask) -> Outcome {
+    let thaw = ask.parameters.is_set("thaw")?;
+    note(ask, |body| {
+        if values::is_set(body, "is_frozen") != thaw {
+            return Err(Fault::new("ALREADY"));
+        }
+        body.insert("is_frozen".into(), flag(!thaw));
+        Ok(())
+    })
+    .await?;
+    Ok(Reply::done())
+}
+
+/// `/study/star`: each user's own.
+pub async fn star(ask: &Ask) -> Outcome {
+    let on = ask.parameters.is_set("star")?;
+    let user = ask.principal()?.user.to_string();
+    note(ask, |body| {
+        let stars = body.get("stars").and_then(Value::as_array).cloned();
+        let mut stars = stars.unwrap_or_default();
+        stars.retain(|star| star.as_str() != Some(&user));
+        if on {
+            stars.push(user.into());
+        }
+        body.insert("stars".into(), stars.into());
+        Ok(())
+    })
+    .await?;
+    Ok(Reply::done())
+}
+
+/// `/study/status/get`.
+pub async fn status_get(ask: &Ask) -> Outcome {
+    let (name, namespace) = ask.study()?;
+    let notes = notes(ask, name)?;
+    let status = notes.and_then(|notes| notes.body.get("study_status").cloned());
+    let account = ask.accounts().account(namespace.account)?;
+    let tags = account.settings.get("study_status_tags").cloned().unwrap_or(json!([]));
+    Ok(Reply::of("study_status", status.unwrap_or(Value::Null)).with("study_status_tags", tags))
+}
+
+/// `/study/status/set`: only from the status the caller knows.
+pub async fn status_set(ask: &Ask) -> Outcome {
+    let (old, new) = (ask.required("old").to_owned(), ask.required("new").to_owned());
+    let account = ask.accounts().account(ask.study()?.1.account)?;
+    let tags = account.settings.get("study_status_tags").and_then(Value::as_array);
+    if let Some(tags) = tags
+        && !tags.iter().any(|tag| tag.as_str() == Some(&new))
+    {
+        return Err(Fault::new("INVALID_TAG"));
+    }
+    note(ask, |body| {
+        let now = values::text(body, "study_status");
+        // Sent again after the answer was lost, it is done already.
+        if now != old && now != new {
+            return Err(Fault::new("STALE"));
+        }
+        body.insert("study_status".into(), new.into());
+        Ok(())
+    })
+    .await?;
+    Ok(Reply::done())
+}
+
+/// What viewers tell of: into the trail.
+pub async fn audit(ask: &Ask) -> Outcome {
+    const ACTIONS: [&str; 6] = [
+        "VIEW",
+        "VIEW_WITH_REASON",
+        "DOWNLOAD",
+        "PRINT",
+        "REPORT_VIEW",
+        "STUDY_VIEW",
+    ];
+    if !ACTIONS.contains(&ask.required("action")) {
+        return Err(Fault::new("INVALID_ACTION"));
+    }
+    let (name, namespace) = ask.study()?;
+    if stored(ask, name, namespace)?.is_none() && notes(ask, name)?.is_none() {
+        return Err(Fault::not_found());
+    }
+    let object = ObjectRef::One(ObjectKind::Token, *name.token.as_bytes());
+    ask.audit(object, Some(Arc::clone(namespace).account)).await?;
+    Ok(Reply::done())
+}

@@ -1,0 +1,211 @@
+//! `/study/list` and `/study/count`: what columns can decide is decided there, the rest on the records, newest first.
+
+use std::sync::Arc;
+
+use septum_core::access::{FieldRight, Permission, authorize_each};
+use septum_core::dicom::json::Level;
+use septum_core::query::Query;
+use septum_engine::accounts::Namespace;
+use septum_engine::accounts::documents::Kind;
+use septum_engine::search::{Scope, search};
+use serde_json::{Map, Value};
+
+use super::ask::Ask;
+use super::fault::{Fault, Outcome};
+use super::lists::{Condition, Filter, Wanted};
+use super::reply::Reply;
+use super::study_id::StudyName;
+use super::study_record::{FIELDS, Records, Stored, stored};
+
+/// Studies asked for in one step.
+const STEP: usize = 512;
+/// Most studies that are looked at for one page.
+const LOOKED_AT_MAX: usize = 200_000;
+
+/// Fields that columns hold, by keyword.
+const COLUMNS: [(&str, &str); 11] = [
+    ("patient_name", "PatientName"),
+    ("patientid", "PatientID"),
+    ("patient_birth_date", "PatientBirthDate"),
+    ("patient_sex", "PatientSex"),
+    ("study_description", "StudyDescription"),
+    ("study_date", "StudyDate"),
+    ("study_time", "StudyTime"),
+    ("accession_number", "AccessionNumber"),
+    ("modality", "ModalitiesInStudy"),
+    ("referring_physician", "ReferringPhysicianName"),
+    ("study_uid", "StudyInstanceUID"),
+];
+
+/// What columns can ask for a filter: never less than the filter lets through. `None` where they cannot.
+fn parameter(filter: &Filter) -> Option<(String, String)> {
+    let keyword = COLUMNS.iter().find(|(field, _)| *field == filter.field)?.1;
+    let [value] = filter.values.as_slice() else {
+        return None;
+    };
+    if filter.or_null || value.is_empty() || value.contains(['*', '?', '\\', '"', ',']) {
+        return None;
+    }
+    let is_date = keyword.ends_with("Date");
+    let plain = if is_date { value.replace('-', "") } else { value.clone() };
+    if is_date && (plain.len() != 8 || !plain.bytes().all(|b| b.is_ascii_digit())) {
+        return None;
+    }
+    let asked = match filter.condition {
+        Condition::In if keyword == "StudyTime" => return None,
+        Condition::In => plain,
+        Condition::Like if is_date || keyword == "StudyTime" || keyword == "StudyInstanceUID" => return None,
+        Condition::Like => plain.replace('%', "*"),
+        Condition::Greater | Condition::GreaterOrEqual if is_date => format!("{plain}-"),
+        Condition::Less | Condition::LessOrEqual if is_date => format!("-{plain}"),
+        _ => return None,
+    };
+    Some((keyword.to_owned(), asked))
+}
+
+/// The namespaces that a list is about: those the caller may browse, that the filters do not leave out, and whose hidden
+/// fields nobody asks about.
+fn namespaces(ask: &Ask, wanted: &Wanted) -> Outcome<Vec<Arc<Namespace>>> {
+    let principal = ask.principal()?;
+    let all = ask.accounts().namespaces()?;
+    let granted = authorize_each(
+        Some(principal),
+        Permission::StudyBrowse,
+        all.iter().map(|namespace| namespace.id),
+    )?;
+    let is_granted = |namespace: &Namespace| {
+        let mut granted = granted.iter();
+        granted.any(|granted| granted.covers(Permission::StudyBrowse, namespace.id))
+    };
+    let is_wanted = |namespace: &Namespace| {
+        let mut row = Map::new();
+        row.insert("phi_namespace".into(), namespace.id.to_string().into());
+        let mut filters = wanted.filters.iter().filter(|filter| filter.field == "phi_namespace");
+        filters.all(|filter| filter.matches(&row))
+    };
+    let asks_hidden = |namespace: &Namespace| {
+        let rights = principal.fields(namespace.id);
+        let filtered = wanted.filters.iter().map(|filter| &filter.field);
+        let mut named = filtered.chain(wanted.sort.iter().map(|(field, _, _)| field));
+        named.any(|field| rights.of(&field.replace("customfield-", "customfield_")) == FieldRight::Hidden)
+    };
+    Ok(all
+        .into_iter()
+        .filter(|namespace| is_granted(namespace) && is_wanted(namespace) && !asks_hidden(namespace))
+        .collect())
+}
+
+/// Collects records until there are enough.
+struct Collected<'a> {
+    wanted: &'a Wanted,
+    /// Without sorting, nothing behind the page needs to be looked at.
+    enough: Option<usize>,
+    rows: Vec<Map<String, Value>>,
+}
+
+impl Collected<'_> {
+    fn is_full(&self) -> bool {
+        self.enough.is_some_and(|enough| self.rows.len() >= enough)
+    }
+
+    fn offer(&mut self, row: Map<String, Value>) {
+        if !self.is_full() && self.wanted.matches(&row) {
+            self.rows.push(row);
+        }
+    }
+}
+
+async fn collect(ask: &Ask, wanted: &Wanted, enough: Option<usize>) -> Outcome<Vec<Map<String, Value>>> {
+    let namespaces = namespaces(ask, wanted)?;
+    for namespace in &namespaces {
+        ask.audit_namespace(namespace).await?;
+    }
+    let mut records = Records::new(ask);
+    let mut collected = Collected {
+        wanted,
+        enough,
+        rows: Vec::new(),
+    };
+    // What is announced is newer than what is there.
+    for namespace in &namespaces {
+        for name in phantoms(ask, namespace)? {
+            if stored(ask, &name, namespace)?.is_none() {
+                collected.offer(records.make(&name, namespace, None)?);
+            }
+        }
+    }
+    let asked = parameters(wanted);
+    let mut offset = 0;
+    while !collected.is_full() && !namespaces.is_empty() {
+        let mut pairs = asked.clone();
+        for (name, value) in [("includefield", "all".to_owned()), ("limit", STEP.to_string())] {
+            pairs.push((name.to_owned(), value));
+        }
+        pairs.push(("offset".to_owned(), offset.to_string()));
+        let query = Query::parse(Level::Study, pairs.into_iter()).map_err(|_| Fault::new("INVALID_CONDITION"))?;
+        let found = search(ask.services(), &namespaces, Scope::default(), &query).await?;
+        for item in found.items {
+            let namespace = namespaces.iter().find(|namespace| namespace.id == item.namespace);
+            let name = StudyName::of_row_key(item.namespace, &item.row_key);
+            let (Some(namespace), Some(name)) = (namespace, name) else {
+                continue;
+            };
+            let stored = Stored {
+                attributes: item.attributes,
+                last_commit_ms: item.last_commit_ms,
+            };
+            collected.offer(records.make(&name, namespace, Some(&stored))?);
+        }
+        offset += STEP;
+        if !found.truncated {
+            break;
+        }
+        if offset > LOOKED_AT_MAX {
+            return Err(Fault::new("TRY_LATER"));
+        }
+    }
+    Ok(collected.rows)
+}
+
+/// What columns are asked: one condition for each field, since a search takes no more; the others are decided later.
+fn parameters(wanted: &Wanted) -> Vec<(String, String)> {
+    let mut asked: Vec<(String, String)> = Vec::new();
+    for (name, value) in wanted.filters.iter().filter_map(parameter) {
+        if !asked.iter().any(|(known, _)| *known == name) {
+            asked.push((name, value));
+        }
+    }
+    asked
+}
+
+/// The studies of a namespace that are announced, each once.
+///
+/// # Errors
+/// Where they cannot be read.
+pub fn phantoms(ask: &Ask, namespace: &Namespace) -> Outcome<Vec<StudyName>> {
+    let mut found = ask.accounts().documents.list(Kind::Phantom, namespace.id.as_bytes())?;
+    found.sort_by_key(|document| std::cmp::Reverse(document.created_ms));
+    let mut names: Vec<StudyName> = Vec::new();
+    for document in found {
+        let name = document.body.get("study_id").and_then(Value::as_str).and_then(StudyName::parse);
+        if let Some(name) = name.filter(|name| !names.contains(name)) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// `/study/list`.
+pub async fn list(ask: &Ask) -> Outcome {
+    let wanted = ask.wanted(FIELDS)?;
+    let enough = wanted.sort.is_empty().then(|| wanted.skipped() + wanted.rows + 1);
+    let rows = collect(ask, &wanted, enough).await?;
+    Ok(wanted.page("studies", rows))
+}
+
+/// `/study/count`.
+pub async fn count(ask: &Ask) -> Outcome {
+    let wanted = ask.wanted(FIELDS)?;
+    let rows = collect(ask, &wanted, None).await?;
+    Ok(Reply::of("count", rows.len()))
+}

@@ -1,0 +1,276 @@
+//! A study as the interface shows it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use septum_core::access::{FieldRight, FieldRights, STUDY_FIELDS};
+use septum_core::ids::AccountId;
+use septum_engine::accounts::Namespace;
+use septum_engine::accounts::documents::{Document, Kind};
+use septum_engine::search::study_map;
+use serde_json::{Map, Value, json};
+
+use super::ask::Ask;
+use super::fault::Outcome;
+use super::lists::{Compare, Fields};
+use super::reply::flag;
+use super::study_id::StudyName;
+use super::values::{self, Holds};
+use super::{custom_fields, namespaces, session, times, users};
+
+/// Patient and study fields with their attributes.
+pub const PHI: [(&str, &str); 28] = [
+    ("patient_name", "00100010"),
+    ("patientid", "00100020"),
+    ("patient_birth_date", "00100030"),
+    ("patient_birth_time", "00100032"),
+    ("patient_sex", "00100040"),
+    ("patientid_other", "00101000"),
+    ("patient_name_other", "00101001"),
+    ("patient_birthname", "00101005"),
+    ("patient_age", "00101010"),
+    ("patient_size", "00101020"),
+    ("patient_weight", "00101030"),
+    ("patient_address", "00101040"),
+    ("patient_mother_birthname", "00101060"),
+    ("medical_record_locator", "00101090"),
+    ("patient_phone", "00102154"),
+    ("patient_ethnic_group", "00102160"),
+    ("patient_occupation", "00102180"),
+    ("patient_additional_history", "001021B0"),
+    ("patient_religious_preference", "001021F0"),
+    ("patient_comments", "00104000"),
+    ("patient_current_location", "00380300"),
+    ("patient_institution_residence", "00380400"),
+    ("study_description", "00081030"),
+    ("study_date", "00080020"),
+    ("study_time", "00080030"),
+    ("accession_number", "00080050"),
+    ("modality", "00080061"),
+    ("referring_physician", "00080090"),
+];
+
+/// What is known of a study beside its images.
+pub const NOTED: values::Fields = &[
+    ("integration_key", Holds::Text),
+    ("source_ae_title", Holds::Text),
+    ("destination_ae_title", Holds::Text),
+    ("seconds_to_ingest", Holds::Integer),
+    ("attachment_count", Holds::Integer),
+    ("study_status", Holds::Text),
+    ("share_message", Holds::Text),
+    ("must_approve", Holds::Flag),
+    ("thin", Holds::Flag),
+    ("is_frozen", Holds::Flag),
+];
+
+/// What studies may be filtered and sorted by.
+pub const FIELDS: Fields = &[
+    ("uuid", Compare::Text),
+    ("study_uid", Compare::Text),
+    ("phi_namespace", Compare::Text),
+    ("storage_namespace", Compare::Text),
+    ("patient_name", Compare::Name),
+    ("patientid", Compare::Text),
+    ("patient_birth_date", Compare::Date),
+    ("patient_sex", Compare::Text),
+    ("study_description", Compare::Text),
+    ("study_date", Compare::Date),
+    ("study_time", Compare::Text),
+    ("accession_number", Compare::Text),
+    ("modality", Compare::Text),
+    ("referring_physician", Compare::Name),
+    ("image_count", Compare::Number),
+    ("phantom", Compare::Number),
+    ("thin", Compare::Number),
+    ("must_approve", Compare::Number),
+    ("is_frozen", Compare::Number),
+    ("study_status", Compare::Text),
+    ("source", Compare::Text),
+    ("source_ae_title", Compare::Text),
+    ("integration_key", Compare::Text),
+    ("created", Compare::Time),
+    ("updated", Compare::Time),
+];
+
+/// What is stored of a study.
+pub struct Stored {
+    /// Patient and study attributes, DICOM JSON Model.
+    pub attributes: Map<String, Value>,
+    /// When something was stored last, milliseconds since 1970.
+    pub last_commit_ms: i64,
+}
+
+/// Makes records of many studies, looking things up once.
+pub struct Records<'a> {
+    ask: &'a Ask,
+    definitions: HashMap<AccountId, Vec<Document>>,
+}
+
+/// What is noted of a study, where anything is.
+///
+/// # Errors
+/// Where the notes cannot be read.
+pub fn notes(ask: &Ask, name: &StudyName) -> Outcome<Option<Document>> {
+    let documents = ask.accounts().documents.list(Kind::Study, &name.owner())?;
+    Ok(documents.into_iter().min_by_key(|document| document.created_ms))
+}
+
+/// The stored part of a study, where anything came.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn stored(ask: &Ask, name: &StudyName, namespace: &Namespace) -> Outcome<Option<Stored>> {
+    use septum_engine::EngineError;
+    let found = match name.find(ask.services(), namespace) {
+        Ok(found) => found,
+        Err(EngineError::NotFound) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let open = ask.services().summaries.open(&found.row)?;
+    Ok(Some(Stored {
+        attributes: study_map(&open.summary),
+        last_commit_ms: open.summary.last_commit_ms,
+    }))
+}
+
+fn text_of(attributes: &Map<String, Value>, tag: &str) -> Value {
+    let value = attributes
+        .get(tag)
+        .and_then(|attribute| attribute.get("Value"))
+        .and_then(|values| values.get(0));
+    match value {
+        Some(Value::Object(name)) => name.get("Alphabetic").cloned().unwrap_or(Value::Null),
+        Some(Value::Number(number)) => number.to_string().into(),
+        Some(value) => value.clone(),
+        None => Value::Null,
+    }
+}
+
+impl<'a> Records<'a> {
+    /// For the answer to one call.
+    pub fn new(ask: &'a Ask) -> Self {
+        Self {
+            ask,
+            definitions: HashMap::new(),
+        }
+    }
+
+    /// The record of a study: `None` of the stored part where nothing came yet.
+    ///
+    /// # Errors
+    /// Where something of it cannot be read.
+    pub fn make(
+        &mut self,
+        name: &StudyName,
+        namespace: &Arc<Namespace>,
+        stored: Option<&Stored>,
+    ) -> Outcome<Map<String, Value>> {
+        let notes = notes(self.ask, name)?;
+        let empty = Map::new();
+        let noted = notes.as_ref().map_or(&empty, |notes| &notes.body);
+        let mut record = Map::new();
+        let mut put = |field: &str, value: Value| record.insert(field.to_owned(), value);
+        put("uuid", name.to_string().into());
+        put("phi_namespace", name.phi.to_string().into());
+        put("storage_namespace", name.storage.to_string().into());
+        put("phi_namespace_name", users::namespace_name(self.ask, namespace)?.into());
+        put("engine_fqdn", namespaces::host(self.ask).into());
+        match stored {
+            Some(stored) => {
+                for (field, tag) in PHI {
+                    put(field, text_of(&stored.attributes, tag));
+                }
+                put("study_uid", text_of(&stored.attributes, "0020000D"));
+                let count = text_of(&stored.attributes, "00201208");
+                let count = count.as_str().and_then(|count| count.parse::<u64>().ok());
+                put("image_count", json!(count));
+            }
+            None => {
+                for field in PHI.map(|(field, _)| field).into_iter().chain(["study_uid"]) {
+                    put(field, noted.get(field).cloned().unwrap_or(Value::Null));
+                }
+                put("image_count", json!(0));
+            }
+        }
+        let time = |ms: i64| times::written(ms).map_or(Value::Null, Value::from);
+        let updated = stored.map(|stored| stored.last_commit_ms);
+        let noted_at = notes.as_ref().map(|notes| (notes.created_ms, notes.updated_ms));
+        put("created", time(noted_at.map(|at| at.0).or(updated).unwrap_or(0)));
+        put("updated", time(updated.or(noted_at.map(|at| at.1)).unwrap_or(0)));
+        put("phantom", flag(stored.is_none()));
+        put("source", if name.storage == name.phi { "upload" } else { "share" }.into());
+        put("star", flag(is_starred(self.ask, noted)));
+        values::show(NOTED, noted, &mut record);
+        for name in ["tags", "customfields_DICOM", "hl7", "radreports", "routes", "meetings", "comments"] {
+            record.insert(name.to_owned(), json!([]));
+        }
+        let account = namespace.account;
+        let definitions = match self.definitions.entry(account) {
+            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(custom_fields::definitions(self.ask, account, "Study")?)
+            }
+        };
+        let custom = custom_fields::with_values(definitions, custom_fields::values(noted));
+        record.insert("customfields".into(), custom);
+        hide(&mut record, &self.ask.principal()?.fields(name.phi));
+        Ok(record)
+    }
+
+    /// The record with what the caller may do with the study.
+    ///
+    /// # Errors
+    /// As [`Self::make`].
+    pub fn whole(
+        &mut self,
+        name: &StudyName,
+        namespace: &Arc<Namespace>,
+        stored: Option<&Stored>,
+    ) -> Outcome<Map<String, Value>> {
+        let mut record = self.make(name, namespace, stored)?;
+        let permissions = session::flags(self.ask, name.phi)?;
+        record.insert("permissions".into(), permissions.into());
+        Ok(record)
+    }
+}
+
+fn is_starred(ask: &Ask, noted: &Map<String, Value>) -> bool {
+    let user = ask.principal().map(|principal| principal.user.to_string());
+    let stars = noted.get("stars").and_then(Value::as_array);
+    stars.is_some_and(|stars| user.is_ok_and(|user| stars.iter().any(|star| star.as_str() == Some(&user))))
+}
+
+/// Takes out what the caller's roles hide.
+fn hide(record: &mut Map<String, Value>, rights: &FieldRights) {
+    for field in STUDY_FIELDS {
+        if rights.of(field) == FieldRight::Hidden {
+            record.remove(field);
+        }
+    }
+    if let Some(Value::Array(custom)) = record.get_mut("customfields") {
+        custom.retain(|field| {
+            let id = field.get("uuid").and_then(Value::as_str).unwrap_or_default();
+            rights.of(&format!("customfield_{id}")) != FieldRight::Hidden
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_fields_are_taken_out() {
+        let mut rights = FieldRights::default();
+        assert!(rights.set("patient_name", FieldRight::Hidden) && rights.set("customfield_7", FieldRight::Hidden));
+        assert!(rights.set("patientid", FieldRight::ReadOnly));
+        let record = json!({"patient_name": "a", "patientid": "b", "customfields": [{"uuid": "7"}, {"uuid": "8"}]});
+        let mut record = record.as_object().cloned().expect("an object");
+        hide(&mut record, &rights);
+        assert_eq!(
+            Value::Object(record),
+            json!({"patientid": "b", "customfields": [{"uuid": "8"}]})
+        );
+    }
+}

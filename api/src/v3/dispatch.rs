@@ -130,7 +130,7 @@ impl Caller<'_> {
         if signed_in.is_none() && entry.rule != Rule::Public {
             return Err(Fault::Unauthenticated);
         }
-        let missing = entry.missing(|name| parameters.given(name).is_some());
+        let missing = entry.missing(|name| parameters.text(name).is_some());
         let mut ask = Ask {
             app: Arc::clone(self.app),
             entry,

@@ -16,6 +16,7 @@ from conftest import Caller
 
 REFERENCE = pathlib.Path(os.environ.get("SEPTUM_REFERENCE", harness.TOP.parent / "shared" / "reference")) / "api_v3.md"
 EMAIL, PASSWORD = "matrix@example.org", "a long enough password"
+NARROWING = ("_only_own", "_approved", "_unapproved")
 # Rules that are about the caller or the object alone, or about what the installation's own administrator does.
 NO_FLAG = {"account/delete", "account/add"}
 
@@ -30,7 +31,9 @@ def reference():
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)]
         if len(cells) > 6 and re.fullmatch(r"`/[a-z0-9/_]+`", cells[1]) and cells[2] in ("S", "1", "2"):
             needed = re.sub(r"\\", "", cells[3])
-            rows[cells[1].strip("`/")] = {flag for flag in flags if re.search(rf"\b{flag}\b", needed)}
+            # Flags that narrow another one give nothing by themselves.
+            giving = [flag for flag in flags if not flag.endswith(NARROWING)]
+            rows[cells[1].strip("`/")] = {flag for flag in giving if re.search(rf"\b{flag}\b", needed)}
     assert len(rows) == 169
     return rows, flags
 
@@ -79,10 +82,11 @@ class World:
         elif group == "account":
             needed["uuid"] = self.account
             needed.pop("name")
-            if path == "account/user/add":
+            if path in ("account/user/add", "account/user/delete"):
                 needed["user_id"] = ok("user/add", **account, first="N", last="N", email=f"{name}@example.org",
                                        password=PASSWORD)["uuid"]
-                ok("account/user/delete", uuid=self.account, user_id=needed["user_id"])
+                if path == "account/user/add":
+                    ok("account/user/delete", uuid=self.account, user_id=needed["user_id"])
         elif group == "role":
             needed["uuid"] = ok("role/add", name=name + "x", description=name, **account)["uuid"]
         elif group == "customfield":
@@ -138,10 +142,10 @@ def test_every_answering_entrypoint_asks_for_its_flag(server, world, rows):
     expected, flags = rows
     nobody, cells, wrong, silent = Caller(server), 0, [], []
     for path, needed in sorted(expected.items()):
+        if path in ("session/login", "session/oauth/token", "session/logout", "user/delete"):
+            continue
         if world.admin.post(path).json().get("error_type") == "NOT_SUPPORTED":
             silent.append(path)
-            continue
-        if path in ("session/login", "session/oauth/token", "session/logout", "user/delete"):
             continue
         parameters = world.parameters(path)
         cells += 1

@@ -17,8 +17,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use actix_web::http::StatusCode;
 use actix_web::HttpRequest;
+use actix_web::http::StatusCode;
 use actix_web::http::header::{AUTHORIZATION, COOKIE};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;

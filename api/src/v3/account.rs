@@ -154,11 +154,8 @@ pub async fn settings(ask: &Ask) -> Outcome {
 
 /// `/account/delete/`: an account in which nothing is stored, with its groups, locations and memberships.
 pub async fn delete(ask: &Ask) -> Outcome {
-    authorize(
-        Some(ask.principal()?),
-        Permission::InstallationAccounts,
-        Object::System,
-    )?;
+    let principal = ask.principal()?;
+    let _granted = authorize(Some(principal), Permission::InstallationAccounts, Object::System)?;
     let Target::Account(account, _) = &ask.target else {
         return Err(Fault::not_found());
     };

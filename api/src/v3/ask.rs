@@ -131,9 +131,9 @@ impl Ask {
 
     /// Whether the caller runs the installation.
     pub fn is_sysadmin(&self) -> bool {
-        self.signed_in
-            .as_ref()
-            .is_some_and(|signed_in| authorize(Some(&signed_in.principal), Permission::Administer, Object::System).is_ok())
+        self.signed_in.as_ref().is_some_and(|signed_in| {
+            authorize(Some(&signed_in.principal), Permission::Administer, Object::System).is_ok()
+        })
     }
 
     /// The account the call is about, and its own namespace.
@@ -199,7 +199,9 @@ impl Ask {
         let Some(text) = self.parameters.text(name) else {
             return Ok(None);
         };
-        let role = uuid(text).map(RoleId::from_bytes).and_then(|id| self.accounts().role(id).ok());
+        let role = uuid(text)
+            .map(RoleId::from_bytes)
+            .and_then(|id| self.accounts().role(id).ok());
         match role {
             Some(role) if role.account == account => Ok(Some(role.id)),
             _ => Err(Fault::about("ROLE_NAMESPACE_MISMATCH", "INCOMPATIBLE_ROLE")),
@@ -236,7 +238,10 @@ impl Ask {
         };
         let id = uuid(text).map(DocumentId::from_bytes);
         let found = id.and_then(|id| self.accounts().documents.get(Kind::Filter, id).ok());
-        let own = found.filter(|found| self.principal().is_ok_and(|principal| principal.user == found.created_by));
+        let own = found.filter(|found| {
+            self.principal()
+                .is_ok_and(|principal| principal.user == found.created_by)
+        });
         let document = own.ok_or_else(|| Fault::new("FILTER_NOT_FOUND"))?;
         let pairs = document.body.get("configuration").and_then(|value| value.as_object());
         let pairs = pairs.into_iter().flatten().map(|(name, value)| {

@@ -40,7 +40,12 @@ pub fn find(path: &str) -> Option<&'static Entry> {
 /// Answers one request.
 pub async fn dispatch(app: Arc<App>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
     let start = Instant::now();
-    let path = request.match_info().get("path").unwrap_or_default().trim_matches('/').to_owned();
+    let path = request
+        .match_info()
+        .get("path")
+        .unwrap_or_default()
+        .trim_matches('/')
+        .to_owned();
     let entry = find(&path);
     let name = entry.map_or("v3_unknown", |entry| entry.name.as_str());
     let mut response = match answer(&app, &path, entry, &request, payload).await {
@@ -87,7 +92,9 @@ async fn answer(
             address,
             base_url: &base_url,
         };
-        return bundle::answer(&caller, &body).await.map(|answers| reply::response(&answers, takes_gzip));
+        return bundle::answer(&caller, &body)
+            .await
+            .map(|answers| reply::response(&answers, takes_gzip));
     }
     let text = String::from_utf8(body).map_err(|_| Problem::bad_request("the form is not UTF-8"))?;
     let pairs = query_pairs(request).into_iter().chain(form_pairs(&text));
@@ -140,7 +147,11 @@ impl Caller<'_> {
             address: self.address,
             base_url: self.base_url.to_owned(),
         };
-        if ask.signed_in.as_ref().is_some_and(|signed_in| signed_in.principal.suspended) {
+        if ask
+            .signed_in
+            .as_ref()
+            .is_some_and(|signed_in| signed_in.principal.suspended)
+        {
             return Err(Fault::Unauthenticated);
         }
         if !missing.is_empty() {
@@ -192,13 +203,15 @@ fn admit(ask: &mut Ask) -> Outcome<()> {
             }
         }
         Rule::Installation(permission) => {
-            authorize(Some(ask.principal()?), permission, Object::System)?;
+            let _granted = authorize(Some(ask.principal()?), permission, Object::System)?;
             Ok(())
         }
         Rule::AnyOf(permissions) => {
             ask.target = resolve::target(ask)?;
             let places = resolve::namespaces(&ask.target);
-            let reached = places.iter().any(|&place| ask.principal().is_ok_and(|who| who.reaches(place)));
+            let reached = places
+                .iter()
+                .any(|&place| ask.principal().is_ok_and(|who| who.reaches(place)));
             if !reached {
                 return Err(resolve::absent(ask));
             }

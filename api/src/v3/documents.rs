@@ -50,7 +50,9 @@ pub fn shown(ask: &Ask, spec: &Spec, document: &Document) -> Outcome<Map<String,
     let author = ask.accounts().user_by_id(document.created_by).ok();
     fields.insert("user_id".into(), document.created_by.to_string().into());
     fields.insert("user_name".into(), json!(author.map(|user| user.full_name())));
-    let is_mine = ask.principal().is_ok_and(|principal| principal.user == document.created_by);
+    let is_mine = ask
+        .principal()
+        .is_ok_and(|principal| principal.user == document.created_by);
     fields.insert("is_mine".into(), flag(is_mine));
     if spec.whose == Whose::Account {
         fields.insert("account_id".into(), document.account.to_string().into());

@@ -186,7 +186,11 @@ mod tests {
             (&["name", "study_uid"], "uuid"),
             (&["name", "study_uid", "storage_namespace"], ""),
         ] {
-            assert_eq!(entry.missing(|name| given.contains(&name)).join(" "), expected, "{given:?}");
+            assert_eq!(
+                entry.missing(|name| given.contains(&name)).join(" "),
+                expected,
+                "{given:?}"
+            );
         }
     }
 }

@@ -104,7 +104,10 @@ fn compare_of(fields: Fields, name: &str) -> Option<Compare> {
     if name.starts_with("customfield-") {
         return Some(Compare::Text);
     }
-    fields.iter().find(|(field, _)| *field == name).map(|(_, compare)| *compare)
+    fields
+        .iter()
+        .find(|(field, _)| *field == name)
+        .map(|(_, compare)| *compare)
 }
 
 impl Wanted {
@@ -220,7 +223,11 @@ fn sort(text: &str, fields: Fields) -> Outcome<Vec<(String, Compare, bool)>> {
         .map(|part| {
             let part = part.trim();
             let (field, order) = part.rsplit_once('-').unwrap_or((part, ""));
-            let named = if compare_of(fields, part).is_some() { part } else { field };
+            let named = if compare_of(fields, part).is_some() {
+                part
+            } else {
+                field
+            };
             let compare = compare_of(fields, named).ok_or_else(|| Fault::about("INVALID_SORT_FIELD", named))?;
             match order {
                 "asc" => Ok((field.to_owned(), compare, false)),
@@ -251,7 +258,9 @@ fn value_of<'a>(row: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
     let value = match field.strip_prefix("customfield-") {
         Some(id) => {
             let list = row.get("customfields")?.as_array()?;
-            let named = list.iter().find(|one| one.get("uuid").and_then(Value::as_str) == Some(id));
+            let named = list
+                .iter()
+                .find(|one| one.get("uuid").and_then(Value::as_str) == Some(id));
             named?.get("value")
         }
         None => row.get(field),

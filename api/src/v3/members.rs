@@ -78,7 +78,10 @@ pub async fn join(ask: &Ask, user: UserId, namespace: &Namespace, role: Option<R
 pub async fn account_add(ask: &Ask) -> Outcome {
     let (account, namespace) = ask.account()?;
     let user = match ask.parameters.text("email") {
-        Some(email) => ask.accounts().user(email)?.ok_or_else(|| Fault::new("USER_NOT_FOUND"))?,
+        Some(email) => ask
+            .accounts()
+            .user(email)?
+            .ok_or_else(|| Fault::new("USER_NOT_FOUND"))?,
         None => ask.user_named("user_id")?,
     };
     let (role, changes) = (ask.role_of("role_id", account.id)?, changes(ask)?);
@@ -183,7 +186,11 @@ pub async fn account_set(ask: &Ask) -> Outcome {
 fn member(ask: &Ask, namespace: &Namespace) -> Outcome<Arc<User>> {
     let user = ask.user_named("user_id")?;
     let is_member = ask.accounts().membership(user.id, namespace.id).is_ok();
-    if is_member { Ok(user) } else { Err(Fault::new("USER_NOT_FOUND")) }
+    if is_member {
+        Ok(user)
+    } else {
+        Err(Fault::new("USER_NOT_FOUND"))
+    }
 }
 
 /// `/account/user/get`.
@@ -233,7 +240,10 @@ fn shown(ask: &Ask, membership: &Membership) -> Outcome<Map<String, Value>> {
     put("role_name", json!(role.map(|role| role.name.clone())));
     put("disabled", flag(membership.disabled || user.disabled));
     put("global", flag(membership.global));
-    put("global_role_id", json!(membership.global_role.map(|role| role.to_string())));
+    put(
+        "global_role_id",
+        json!(membership.global_role.map(|role| role.to_string())),
+    );
     put("last_login", Value::Null);
     values::show(values::MEMBER, &membership.properties, &mut fields);
     values::show_events(&membership.properties, &mut fields);

@@ -54,7 +54,7 @@ pub async fn settings(ask: &Ask) -> Outcome {
     let namespace = resolve::namespace(ask, "uuid").ok_or_else(Fault::not_found)?;
     let account = ask.accounts().namespace_of(namespace.account);
     let place = account.map_or(namespace.id, |account| account.id);
-    ask.authorize(Permission::AccountEdit, place)?;
+    let _granted = ask.authorize(Permission::AccountEdit, place)?;
     let skipped = ["uuid", "sid"];
     let mut settings = namespace.settings.clone();
     for (name, value) in ask.parameters.iter() {

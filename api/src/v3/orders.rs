@@ -45,13 +45,16 @@ fn order(ask: &Ask, text: &str, permission: Permission) -> Outcome<Document> {
     let id = uuid(text).map(DocumentId::from_bytes).ok_or_else(Fault::not_found)?;
     let order = ask.accounts().documents.get(Kind::Order, id)?;
     let account = ask.accounts().namespace_of(order.account)?;
-    ask.authorize(permission, account.id)?;
+    let _granted = ask.authorize(permission, account.id)?;
     Ok(order)
 }
 
 fn order_of_step(ask: &Ask, permission: Permission) -> Outcome<Document> {
     let text: String = ask.required("uuid").chars().filter(|&c| c != '-').collect();
-    let order_id = text.get(..32).filter(|_| text.len() == 64).ok_or_else(Fault::not_found)?;
+    let order_id = text
+        .get(..32)
+        .filter(|_| text.len() == 64)
+        .ok_or_else(Fault::not_found)?;
     let order_id = order_id.to_owned();
     order(ask, &order_id, permission)
 }

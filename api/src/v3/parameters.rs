@@ -106,7 +106,9 @@ mod tests {
     use super::*;
 
     fn parameters(pairs: &[(&str, &str)]) -> Parameters {
-        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Parameters::new(pairs).expect("few")
     }
 

@@ -99,7 +99,9 @@ mod tests {
     use super::*;
 
     fn body(fields: &[(&str, &str)]) -> Map<String, Value> {
-        let pairs = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let pairs = fields
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let parameters = Parameters::new(pairs).expect("few");
         let reply = Reply::of("uuid", "1")
             .with("name", "a")

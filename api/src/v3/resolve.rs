@@ -65,7 +65,10 @@ fn unit(ask: &Ask, is_kind: impl Fn(NamespaceKind) -> bool) -> Option<Target> {
 }
 
 fn role(ask: &Ask) -> Option<Target> {
-    let role = ask.accounts().role(RoleId::from_bytes(uuid(ask.required("uuid"))?)).ok()?;
+    let role = ask
+        .accounts()
+        .role(RoleId::from_bytes(uuid(ask.required("uuid"))?))
+        .ok()?;
     let namespace = ask.accounts().namespace_of(role.account).ok()?;
     Some(Target::Role(role, namespace))
 }

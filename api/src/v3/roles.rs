@@ -31,7 +31,10 @@ const FIELD: &str = "study_field_";
 
 fn permissions(template: &Template, kept: Option<&Value>) -> Map<String, Value> {
     let mut shown = Map::new();
-    for &permission in Permission::ALL.iter().filter(|permission| !permission.is_of_installation()) {
+    for &permission in Permission::ALL
+        .iter()
+        .filter(|permission| !permission.is_of_installation())
+    {
         let value = match template.get(permission) {
             Some(Setting::Permit) => 1,
             Some(Setting::Deny) => -1,
@@ -59,11 +62,17 @@ fn shown(role: &Role) -> Map<String, Value> {
     put("description", role.description.clone().into());
     put("account_id", role.account.to_string().into());
     put("type", role.built_in.map_or("Custom", BuiltIn::name).into());
-    put("created", times::written(role.created_ms).map_or(Value::Null, Value::from));
+    put(
+        "created",
+        times::written(role.created_ms).map_or(Value::Null, Value::from),
+    );
     for name in USES {
         put(name, role.properties.get(name).cloned().unwrap_or(json!(1)));
     }
-    put("permissions", permissions(&role.template, role.properties.get("kept")).into());
+    put(
+        "permissions",
+        permissions(&role.template, role.properties.get("kept")).into(),
+    );
     put("settings", role.settings.clone().into());
     fields
 }
@@ -78,7 +87,11 @@ fn take_one(template: &mut Template, kept: &mut Map<String, Value>, name: &str, 
     }
     if let Some(field) = name.strip_prefix(FIELD) {
         let right = value.as_str().and_then(FieldRight::from_letter).ok_or_else(wrong)?;
-        return if template.set_field(field, right) { Ok(()) } else { Err(unknown()) };
+        return if template.set_field(field, right) {
+            Ok(())
+        } else {
+            Err(unknown())
+        };
     }
     let permission = Permission::from_name(name).ok_or_else(unknown)?;
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -88,7 +101,11 @@ fn take_one(template: &mut Template, kept: &mut Map<String, Value>, name: &str, 
         "-1" | "deny" => Some(Setting::Deny),
         _ => return Err(wrong()),
     };
-    if template.set(permission, setting) { Ok(()) } else { Err(unknown()) }
+    if template.set(permission, setting) {
+        Ok(())
+    } else {
+        Err(unknown())
+    }
 }
 
 /// Takes what a call says of a role over. Nobody permits what they may not do themselves.
@@ -199,9 +216,7 @@ pub async fn settings(ask: &Ask) -> Outcome {
 
 /// `/role/delete`.
 pub async fn delete(ask: &Ask) -> Outcome {
-    ask.accounts()
-        .delete_role(ask.role()?.id, Some(&ask.source()?))
-        .await?;
+    ask.accounts().delete_role(ask.role()?.id, Some(&ask.source()?)).await?;
     Ok(Reply::done())
 }
 

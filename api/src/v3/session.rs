@@ -213,7 +213,10 @@ pub async fn permissions(ask: &Ask) -> Outcome {
 pub fn flags(ask: &Ask, namespace: NamespaceId) -> Outcome<Map<String, Value>> {
     let principal = ask.principal()?;
     let mut shown = Map::new();
-    for &permission in Permission::ALL.iter().filter(|permission| !permission.is_of_installation()) {
+    for &permission in Permission::ALL
+        .iter()
+        .filter(|permission| !permission.is_of_installation())
+    {
         shown.insert(permission.name().to_owned(), flag(principal.has(permission, namespace)));
     }
     let fields = principal.fields(namespace);

@@ -92,7 +92,10 @@ pub async fn add(ask: &Ask) -> Outcome {
         kind: Kind::Phantom,
         owner: *namespace.id.as_bytes(),
         account: namespace.account,
-        body: json!({"study_id": name.to_string()}).as_object().cloned().unwrap_or_default(),
+        body: json!({"study_id": name.to_string()})
+            .as_object()
+            .cloned()
+            .unwrap_or_default(),
     };
     ask.accounts().documents.add(marker, &source).await?;
     let notes = NewDocument {
@@ -117,10 +120,7 @@ pub async fn exists(ask: &Ask) -> Outcome {
             let may = ask.principal()?.has(Permission::StudyBrowse, namespace.id);
             may && (stored(ask, &name, &namespace)?.is_some() || notes(ask, &name)?.is_some())
         }
-        Ok(_)
-        | Err(Fault::Error {
-            token: "NOT_FOUND", ..
-        }) => false,
+        Ok(_) | Err(Fault::Error { token: "NOT_FOUND", .. }) => false,
         Err(fault) => return Err(fault),
     };
     Ok(Reply::of("exists", flag(exists)))

@@ -187,7 +187,11 @@ pub fn phantoms(ask: &Ask, namespace: &Namespace) -> Outcome<Vec<StudyName>> {
     found.sort_by_key(|document| std::cmp::Reverse(document.created_ms));
     let mut names: Vec<StudyName> = Vec::new();
     for document in found {
-        let name = document.body.get("study_id").and_then(Value::as_str).and_then(StudyName::parse);
+        let name = document
+            .body
+            .get("study_id")
+            .and_then(Value::as_str)
+            .and_then(StudyName::parse);
         if let Some(name) = name.filter(|name| !names.contains(name)) {
             names.push(name);
         }

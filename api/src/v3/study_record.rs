@@ -199,10 +199,21 @@ impl<'a> Records<'a> {
         put("created", time(noted_at.map(|at| at.0).or(updated).unwrap_or(0)));
         put("updated", time(updated.or(noted_at.map(|at| at.1)).unwrap_or(0)));
         put("phantom", flag(stored.is_none()));
-        put("source", if name.storage == name.phi { "upload" } else { "share" }.into());
+        put(
+            "source",
+            if name.storage == name.phi { "upload" } else { "share" }.into(),
+        );
         put("star", flag(is_starred(self.ask, noted)));
         values::show(NOTED, noted, &mut record);
-        for name in ["tags", "customfields_DICOM", "hl7", "radreports", "routes", "meetings", "comments"] {
+        for name in [
+            "tags",
+            "customfields_DICOM",
+            "hl7",
+            "radreports",
+            "routes",
+            "meetings",
+            "comments",
+        ] {
             record.insert(name.to_owned(), json!([]));
         }
         let account = namespace.account;

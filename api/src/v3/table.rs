@@ -30,8 +30,7 @@ const STUDY: &str = "(study_id|uuid|study_uid)";
 const STUDY_NOTES: &str = "storage_namespace phi_namespace patient_* patientid* medical_record_locator study_* \
                            accession_number modality referring_physician thin image_count attachment_count \
                            integration_key destination_ae_title source_ae_title node_id customfield-*";
-const NAMESPACE_SETTINGS: &str =
-    "no_dup_share study_field_flags study_size_soft_threshold_per_user share_related ira_namespace download_anonymize \
+const NAMESPACE_SETTINGS: &str = "no_dup_share study_field_flags study_size_soft_threshold_per_user share_related ira_namespace download_anonymize \
      storage_always_dicom_tags remove_private_tags_on_upload enable_dicom_wrapping auto_enable_dicom_wrapping \
      single_file_dicom_wrapping disable_duplicate_study_upload force_new_study_on_upload enable_multipart_uploader \
      allow_drag_and_drop_in_study_uploader link_defaults upload_settings auto_create_patient \
@@ -127,12 +126,15 @@ fn sessions_and_users() -> Vec<Entry> {
             .needs("account_id first last password email")
             .takes("mobile_phone event_*")
             .fails("DUPLICATE_EMAIL BAD_PASSWORD INVALID_EMAIL"),
-        Entry::new("user/delete", run!(users::delete)).post_only().fails("IN_USE"),
+        Entry::new("user/delete", run!(users::delete))
+            .post_only()
+            .fails("IN_USE"),
         Entry::new("user/enable", run!(users::enable))
             .needs("uuid")
             .takes("disable")
             .fails("NOT_DISABLED INVALID_FLAG"),
-        Entry::new("user/namespace/list", run!(users::namespace_list)).takes("account_id plus_phr name_and_id_only filter.*"),
+        Entry::new("user/namespace/list", run!(users::namespace_list))
+            .takes("account_id plus_phr name_and_id_only filter.*"),
         Entry::new("setting/set", run!(namespaces::setting_set))
             .needs("key value")
             .takes("user_id"),
@@ -335,7 +337,7 @@ fn objects_of_accounts() -> Vec<Entry> {
     let profile = S::Document(Kind::Anonymization);
     vec![
         Entry::new("customfield/list", run!(documents::list))
-            .on(account, &[P::CustomfieldView, P::CustomfieldList, P::RoleView])
+            .on(account, &[P::CustomfieldView, P::RoleView])
             .needs("account_id")
             .takes(LIST),
         Entry::new("customfield/add", run!(documents::add))

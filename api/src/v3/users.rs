@@ -39,12 +39,18 @@ pub fn shown(ask: &Ask, user: &User) -> Outcome<Map<String, Value>> {
     put("first", user.first.clone().into());
     put("last", user.last.clone().into());
     put("email", user.name.clone().into());
-    put("namespace_id", user.personal.map_or(Value::Null, |id| id.to_string().into()));
+    put(
+        "namespace_id",
+        user.personal.map_or(Value::Null, |id| id.to_string().into()),
+    );
     put("sysadmin", flag(user.administrator));
     put("support", flag(false));
     put("is_anonymous", flag(false));
     put("last_login", Value::Null);
-    put("created", times::written(user.created_ms).map_or(Value::Null, Value::from));
+    put(
+        "created",
+        times::written(user.created_ms).map_or(Value::Null, Value::from),
+    );
     values::show(values::USER, &user.properties, &mut fields);
     values::show_events(&user.properties, &mut fields);
     let _ = ask;
@@ -258,7 +264,10 @@ fn namespace_row(ask: &Ask, namespace: &Namespace, short: bool) -> Outcome<Map<S
     row.insert("destinations".into(), json!([]));
     row.insert("events".into(), json!([]));
     for name in ["share_code", "search_threshold"] {
-        row.insert(name.into(), namespace.properties.get(name).cloned().unwrap_or(Value::Null));
+        row.insert(
+            name.into(),
+            namespace.properties.get(name).cloned().unwrap_or(Value::Null),
+        );
     }
     Ok(row)
 }

@@ -203,7 +203,9 @@ mod tests {
     use super::*;
 
     fn parameters(pairs: &[(&str, &str)]) -> Parameters {
-        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Parameters::new(pairs).expect("few")
     }
 
@@ -234,7 +236,13 @@ mod tests {
 
     #[test]
     fn addresses_have_two_sides() {
-        for (text, expected) in [("a@b", true), ("a", false), ("@b", false), ("a@", false), ("a b@c", false)] {
+        for (text, expected) in [
+            ("a@b", true),
+            ("a", false),
+            ("@b", false),
+            ("a@", false),
+            ("a b@c", false),
+        ] {
             assert_eq!(is_email(text), expected, "{text}");
         }
     }

@@ -226,11 +226,7 @@ impl Accounts {
                 steps.extend(built_in_roles(account.id).map(Step::Role));
             }
             let namespaces = self.namespaces()?;
-            let of_account = || {
-                namespaces
-                    .iter()
-                    .filter(|namespace| namespace.account == account.id)
-            };
+            let of_account = || namespaces.iter().filter(|namespace| namespace.account == account.id);
             if !of_account().any(|namespace| namespace.kind == NamespaceKind::Account)
                 && let Some(first) = of_account().find(|namespace| namespace.kind == NamespaceKind::Plain)
             {
@@ -339,12 +335,7 @@ impl Accounts {
             namespace.name = account.name.clone();
             steps.push(Step::Namespace(Arc::new(namespace)));
         }
-        let event = event(
-            "account.edit",
-            (ObjectKind::Account, id.as_bytes()),
-            source,
-            Some(id),
-        );
+        let event = event("account.edit", (ObjectKind::Account, id.as_bytes()), source, Some(id));
         self.commit(steps, vec![event]).await?;
         Ok(account)
     }
@@ -716,7 +707,9 @@ impl Accounts {
         let mut steps = vec![Step::NoMembership(user, namespace)];
         if whose.kind == NamespaceKind::Account {
             for other in self.memberships_of(user)? {
-                let is_inside = self.namespace(other.namespace).is_ok_and(|other| other.account == whose.account);
+                let is_inside = self
+                    .namespace(other.namespace)
+                    .is_ok_and(|other| other.account == whose.account);
                 if is_inside && other.namespace != namespace {
                     steps.push(Step::NoMembership(user, other.namespace));
                 }
@@ -782,7 +775,6 @@ fn new_membership(new: NewMembership) -> Membership {
         settings: Properties::new(),
     }
 }
-
 
 impl NamespaceKind {
     /// A new group.

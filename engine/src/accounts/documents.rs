@@ -264,7 +264,9 @@ impl Documents {
                 .try_into()
                 .map_err(|_| EngineError::Corrupt("document key"))?;
             if found.len() >= PER_OWNER_MAX {
-                return Err(EngineError::Overloaded { retry_after_seconds: 60 });
+                return Err(EngineError::Overloaded {
+                    retry_after_seconds: 60,
+                });
             }
             found.push(self.unseal(kind, DocumentId::from_bytes(id), &sealed)?);
         }

@@ -104,7 +104,10 @@ impl Accounts {
     /// The user of that sign-in name, whatever its case.
     pub fn user(&self, name: &str) -> Result<Option<Arc<User>>> {
         let state = self.read()?;
-        let id = state.logins.get(name).or_else(|| state.logins.get(&name.to_lowercase()));
+        let id = state
+            .logins
+            .get(name)
+            .or_else(|| state.logins.get(&name.to_lowercase()));
         Ok(id.and_then(|id| state.users.get(id)).cloned())
     }
 
@@ -151,7 +154,10 @@ impl Accounts {
     /// The namespace of a group or location.
     pub fn unit(&self, unit: UnitId) -> Result<Arc<Namespace>> {
         let state = self.read()?;
-        let found = state.namespaces.values().find(|namespace| namespace.unit() == Some(unit));
+        let found = state
+            .namespaces
+            .values()
+            .find(|namespace| namespace.unit() == Some(unit));
         found.cloned().ok_or(EngineError::NotFound)
     }
 

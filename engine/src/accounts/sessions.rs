@@ -67,7 +67,10 @@ fn key_of(secret: &str) -> Key {
 
 impl Live {
     fn ends_ms(&self) -> i64 {
-        let idle = self.last_ms.load(Ordering::Relaxed).saturating_add(self.session.idle_ms);
+        let idle = self
+            .last_ms
+            .load(Ordering::Relaxed)
+            .saturating_add(self.session.idle_ms);
         idle.min(self.session.ends_ms)
     }
 }
@@ -101,12 +104,7 @@ impl Sessions {
     }
 
     /// Signs a user in and gives the secret that names the session. `life_ms` is at most [`LIFE_MS`].
-    pub async fn start(
-        &self,
-        user: UserId,
-        (idle_ms, life_ms): (i64, i64),
-        source: Option<&Source>,
-    ) -> Result<String> {
+    pub async fn start(&self, user: UserId, (idle_ms, life_ms): (i64, i64), source: Option<&Source>) -> Result<String> {
         let secret = format!("{}{}", ObjectId::random(), ObjectId::random());
         let now = now_ms();
         let session = Arc::new(Session {
@@ -121,8 +119,7 @@ impl Sessions {
         self.ledger
             .commit(|staging| {
                 staging.put(RowKind::Session.key(&[&session.key]), sealed);
-                gone.iter()
-                    .for_each(|key| staging.delete(RowKind::Session.key(&[key])));
+                gone.iter().for_each(|key| staging.delete(RowKind::Session.key(&[key])));
                 staging.audit(event("session.start", user, source));
                 Ok(())
             })
@@ -210,8 +207,7 @@ impl Sessions {
         }
         self.ledger
             .commit(|staging| {
-                keys.iter()
-                    .for_each(|key| staging.delete(RowKind::Session.key(&[key])));
+                keys.iter().for_each(|key| staging.delete(RowKind::Session.key(&[key])));
                 staging.audit(event("session.end", user, source));
                 Ok(())
             })

@@ -48,7 +48,10 @@ impl State {
         let mut principal = Principal::new(user.id, user.name.clone());
         principal.administrator = user.administrator;
         principal.suspended = user.disabled;
-        let mine = self.memberships.values().filter(|membership| membership.user == user.id);
+        let mine = self
+            .memberships
+            .values()
+            .filter(|membership| membership.user == user.id);
         for membership in mine.filter(|membership| !membership.disabled) {
             let Some(namespace) = self.namespaces.get(&membership.namespace) else {
                 continue;
@@ -68,7 +71,10 @@ impl State {
     }
 
     fn add_units(&self, principal: &mut Principal, account: AccountId, rights: &Rights) {
-        let of_account = self.namespaces.values().filter(|namespace| namespace.account == account);
+        let of_account = self
+            .namespaces
+            .values()
+            .filter(|namespace| namespace.account == account);
         for namespace in of_account {
             match namespace.kind {
                 NamespaceKind::Group(_) | NamespaceKind::Location(_) | NamespaceKind::Plain => {

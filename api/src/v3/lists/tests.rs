@@ -7,7 +7,9 @@ const FIELDS: Fields = &[
 ];
 
 fn wanted(pairs: &[(&str, &str)], user_zone: Option<&str>) -> Outcome<Wanted> {
-    let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let pairs = pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Wanted::read(&Parameters::new(pairs)?, &[], FIELDS, user_zone)
 }
 
@@ -52,7 +54,10 @@ fn every_condition_holds_for_what_it_should() {
         (&[("filter.created.equals", "2020-01-02 03:04:05.1")], ""),
         (&[("filter.created.ge", "2020-01-02 04:00:00")], "10"),
         (
-            &[("filter.created.equals", "2020-01-02 06:04:05"), ("filter.tz", "+03:00")],
+            &[
+                ("filter.created.equals", "2020-01-02 06:04:05"),
+                ("filter.tz", "+03:00"),
+            ],
             "2",
         ),
         (&[("filter.customfield-7.equals", "x")], "10"),
@@ -60,7 +65,10 @@ fn every_condition_holds_for_what_it_should() {
         (&[("sort_by", "count-asc")], "1 2 10"),
         (&[("sort_by", "count-desc")], "10 2 1"),
         (&[("sort_by", "name-desc,count-asc")], "1 10 2"),
-        (&[("sort_by", "count-asc"), ("page.rows", "1"), ("page.number", "2")], "2"),
+        (
+            &[("sort_by", "count-asc"), ("page.rows", "1"), ("page.number", "2")],
+            "2",
+        ),
     ] {
         assert_eq!(found(pairs), expected, "{pairs:?}");
     }

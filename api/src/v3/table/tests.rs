@@ -32,7 +32,11 @@ fn every_row_is_sound() {
             _ => &["uuid"],
         };
         for name in names {
-            assert!(entry.required.split(' ').any(|term| term == *name), "{} needs {name}", entry.path);
+            assert!(
+                entry.required.split(' ').any(|term| term == *name),
+                "{} needs {name}",
+                entry.path
+            );
         }
     }
     assert!(seen.len() > 100, "{}", seen.len());

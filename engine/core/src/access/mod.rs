@@ -92,7 +92,11 @@ impl Principal {
         if let Some(rights) = self.namespaces.get(&namespace) {
             fields.narrow(&rights.fields);
         }
-        if self.administrator { FieldRights::default() } else { fields }
+        if self.administrator {
+            FieldRights::default()
+        } else {
+            fields
+        }
     }
 }
 

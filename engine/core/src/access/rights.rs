@@ -50,7 +50,10 @@ impl FlagSet {
 
     /// The permissions, ascending.
     pub fn iter(&self) -> impl Iterator<Item = Permission> {
-        Permission::ALL.iter().copied().filter(|&permission| self.contains(permission))
+        Permission::ALL
+            .iter()
+            .copied()
+            .filter(|&permission| self.contains(permission))
     }
 }
 

@@ -37,7 +37,9 @@ impl BuiltIn {
 
     /// What it permits.
     pub fn template(self) -> Template {
-        let flags = Permission::ALL.iter().filter(|permission| permission.is_default_of(self));
+        let flags = Permission::ALL
+            .iter()
+            .filter(|permission| permission.is_default_of(self));
         Template {
             flags: flags.map(|&permission| (permission, Setting::Permit)).collect(),
             fields: FieldRights::default(),

@@ -70,9 +70,21 @@ fn decisions() {
         (false, &[][..], [false, false, false]),
         (false, &[(READ, Here, Permit)], [true, false, false]),
         (false, &[(READ, Everywhere, Permit)], [true, true, true]),
-        (false, &[(READ, Here, Permit), (READ, There, Permit)], [true, true, false]),
-        (false, &[(READ, Here, Permit), (READ, Here, Deny)], [false, false, false]),
-        (false, &[(READ, Here, Deny), (READ, Here, Permit)], [false, false, false]),
+        (
+            false,
+            &[(READ, Here, Permit), (READ, There, Permit)],
+            [true, true, false],
+        ),
+        (
+            false,
+            &[(READ, Here, Permit), (READ, Here, Deny)],
+            [false, false, false],
+        ),
+        (
+            false,
+            &[(READ, Here, Deny), (READ, Here, Permit)],
+            [false, false, false],
+        ),
         (
             false,
             &[(READ, Everywhere, Permit), (READ, Here, Deny)],

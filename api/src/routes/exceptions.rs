@@ -52,7 +52,11 @@ struct Target {
 pub(super) async fn move_to(mut call: Call) -> Answer {
     let Target { namespace } = read(&mut call).await?;
     let target = NamespaceId::parse(&namespace).ok_or_else(|| Problem::bad_request("`namespace` is not an id"))?;
-    let granted = authorize(Some(&call.principal), Permission::StudyStore, Object::Namespace(target));
+    let granted = authorize(
+        Some(&call.principal),
+        Permission::StudyUpload,
+        Object::Namespace(target),
+    );
     // What may not be stored into looks like what is not there.
     let _granted = granted.map_err(|_| Problem::not_found())?;
     let into = call.services().accounts.namespace(target)?;

@@ -6,7 +6,7 @@
 //! | part | owns |
 //! |---|---|
 //! | [`model`] | what there is |
-//! | [`changes`] | changing it, one at a time |
+//! | [`changes`], [`tenants`], [`people`], [`memberships`] | changing it, one at a time |
 //! | [`sessions`] | who is signed in |
 //! | [`documents`] | small records of any other kind |
 //!
@@ -15,10 +15,13 @@
 
 mod changes;
 pub mod documents;
+mod memberships;
 pub mod model;
+mod people;
 mod rows;
 pub mod sessions;
 mod state;
+mod tenants;
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
@@ -30,8 +33,11 @@ use crate::error::{EngineError, Result};
 use crate::keyring::Keyring;
 use crate::ledger::Ledger;
 
-pub use changes::{NewMembership, NewUnit, NewUser, conflict};
+pub use changes::conflict;
+pub use memberships::NewMembership;
 pub use model::{Account, Membership, Namespace, NamespaceKind, Properties, Role, User};
+pub use people::NewUser;
+pub use tenants::NewUnit;
 
 use documents::Documents;
 use sessions::Sessions;
@@ -41,9 +47,9 @@ use state::State;
 pub struct Accounts {
     ledger: Arc<Ledger>,
     keyring: Arc<Keyring>,
-    state: RwLock<State>,
+    state: Arc<RwLock<State>>,
     /// Held while a change is checked, committed and shown.
-    changing: tokio::sync::Mutex<()>,
+    changing: Arc<tokio::sync::Mutex<()>>,
     principals: RwLock<HashMap<UserId, (u64, Arc<Principal>)>>,
     /// Who is signed in.
     pub sessions: Sessions,
@@ -78,8 +84,8 @@ impl Accounts {
             documents: Documents::new(Arc::clone(&ledger), Arc::clone(&keyring)),
             ledger,
             keyring,
-            state: RwLock::new(state),
-            changing: tokio::sync::Mutex::default(),
+            state: Arc::new(RwLock::new(state)),
+            changing: Arc::default(),
             principals: RwLock::default(),
         };
         if first {
@@ -95,10 +101,6 @@ impl Accounts {
 
     fn read(&self) -> Result<std::sync::RwLockReadGuard<'_, State>> {
         self.state.read().map_err(|_| EngineError::Panicked)
-    }
-
-    fn write(&self) -> Result<std::sync::RwLockWriteGuard<'_, State>> {
-        self.state.write().map_err(|_| EngineError::Panicked)
     }
 
     /// The user of that sign-in name, whatever its case.

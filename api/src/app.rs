@@ -14,6 +14,7 @@ use crate::http::body::BodyLimits;
 use crate::http::multipart::MultipartLimits;
 use crate::routes::commitment::Commitments;
 use crate::stow::held::Held;
+use crate::v3::storage::Storage;
 use crate::viewer::Files;
 
 /// Shared state of the public listener.
@@ -34,6 +35,8 @@ pub struct App {
     pub multipart: MultipartLimits,
     /// What store requests hold until instances are complete.
     pub held: Held,
+    /// What the storage API keeps between requests.
+    pub storage: Storage,
     /// Longest metadata part of a store request, in bytes.
     pub metadata_bytes_max: u64,
     /// Results of storage commitment.
@@ -69,6 +72,7 @@ impl App {
                 part_header: limits.part_header.as_usize(),
             },
             held: Held::new(limits.held.0),
+            storage: Storage::default(),
             metadata_bytes_max: limits.header.0,
             commitments: Commitments::default(),
             frames_max: limits.frames,

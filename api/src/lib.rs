@@ -17,6 +17,7 @@
 //! | [`stow`] | instances made of metadata and bulk data |
 //! | [`v3`] | the service calls of API V3 |
 //! | [`tls`] | certificates |
+//! | [`v3`] | the vendor's public API V3 |
 //! | [`viewer`] | the viewer's files and what its page may do |
 //! | [`server`], [`admin`] | the two listeners and their life |
 //! | [`first_start`] | the first administrator, the demo |

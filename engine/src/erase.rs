@@ -18,6 +18,7 @@ use septum_storage::RowKind;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::Namespace;
+use crate::attachments;
 use crate::columns::{self, withdraw};
 use crate::detached::detached;
 use crate::error::{EngineError, Result};
@@ -245,6 +246,7 @@ pub async fn finish(services: &Arc<Services>, shard: usize, intent: Intent) -> R
         key::versions(intent.study),
         key::all_pixels(intent.study),
         key::study_metadata(intent.study),
+        attachments::all_rows(intent.study),
         RowKind::Densify.key(&[intent.study.as_bytes()]),
     ] {
         loop {
@@ -292,6 +294,7 @@ fn objects_of(row_key: &[u8], value: &[u8]) -> Result<Vec<ObjectId>> {
             MetadataRow::Object(object) => vec![object],
             MetadataRow::Inline(_) => Vec::new(),
         },
+        Some(RowKind::Attachment) => attachments::objects_of(row_key, value)?,
         _ => Vec::new(),
     })
 }

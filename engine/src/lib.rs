@@ -17,6 +17,7 @@
 //! | [`columns`], [`lookup`] | searchable fields in sealed pages; studies by blind index token |
 //! | [`folding`] | what a stable study left behind one by one, put together |
 //! | [`erase`], [`reseal`] | deleting for ever; re-sealing what remains |
+//! | [`attachments`], [`derive`] | documents of a study; new instances made of stored ones |
 //! | [`exceptions`], [`patients`] | studies held because their patient differs; patient keys that were merged |
 //! | [`resubmit`] | a stored study through the pipeline once more |
 //! | [`quarantine`] | inputs on which processing panicked twice |
@@ -35,10 +36,12 @@
 
 pub mod accounts;
 pub mod archive;
+pub mod attachments;
 pub mod audit_log;
 pub mod columns;
 pub mod compute;
 pub mod densify;
+pub mod derive;
 pub mod detached;
 pub mod erase;
 pub mod error;

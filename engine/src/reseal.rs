@@ -20,6 +20,7 @@ use septum_core::seal::{ObjectContext, StudyKeys, Token, open_record, seal_recor
 use septum_storage::RowKind;
 use serde_json::{Map, Value};
 
+use crate::attachments;
 use crate::columns::{self, withdraw};
 use crate::erase::{self, Intent};
 use crate::error::{EngineError, Result};
@@ -76,6 +77,7 @@ struct Copy<'a> {
     copied: HashSet<VersionId>,
     /// Perhaps the copy is the study already: only the next start tells.
     is_uncertain: bool,
+    attachments: HashSet<ObjectId>,
 }
 
 /// Makes the study what it is without the removed part.
@@ -107,6 +109,7 @@ pub async fn without(services: &Arc<Services>, found: StudyRef, removal: Removal
         keys,
         copied: HashSet::new(),
         is_uncertain: false,
+        attachments: HashSet::new(),
     };
     let made = make(&mut work, &removal, &is_removed, source).await;
     if work.is_uncertain {
@@ -164,6 +167,7 @@ async fn make(
                 copy.instance(series, instance, &versions).await?;
             }
         }
+        attachments::follow(services, found, copy.to, &copy.keys, &mut copy.attachments).await?;
         let summary = copy.summary(&seen).await?;
         match copy.switch(&seen, summary, removal, source).await {
             Err(EngineError::Conflict(_)) => {}

@@ -70,11 +70,13 @@ pub enum RowKind {
     Session = 0x32,
     /// A small record of any other kind.
     Document = 0x33,
+    /// Documents attached to studies.
+    Attachment = 0x34,
 }
 
 impl RowKind {
     /// All kinds, ascending.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Study,
         Self::Series,
         Self::Instance,
@@ -103,6 +105,7 @@ impl RowKind {
         Self::Membership,
         Self::Session,
         Self::Document,
+        Self::Attachment,
     ];
 
     /// `kind ‖ parts`. Parts other than the last must have a fixed length, else keys become ambiguous.
@@ -253,7 +256,7 @@ mod tests {
     #[test]
     fn kinds_are_stable_and_distinct() {
         let bytes: Vec<u8> = RowKind::ALL.iter().map(|kind| *kind as u8).collect();
-        let expected: Vec<u8> = (0x10..=0x1c).chain(0x20..=0x2a).chain(0x30..=0x33).collect();
+        let expected: Vec<u8> = (0x10..=0x1c).chain(0x20..=0x2a).chain(0x30..=0x34).collect();
         assert_eq!(bytes, expected);
     }
 

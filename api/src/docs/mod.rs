@@ -43,6 +43,7 @@ const CONFORMANCE_TITLE: &str = "Septum: DICOM Conformance Statement";
 
 static OPENAPI: LazyLock<String> = LazyLock::new(|| openapi::document().to_string());
 static PAGE: LazyLock<String> = LazyLock::new(page::body);
+static STORAGE: LazyLock<String> = LazyLock::new(crate::v3::storage::docs::page);
 static CONFORMANCE: LazyLock<String> = LazyLock::new(conformance::body);
 
 /// `GET /api/docs/openapi.json`.
@@ -60,6 +61,11 @@ pub(crate) async fn api_page(_: Entry) -> Answer {
 /// `GET /api/docs/conformance`.
 pub(crate) async fn conformance_page(_: Entry) -> Answer {
     Ok(respond(CONFORMANCE_TITLE, &CONFORMANCE))
+}
+
+/// `GET /api/docs/storage`.
+pub(crate) async fn storage_page(_: Entry) -> Answer {
+    Ok(respond("Septum: storage API", &STORAGE))
 }
 
 /// The conformance statement as a file of its own.

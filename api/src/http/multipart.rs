@@ -49,6 +49,8 @@ pub struct PartHeader {
     pub content_type: Option<String>,
     /// Content-Location, where there is one.
     pub content_location: Option<String>,
+    /// Content-Disposition, where there is one: what a form calls the part.
+    pub content_disposition: Option<String>,
     /// Content-Length in bytes, where there is one that can be read. Only a boundary ends a part: this is what it claims.
     pub content_length: Option<u64>,
 }
@@ -389,6 +391,8 @@ fn parse_header(bytes: &[u8]) -> Result<PartHeader, MultipartError> {
             header.content_type = Some(value.trim().to_owned());
         } else if name.trim().eq_ignore_ascii_case("content-location") {
             header.content_location = Some(value.trim().to_owned());
+        } else if name.trim().eq_ignore_ascii_case("content-disposition") {
+            header.content_disposition = Some(value.trim().to_owned());
         } else if name.trim().eq_ignore_ascii_case("content-length") {
             header.content_length = value.trim().parse().ok();
         }

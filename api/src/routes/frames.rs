@@ -60,7 +60,7 @@ pub(crate) fn media_type_of(transfer_syntax_uid: &str) -> &'static str {
 }
 
 /// The media type of a whole video in a transfer syntax (PS3.18 table 8.7.3-5).
-pub(super) fn video_type(transfer_syntax_uid: &str) -> Option<&'static str> {
+pub(crate) fn video_type(transfer_syntax_uid: &str) -> Option<&'static str> {
     match transfer_syntax_uid.strip_prefix("1.2.840.10008.1.2.4.")? {
         "100" | "100.1" | "101" | "101.1" => Some("video/mpeg"),
         "102" | "102.1" | "103" | "103.1" | "104" | "104.1" | "105" | "105.1" | "106" | "106.1" | "107" | "108" => {

@@ -17,7 +17,7 @@ use crate::http::problem::{Answer, Problem};
 const PIECE_BYTES: usize = 64 << 10;
 
 /// `GET …/studies/{study}/metadata` and `…/series/{series}/metadata`.
-pub(super) async fn of_study(call: Call) -> Answer {
+pub(crate) async fn of_study(call: Call) -> Answer {
     let media_type = dicom_type(&call)?;
     let (namespace, study) = call.study()?;
     let series_uid = call.series_uid_if_any()?;

@@ -14,21 +14,22 @@ mod frames;
 mod home;
 mod instances;
 mod media;
-mod metadata;
+pub(crate) mod metadata;
 mod ranged;
 mod rendered;
 mod search;
 mod store;
 mod store_answer;
 mod store_metadata;
-mod stream;
+pub(crate) mod stream;
 mod study;
 mod versions;
 mod viewer;
 mod wado_uri;
 
 pub(crate) use accounts::body_problem;
-pub(crate) use frames::media_type_of as frame_media_type;
+pub(crate) use frames::{media_type_of as frame_media_type, video_type};
+pub(crate) use ranged::stored as ranged_stored;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -484,7 +485,7 @@ fn table() -> Vec<Route> {
     for (name, method, path, permission, reach, action, handler) in rest {
         add(name, method, path.to_owned(), permission, reach, action, handler);
     }
-    let documents: [(&'static str, &str, &'static str, Handler); 3] = [
+    let documents: [(&'static str, &str, &'static str, Handler); 4] = [
         ("docs", "/api/docs", "docs.read", |entry| {
             Box::pin(docs::api_page(entry))
         }),
@@ -496,6 +497,12 @@ fn table() -> Vec<Route> {
             "/api/docs/conformance",
             "docs.read-conformance",
             |entry| Box::pin(docs::conformance_page(entry)),
+        ),
+        (
+            "storage_docs",
+            "/api/docs/storage",
+            "docs.read-storage",
+            |entry| Box::pin(docs::storage_page(entry)),
         ),
     ];
     for (name, path, action, handler) in documents {
@@ -516,6 +523,7 @@ fn table() -> Vec<Route> {
 /// Registers the table.
 pub fn configure(app: Arc<App>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
+        crate::v3::storage::configure(&app)(config);
         for (path, rows) in BY_PATH.iter() {
             let app = Arc::clone(&app);
             let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {

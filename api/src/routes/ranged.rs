@@ -86,7 +86,7 @@ pub(super) fn native(call: &Call, frames: Frames, length: u64, content_type: &st
 }
 
 /// The stored payload of an instance as one stream: its fragments one after the other.
-pub(super) fn stored(call: &Call, pixels: PixelReader, content_type: &str, etag: &str) -> HttpResponse {
+pub(crate) fn stored(call: &Call, pixels: PixelReader, content_type: &str, etag: &str) -> HttpResponse {
     if let Some(response) = call.not_modified(etag) {
         return response;
     }

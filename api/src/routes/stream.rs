@@ -14,17 +14,17 @@ use tokio::sync::mpsc;
 const PIECES_AHEAD: usize = 2;
 
 /// Where the task puts pieces.
-pub(super) type Sink = mpsc::Sender<Result<Bytes>>;
+pub(crate) type Sink = mpsc::Sender<Result<Bytes>>;
 
 /// A client that takes not one piece for so long is given up, so that whatever the answer holds comes free. A transport
 /// has no such limit of its own.
 const STALLED: Duration = Duration::from_secs(120);
 
 /// The client went away, or does not read: stop making pieces.
-pub(super) struct Gone;
+pub(crate) struct Gone;
 
 /// Sends a piece.
-pub(super) async fn send(sink: &Sink, piece: Bytes) -> std::result::Result<(), Gone> {
+pub(crate) async fn send(sink: &Sink, piece: Bytes) -> std::result::Result<(), Gone> {
     send_within(sink, piece, STALLED).await
 }
 
@@ -42,7 +42,7 @@ async fn send_within(sink: &Sink, piece: Bytes, limit: Duration) -> std::result:
 }
 
 /// Why a body ends before its end.
-pub(super) enum Break {
+pub(crate) enum Break {
     /// Nobody listens any more.
     Gone,
     /// The engine failed: the connection is broken off, so that nobody takes the body for whole.
@@ -62,7 +62,7 @@ impl From<EngineError> for Break {
 }
 
 /// A body made by `make`.
-pub(super) fn body<F>(length: Option<u64>, make: impl FnOnce(Sink) -> F) -> Streamed
+pub(crate) fn body<F>(length: Option<u64>, make: impl FnOnce(Sink) -> F) -> Streamed
 where
     F: Future<Output = std::result::Result<(), Break>> + 'static,
 {
@@ -78,7 +78,7 @@ where
 }
 
 /// See [`body`].
-pub(super) struct Streamed {
+pub(crate) struct Streamed {
     length: Option<u64>,
     pieces: mpsc::Receiver<Result<Bytes>>,
 }

@@ -13,6 +13,7 @@
 //! | [`session`], [`users`], [`account`], [`members`], [`units`], [`roles`], [`namespaces`] | who may what, where |
 //! | [`study_id`], [`study_record`], [`study_list`], [`studies`] | studies |
 //! | [`documents`], [`orders`] | everything that is nothing but fields |
+//! | [`storage`] | images, attachments and what is made of them, `/api/v3/storage` |
 //!
 //! Invariants: a call that is not in the table answers 412 `NOT_SUPPORTED`; nothing in an answer tells whether something
 //! exists that the caller may not see; a call sent twice makes nothing twice.
@@ -35,6 +36,7 @@ pub mod resolve;
 pub mod roles;
 pub mod session;
 pub mod specs;
+pub mod storage;
 pub mod studies;
 pub mod study_id;
 pub mod study_list;

@@ -59,6 +59,7 @@
 mod attributes;
 mod canvas;
 mod colour;
+mod deep;
 mod encode;
 mod error;
 mod frame;
@@ -82,7 +83,8 @@ mod testing;
 mod viewport;
 mod voi;
 
-pub use encode::{Animation, MediaType, encode};
+pub use encode::{Animation, DecodedPng, MediaType, decode_png, encode};
+pub use deep::Deep;
 pub use error::{RenderError, RenderWarning, RequestError};
 pub use frame::{Frame, SampleKind};
 pub use image::Image;

@@ -9,7 +9,7 @@ use septum_core::dicom::attributes::Header;
 use septum_core::dicom::{HeaderBytes, PixelElement};
 use septum_core::frame_shape::FrameShape;
 use septum_render::{
-    Animation, Frame, MediaType, PresentationState, RenderError, RenderRequest, RenderWarning, Renderer, SampleKind,
+    Animation, Deep, Frame, MediaType, PresentationState, RenderError, RenderRequest, RenderWarning, Renderer, SampleKind,
     encode,
 };
 
@@ -186,6 +186,25 @@ impl Pictures {
                 })
             })
             .await?
+    }
+
+    /// One grey frame in full depth, by index from 0; `None` where it is not grey.
+    pub async fn deep(&self, index: u32) -> Result<Option<Deep>> {
+        if self.kind != SampleKind::Integer {
+            return Ok(None);
+        }
+        let samples = self.frames.native_frame(index).await?;
+        let (shape, frames) = (self.shape, Arc::clone(&self.frames));
+        self.services
+            .compute
+            .run(move || {
+                let photometric = match frames.decoded() {
+                    Some(decoded) => &decoded.photometric,
+                    None => &frames.description().photometric,
+                };
+                Deep::new(&samples, &shape, photometric)
+            })
+            .await
     }
 
     /// All frames as one animated GIF.

@@ -176,7 +176,8 @@ fn prefix_of(header: &HeaderBytes) -> Option<Bytes> {
     Some(prefix.into())
 }
 
-type Sender = mpsc::Sender<Result<Bytes>>;
+/// Where pieces go.
+pub(crate) type Sender = mpsc::Sender<Result<Bytes>>;
 
 /// Sends a piece; a client that went away ends the stream quietly.
 async fn send(sender: &Sender, piece: Bytes) -> std::result::Result<(), Gone> {
@@ -186,7 +187,8 @@ async fn send(sender: &Sender, piece: Bytes) -> std::result::Result<(), Gone> {
     sender.send(Ok(piece)).await.map_err(|_| Gone)
 }
 
-struct Gone;
+/// Nobody listens any more.
+pub(crate) struct Gone;
 
 /// What an instance is merged from as it was received.
 struct Original {
@@ -361,7 +363,7 @@ async fn native(
 }
 
 /// Sends elements, and each long value where it belongs.
-async fn send_with_values(
+pub(crate) async fn send_with_values(
     sender: &Sender,
     elements: Bytes,
     places: &[PlacedValue],
@@ -383,7 +385,7 @@ async fn send_with_values(
 }
 
 /// Whether values of the VR have a byte order (PS3.5 section 6.2).
-fn is_in_words(vr: VR) -> bool {
+pub(crate) fn is_in_words(vr: VR) -> bool {
     matches!(
         vr,
         VR::OW
@@ -402,7 +404,8 @@ fn is_in_words(vr: VR) -> bool {
     )
 }
 
-fn patch_of(frames: &Frames) -> Result<PixelPatch> {
+/// What the native form of frames changes in a header.
+pub fn patch_of(frames: &Frames) -> Result<PixelPatch> {
     let description: &PixelDescription = frames.description();
     let (tag, vr) = match description.element {
         PixelElement::Pixel => {

@@ -198,4 +198,8 @@ pub(super) static TABLE: &[Description] = &[
             "As PS3.2 asks for it, generated from the tables that the archive works by.",
         )
     },
+    Description {
+        replies: &[page("The table of the storage API, for people.")],
+        ..Description::new("storage_docs", Group::Documents, "The storage API of V3", "")
+    },
 ];

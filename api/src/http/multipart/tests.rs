@@ -194,6 +194,7 @@ fn headers_of_parts_are_read() {
         content_type: Some("a/b; c=d".to_owned()),
         content_location: Some("/x/y".to_owned()),
         content_length: Some(12),
+        content_disposition: None,
     };
     assert_eq!(headers, [first, PartHeader::default()]);
 }

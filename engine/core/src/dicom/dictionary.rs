@@ -22,3 +22,10 @@ pub(super) fn is_sequence((group, element): (u16, u16)) -> bool {
 pub(super) fn is_known((group, element): (u16, u16)) -> bool {
     StandardDataDictionary.by_tag(Tag(group, element)).is_some()
 }
+
+/// Tag, group × 65536 + element, and VR of a keyword; `None` where PS3.6 does not list it.
+pub fn tag_of(keyword: &str) -> Option<(u32, &'static str)> {
+    let entry = StandardDataDictionary.by_name(keyword)?;
+    let tag = entry.tag();
+    Some((u32::from(tag.0) << 16 | u32::from(tag.1), entry.vr().relaxed().to_string()))
+}

@@ -35,13 +35,14 @@ mod tests;
 
 pub mod attributes;
 pub mod dicomdir;
+pub mod edit;
 pub mod from_json;
 pub mod json;
 pub mod transcode;
 pub mod xml;
 
 pub use description::refused_sop_classes;
-pub use dictionary::keyword_of;
+pub use dictionary::{keyword_of, tag_of};
 pub use header_bytes::{HeaderBytes, HeaderBytesError};
 pub use instance::{
     Identity, InstanceStart, PixelDescription, PixelElement, PixelUnit, SplitEvent, SplitInstance, UnitKind, ValueUnit,

@@ -12,7 +12,7 @@
 //! - a value too long for its VR's 16-bit length becomes UN (PS3.5 section 6.2.2, note 6).
 
 mod meta;
-mod write;
+pub(super) mod write;
 
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
@@ -165,7 +165,7 @@ pub fn swap_samples(bytes: &mut [u8], bytes_per_sample: usize) {
 }
 
 /// The pixel element itself never comes from the header, offset tables do not fit the copy's pixels.
-fn is_pixel_related(tag: Tag) -> bool {
+pub(super) fn is_pixel_related(tag: Tag) -> bool {
     tag.0 == 0x7FE0 && matches!(tag.1, 0x0001..=0x0003 | 0x0008..=0x0010)
 }
 

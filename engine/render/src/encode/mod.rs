@@ -3,8 +3,11 @@
 mod gif;
 mod jpeg;
 mod png;
+mod tiff;
 
 pub use gif::Animation;
+pub use png::{DecodedPng, decode as decode_png};
+pub(crate) use tiff::tiff;
 
 use crate::error::RenderError;
 use crate::image::Image;
@@ -18,6 +21,8 @@ pub enum MediaType {
     Png,
     /// `image/gif`.
     Gif,
+    /// `image/tiff`, uncompressed.
+    Tiff,
 }
 
 impl MediaType {
@@ -27,6 +32,7 @@ impl MediaType {
             Self::Jpeg => "image/jpeg",
             Self::Png => "image/png",
             Self::Gif => "image/gif",
+            Self::Tiff => "image/tiff",
         }
     }
 
@@ -46,6 +52,7 @@ pub fn encode(image: &Image, media_type: MediaType, quality: u8) -> Result<Vec<u
     match media_type {
         MediaType::Jpeg => jpeg::encode(image, quality),
         MediaType::Png => png::encode(image),
+        MediaType::Tiff => tiff(image.width(), image.height(), image.channels(), 8, image.pixels()),
         MediaType::Gif => {
             let mut animation = Animation::new(image, 0)?;
             animation.push(image)?;

@@ -8,7 +8,7 @@ use crate::dicom::attributes::{Dataset, Element, Value, is_long_form};
 const SHORT_VALUE_BYTES_MAX: usize = 0xFFFE;
 
 /// The elements that are written: sorted by tag, the last of duplicates, no group length, nothing of group 0002.
-pub(super) fn sorted(dataset: &Dataset) -> Vec<&Element> {
+pub(in crate::dicom) fn sorted(dataset: &Dataset) -> Vec<&Element> {
     let is_written = |tag: Tag| tag.1 != 0 && tag.0 > 0x0002 && tag.0 != 0xFFFE;
     let mut elements: Vec<_> = dataset
         .elements()
@@ -23,7 +23,7 @@ pub(super) fn sorted(dataset: &Dataset) -> Vec<&Element> {
 }
 
 /// Writes one element. Recurses as deep as items nest, which the attribute tree bounds.
-pub(super) fn element(out: &mut Vec<u8>, element: &Element) {
+pub(in crate::dicom) fn element(out: &mut Vec<u8>, element: &Element) {
     match &element.value {
         Value::Bytes(_) => element_bytes(out, element.tag, element.vr, &element.little_endian_bytes()),
         Value::Fragments(items) => {
@@ -31,24 +31,34 @@ pub(super) fn element(out: &mut Vec<u8>, element: &Element) {
             out.extend_from_slice(items);
             item_header(out, 0xE0DD, 0);
         }
-        Value::Items(items) => {
-            long_header(out, element.tag, VR::SQ, 0);
-            let sequence_start = out.len();
-            for item in items {
-                item_header(out, 0xE000, 0);
-                let item_start = out.len();
-                for nested in sorted(item) {
-                    self::element(out, nested);
-                }
-                set_length(out, item_start);
+        Value::Items(items) => self::items(out, element.tag, items, |out, item| {
+            for nested in sorted(item) {
+                self::element(out, nested);
             }
-            set_length(out, sequence_start);
-        }
+        }),
     }
 }
 
+/// Writes a sequence with defined lengths; `content` writes an item's elements.
+pub(in crate::dicom) fn items(
+    out: &mut Vec<u8>,
+    tag: Tag,
+    items: &[Dataset],
+    content: impl Fn(&mut Vec<u8>, &Dataset),
+) {
+    long_header(out, tag, VR::SQ, 0);
+    let sequence_start = out.len();
+    for item in items {
+        item_header(out, 0xE000, 0);
+        let item_start = out.len();
+        content(out, item);
+        set_length(out, item_start);
+    }
+    set_length(out, sequence_start);
+}
+
 /// Writes one element from its little endian value, padded to an even length.
-pub(super) fn element_bytes(out: &mut Vec<u8>, tag: Tag, vr: VR, value: &[u8]) {
+pub(in crate::dicom) fn element_bytes(out: &mut Vec<u8>, tag: Tag, vr: VR, value: &[u8]) {
     let padded = value.len() + value.len() % 2;
     if is_long_form(vr) || padded > SHORT_VALUE_BYTES_MAX {
         let vr = if is_long_form(vr) { vr } else { VR::UN };
@@ -76,7 +86,7 @@ pub(super) fn long_value(out: &mut Vec<u8>, tag: Tag, vr: VR, length: u32) -> (u
 }
 
 /// Writes tag, VR, two reserved bytes and a 32-bit length.
-pub(super) fn long_header(out: &mut Vec<u8>, tag: Tag, vr: VR, length: u32) {
+pub(in crate::dicom) fn long_header(out: &mut Vec<u8>, tag: Tag, vr: VR, length: u32) {
     tag_and_vr(out, tag, vr);
     out.extend_from_slice(&[0, 0]);
     out.extend_from_slice(&length.to_le_bytes());

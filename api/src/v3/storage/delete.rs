@@ -1,0 +1,92 @@
+//! Deleting: for ever, and done when the answer comes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use actix_web::HttpResponse;
+use septum_engine::erase;
+
+use super::error::{Answer, Kind, StorageError};
+use super::form::body_error;
+use super::scope::{self, Seen};
+use crate::call::Call;
+
+/// Longest list of images, in bytes.
+const LIST_BYTES_MAX: u64 = 8 << 20;
+
+/// `DELETE /study/{namespace}/{study}`.
+pub(super) async fn study(call: Call) -> Answer {
+    let seen = scope::study(&call).await?;
+    if scope::flag(&call, "keep_attachments") && !septum_engine::attachments::list(call.services(), &seen.study)?.is_empty()
+    {
+        let text = "a study cannot be kept for its attachments alone";
+        return Err(StorageError::new(Kind::NotAcceptable, text));
+    }
+    erase::study(call.services(), &seen.namespace, &seen.uid, &call.source()).await?;
+    Ok(HttpResponse::Accepted().finish())
+}
+
+/// `DELETE /study/{namespace}/{study}/image/{image}`.
+pub(super) async fn image(call: Call) -> Answer {
+    let seen = scope::study(&call).await?;
+    let image = scope::image(&call, &seen.study)?;
+    let (series, instance) = (&image.record.series_uid, &image.record.instance_uid);
+    erase::instance(call.services(), &seen.namespace, &seen.uid, series, instance, &call.source()).await?;
+    Ok(HttpResponse::Accepted().finish())
+}
+
+/// `DELETE /study/{namespace}/{study}/images`: the body is a list of image UIDs.
+pub(super) async fn images(mut call: Call) -> Answer {
+    let mut body = call.body()?;
+    body.set_longest(LIST_BYTES_MAX);
+    let body = body.read_all().await.map_err(body_error)?;
+    let text = String::from_utf8(body).map_err(|_| StorageError::new(Kind::BadRequest, "the list is not text"))?;
+    let wanted: BTreeSet<String> = scope::parts(&text).into_iter().collect();
+    // A study that is not there is told first.
+    let seen = scope::study(&call).await?;
+    if wanted.is_empty() {
+        return Err(StorageError::new(Kind::BadRequest, "the list of images is empty"));
+    }
+    delete(&call, &seen, wanted).await?;
+    Ok(HttpResponse::Accepted().finish())
+}
+
+/// Deletes images of a study; none where one of them is missing.
+async fn delete(call: &Call, seen: &Seen, wanted: BTreeSet<String>) -> Answer<()> {
+    let (services, source) = (call.services(), call.source());
+    let mut by_series: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for uid in wanted {
+        let Some(image) = scope::find_image(services, &seen.study, &uid, None)? else {
+            return Err(StorageError::from(Kind::ImagesNotFound).with("image_uid", uid));
+        };
+        by_series.entry(image.record.series_uid.clone()).or_default().insert(uid);
+    }
+    let open = services.summaries.open(&seen.study.row)?;
+    let is_whole = |series_uid: &String, images: &BTreeSet<String>| {
+        let known = open.summary.series.iter().find(|series| series.series_uid == *series_uid);
+        known.is_some_and(|series| series.num_instances as usize == images.len())
+    };
+    let is_whole_study = by_series.len() == open.summary.series.len()
+        && by_series.iter().all(|(series_uid, images)| is_whole(series_uid, images));
+    if is_whole_study {
+        return Ok(erase::study(services, &seen.namespace, &seen.uid, &source).await?);
+    }
+    for (series_uid, images) in &by_series {
+        // A series at once: what remains of the study is sealed anew only once.
+        if is_whole(series_uid, images) {
+            erase::series(services, &seen.namespace, &seen.uid, series_uid, &source).await?;
+            continue;
+        }
+        for uid in images {
+            erase::instance(services, &seen.namespace, &seen.uid, series_uid, uid, &source).await?;
+        }
+    }
+    Ok(())
+}
+
+/// `DELETE /study/{namespace}/{study}/cache`.
+pub(super) async fn cache(call: Call) -> Answer {
+    let seen = scope::study(&call).await?;
+    call.audit_study(&seen.study).await?;
+    call.services().summaries.forget(&seen.study.row);
+    Ok(HttpResponse::Accepted().finish())
+}

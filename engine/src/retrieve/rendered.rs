@@ -321,8 +321,8 @@ pub async fn document(services: &Arc<Services>, instance: &InstanceRef) -> Resul
         .unwrap_or_default();
     // The value is padded to an even length, the document need not be (0042,0015).
     let length = header
-        .text(tags::ENCAPSULATED_DOCUMENT_LENGTH)
-        .and_then(|text| text.trim().parse().ok())
+        .integer(tags::ENCAPSULATED_DOCUMENT_LENGTH)
+        .and_then(|length| u64::try_from(length).ok())
         .unwrap_or(value.length());
     Ok(Some(Document {
         media_type: media_type.trim().to_ascii_lowercase(),

@@ -41,13 +41,12 @@ pub(super) enum Kind {
     NotPdf,
     Range,
     AnonymizeTags,
-    MissingTag,
     Validation,
 }
 
 impl Kind {
     #[cfg(test)]
-    pub(super) const ALL: [Self; 23] = [
+    pub(super) const ALL: [Self; 22] = [
         Self::Unknown,
         Self::NotFound,
         Self::BadRequest,
@@ -69,7 +68,6 @@ impl Kind {
         Self::NotPdf,
         Self::Range,
         Self::AnonymizeTags,
-        Self::MissingTag,
         Self::Validation,
     ];
 
@@ -107,7 +105,6 @@ impl Kind {
             Self::NotPdf => (39, 415, "NOT_PDF_FILE", "There is no PDF in the image"),
             Self::Range => (40, 416, "REQUESTED_RANGE_NOT_SATISFIABLE", "The range cannot be satisfied"),
             Self::AnonymizeTags => (41, 412, "ANONYMIZE_TAGS_FORMAT_ERROR", "The list of tags is malformed"),
-            Self::MissingTag => (42, 412, "MISSING_REQUIRED_DICOM_TAG", "A DICOM tag is missing"),
             Self::Validation => (99, 412, "VALIDATION_ERROR", "The request is not valid"),
         }
     }

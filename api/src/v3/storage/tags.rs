@@ -40,11 +40,17 @@ pub(super) fn tag_list(list: &[String]) -> Option<Vec<u32>> {
     list.iter().map(tag).collect()
 }
 
+/// The keyword of a tag; none of a private one, its creator included.
+fn keyword(tag: u32) -> Option<&'static str> {
+    let is_private = (tag >> 16) % 2 == 1;
+    keyword_of(tag).filter(|_| !is_private).map(|(keyword, _)| keyword)
+}
+
 impl Shown {
     fn holds(&self, tag: u32) -> bool {
         let is_in_groups = self.groups.is_empty() || self.groups.contains(&((tag >> 16) as u16));
         let is_in_tags = self.tags.is_empty() || self.tags.contains(&tag);
-        is_in_groups && is_in_tags && !(self.is_named_only && keyword_of(tag).is_none())
+        is_in_groups && is_in_tags && !(self.is_named_only && keyword(tag).is_none())
     }
 }
 
@@ -68,7 +74,7 @@ fn of_dataset(dataset: &Dataset, inherited: &CharacterSets, shown: &Shown, is_to
     let sets = dataset.character_sets().unwrap_or(inherited);
     for element in dataset.elements() {
         let tag = u32::from(element.tag.0) << 16 | u32::from(element.tag.1);
-        if (is_top && !shown.holds(tag)) || (shown.is_named_only && keyword_of(tag).is_none()) {
+        if (is_top && !shown.holds(tag)) || (shown.is_named_only && keyword(tag).is_none()) {
             continue;
         }
         list.push(of_element(element, tag, sets, shown));
@@ -91,7 +97,7 @@ fn of_element(element: &Element, tag: u32, sets: &CharacterSets, shown: &Shown) 
     json!({
         "group": element.tag.0,
         "element": element.tag.1,
-        "name": keyword_of(tag).map_or("?", |(keyword, _)| keyword),
+        "name": keyword(tag).unwrap_or("?"),
         "vr": element.vr.to_string(),
         "vl": length,
         "value": value,

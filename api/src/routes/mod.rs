@@ -498,12 +498,9 @@ fn table() -> Vec<Route> {
             "docs.read-conformance",
             |entry| Box::pin(docs::conformance_page(entry)),
         ),
-        (
-            "storage_docs",
-            "/api/docs/storage",
-            "docs.read-storage",
-            |entry| Box::pin(docs::storage_page(entry)),
-        ),
+        ("storage_docs", "/api/docs/storage", "docs.read-storage", |entry| {
+            Box::pin(docs::storage_page(entry))
+        }),
     ];
     for (name, path, action, handler) in documents {
         let method = Method::GET;

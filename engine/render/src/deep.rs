@@ -41,7 +41,10 @@ impl Deep {
         let mask = (1_u64 << bits) - 1;
         let sign = if shape.signed { 1_u64 << (bits - 1) } else { 0 };
         let sample = |word: &[u8]| {
-            let stored = word.iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+            let stored = word
+                .iter()
+                .rev()
+                .fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
             // Flipping the sign bit of two's complement adds half of the range.
             let value = (stored >> shift & mask) ^ sign;
             (value >> bits.saturating_sub(16)) as u16
@@ -79,14 +82,18 @@ impl Deep {
         };
         let mut samples = Vec::with_capacity(new_width * new_height);
         for row in 0..new_height {
-            let rows = row * self.height / new_height..((row + 1) * self.height / new_height).max(row * self.height / new_height + 1);
+            let rows = row * self.height / new_height
+                ..((row + 1) * self.height / new_height).max(row * self.height / new_height + 1);
             for column in 0..new_width {
                 let start = column * self.width / new_width;
                 let columns = start..((column + 1) * self.width / new_width).max(start + 1);
                 let mut sum = 0_u64;
                 for y in rows.clone() {
                     let line = &self.samples[y * self.width..][..self.width];
-                    sum += line[columns.clone()].iter().map(|sample| u64::from(*sample)).sum::<u64>();
+                    sum += line[columns.clone()]
+                        .iter()
+                        .map(|sample| u64::from(*sample))
+                        .sum::<u64>();
                 }
                 let count = (rows.len() * columns.len()) as u64;
                 samples.push(((sum + count / 2) / count) as u16);
@@ -150,8 +157,16 @@ mod tests {
     fn stored_values_are_kept() {
         for (shape, words, expected) in [
             (shape(8, 8, false), vec![0, 1, 128, 255], [0, 1, 128, 255]),
-            (shape(16, 12, false), vec![0xFF, 0xFF, 1, 0, 0, 8, 0, 0], [4095, 1, 2048, 0]),
-            (shape(16, 16, true), vec![0, 0x80, 0xFF, 0xFF, 0, 0, 0xFF, 0x7F], [0, 32767, 32768, 65535]),
+            (
+                shape(16, 12, false),
+                vec![0xFF, 0xFF, 1, 0, 0, 8, 0, 0],
+                [4095, 1, 2048, 0],
+            ),
+            (
+                shape(16, 16, true),
+                vec![0, 0x80, 0xFF, 0xFF, 0, 0, 0xFF, 0x7F],
+                [0, 32767, 32768, 65535],
+            ),
         ] {
             let deep = Deep::new(&words, &shape, "MONOCHROME2").expect("grey");
             assert_eq!(deep.samples(), expected);

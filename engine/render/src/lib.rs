@@ -83,8 +83,8 @@ mod testing;
 mod viewport;
 mod voi;
 
-pub use encode::{Animation, DecodedPng, MediaType, decode_png, encode};
 pub use deep::Deep;
+pub use encode::{Animation, DecodedPng, MediaType, decode_png, encode};
 pub use error::{RenderError, RenderWarning, RequestError};
 pub use frame::{Frame, SampleKind};
 pub use image::Image;

@@ -95,14 +95,12 @@ pub async fn open(services: &Arc<Services>, instance: &InstanceRef, recipe: Reci
         .as_ref()
         .is_some_and(|pixels| pixels.encapsulated);
     match (pixels, recipe.pixels) {
-        (Some(pixels), PixelChange::Keep) if is_encapsulated => {
-            encapsulated(instance, &header, pixels, &recipe.edits)
-        }
+        (Some(pixels), PixelChange::Keep) if is_encapsulated => encapsulated(instance, &header, pixels, &recipe.edits),
         (Some(pixels), PixelChange::Keep) => {
             let frames = Frames::native(services, pixels, instance).await?;
             let length = frames.native_length()?;
             let start = begin(instance, &header, &recipe.edits, Some((patch_pixel(&frames)?, length)))?;
-            Ok(native(start, frames, |frame| Ok(frame), false))
+            Ok(native(start, frames, Ok, false))
         }
         (Some(pixels), change) => {
             let frames = Frames::native(services, pixels, instance).await?;
@@ -300,7 +298,11 @@ fn changed(
     derivation(&mut edits, &attributes, &change);
     let frame_bytes = shape.frame_length().ok_or_else(unpaintable)?;
     let pixel = patch_pixel(&frames)?;
-    let length = |frame_bytes: u64| frame_bytes.checked_mul(frames.num_frames().into()).ok_or_else(unpaintable);
+    let length = |frame_bytes: u64| {
+        frame_bytes
+            .checked_mul(frames.num_frames().into())
+            .ok_or_else(unpaintable)
+    };
     match change {
         PixelChange::Crop(region) => {
             let region = region

@@ -204,7 +204,11 @@ mod tests {
             for (index, pixel) in frame.chunks(expected.len()).enumerate() {
                 let (column, row) = (index % 4, index / 4);
                 let is_inside = (1..3).contains(&column) && row >= 1;
-                let want = if is_inside { expected.clone() } else { vec![7; expected.len()] };
+                let want = if is_inside {
+                    expected.clone()
+                } else {
+                    vec![7; expected.len()]
+                };
                 assert_eq!(pixel, want, "{photometric} at {column}, {row}");
             }
         }
@@ -235,7 +239,12 @@ mod tests {
         let outside = Region { x: 4, ..REGION };
         assert_eq!(outside.clipped(4, 3), None);
         assert_eq!(Region { width: 0, ..REGION }.clipped(4, 3), None);
-        assert!(Samples::new(shape(1, 8, 8, false, false), "X").expect("paintable").cropped(&[1, 2], REGION).is_none());
+        assert!(
+            Samples::new(shape(1, 8, 8, false, false), "X")
+                .expect("paintable")
+                .cropped(&[1, 2], REGION)
+                .is_none()
+        );
         let bits = FrameShape {
             bits_allocated: 1,
             bits_stored: 1,

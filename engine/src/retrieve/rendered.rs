@@ -9,8 +9,8 @@ use septum_core::dicom::attributes::Header;
 use septum_core::dicom::{HeaderBytes, PixelElement};
 use septum_core::frame_shape::FrameShape;
 use septum_render::{
-    Animation, Deep, Frame, MediaType, PresentationState, RenderError, RenderRequest, RenderWarning, Renderer, SampleKind,
-    encode,
+    Animation, Deep, Frame, MediaType, PresentationState, RenderError, RenderRequest, RenderWarning, Renderer,
+    SampleKind, encode,
 };
 
 use super::frames::Frames;

@@ -46,8 +46,7 @@ pub(super) async fn post(mut call: Call) -> Answer {
             stored = Some(read_part(&call, &mut form, &seen, &part).await?);
         }
     }
-    let stored =
-        stored.ok_or_else(|| StorageError::new(Kind::BadRequest, "the form has no part named data"))?;
+    let stored = stored.ok_or_else(|| StorageError::new(Kind::BadRequest, "the form has no part named data"))?;
     let mut body = attachment_entry(&stored);
     if let Some(body) = body.as_object_mut() {
         body.insert("study_uid".into(), seen.uid.as_str().into());
@@ -76,7 +75,10 @@ pub(super) async fn post(mut call: Call) -> Answer {
 
 /// JSON that a browser shows as text.
 fn escaped(body: &Value) -> String {
-    body.to_string().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    body.to_string()
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 async fn read_part(call: &Call, form: &mut Form, seen: &Seen, part: &Part) -> Answer<Attachment> {
@@ -151,7 +153,11 @@ async fn send_attachment(call: Call, seen: Seen, attachment: Attachment) -> Answ
         |sink| async move {
             send(&sink, first).await?;
             for number in 1..attachment.num_pieces() {
-                send(&sink, attachments::piece(&services, &seen.study, &attachment, number).await?).await?;
+                send(
+                    &sink,
+                    attachments::piece(&services, &seen.study, &attachment, number).await?,
+                )
+                .await?;
             }
             Ok::<(), Break>(())
         }
@@ -187,7 +193,10 @@ async fn image_of(call: &Call, seen: &Seen, attachment: &Attachment) -> Answer<V
         return Err(Kind::PayloadTooLarge.into());
     }
     if !share.grow(length) {
-        return Err(StorageError::later("other uploads fill what may be held; try again", 10));
+        return Err(StorageError::later(
+            "other uploads fill what may be held; try again",
+            10,
+        ));
     }
     let mut content = Vec::new();
     for number in 0..attachment.num_pieces() {

@@ -68,7 +68,9 @@ pub(super) async fn of_study(call: Call) -> Answer {
     let body = stream::body(None, move |sink| async move {
         let mut separator = "[";
         for place in places {
-            let image = seen.study.version(&services, place.series, place.instance, place.version)?;
+            let image = seen
+                .study
+                .version(&services, place.series, place.instance, place.version)?;
             let tags = tags_of(&services, &image, &shown).await?;
             send(&sink, Bytes::from(format!("{separator}{tags}"))).await?;
             separator = ",";
@@ -169,6 +171,7 @@ pub(super) async fn metadata_of_image(call: Call) -> Answer {
 async fn narrow(call: &mut Call) -> Answer<()> {
     let seen = scope::study(call).await?;
     call.namespaces.retain(|namespace| namespace.id == seen.namespace.id);
-    call.granted.retain(|granted| granted.covers(granted.permission(), seen.namespace.id));
+    call.granted
+        .retain(|granted| granted.covers(granted.permission(), seen.namespace.id));
     Ok(())
 }

@@ -72,7 +72,8 @@ impl Plan {
     /// The images to copy, in the order of their rows.
     async fn images(&self) -> Answer<Vec<InstanceRef>> {
         let (services, study) = (Arc::clone(&self.app.archive.services), self.from.study.clone());
-        let listing = tokio::task::spawn_blocking(move || study.instances(&services, None).collect::<Result<Vec<_>, _>>());
+        let listing =
+            tokio::task::spawn_blocking(move || study.instances(&services, None).collect::<Result<Vec<_>, _>>());
         let mut images = listing.await.map_err(|_| septum_engine::EngineError::Panicked)??;
         images.retain(|image| self.holds(image));
         if images.is_empty() {
@@ -120,14 +121,24 @@ impl Plan {
         for image in &images {
             let mut edits = common.clone();
             edits.text(tags::STUDY_INSTANCE_UID, VR::UI, &self.study_uid);
-            edits.text(tags::SERIES_INSTANCE_UID, VR::UI, &self.series_uid(&image.record.series_uid));
-            edits.text(tags::SOP_INSTANCE_UID, VR::UI, &self.image_uid(&image.record.instance_uid));
+            edits.text(
+                tags::SERIES_INSTANCE_UID,
+                VR::UI,
+                &self.series_uid(&image.record.series_uid),
+            );
+            edits.text(
+                tags::SOP_INSTANCE_UID,
+                VR::UI,
+                &self.image_uid(&image.record.instance_uid),
+            );
             let recipe = Recipe {
                 edits,
                 pixels: change(image),
             };
             let derived = derive::open(&self.app.archive.services, image, recipe).await?;
-            derived.store(&self.app.archive.pipeline, &self.to, &self.source).await?;
+            derived
+                .store(&self.app.archive.pipeline, &self.to, &self.source)
+                .await?;
         }
         Ok(images)
     }
@@ -156,7 +167,9 @@ where
     let jobs = Arc::clone(&call.app.storage.jobs);
     let (says, is_done) = jobs.start(key, job_id(call), says, work).await?;
     let status = if is_done { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok(HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(says))
+    Ok(HttpResponse::build(status)
+        .content_type("text/plain; charset=utf-8")
+        .body(says))
 }
 
 fn series_of(call: &Call, name: &str, seen: &Seen) -> Answer<Option<HashSet<String>>> {
@@ -231,7 +244,10 @@ pub(super) async fn merge(call: Call) -> Answer {
     let mut plans = Vec::new();
     for uid in secondaries {
         if uid == primary.uid {
-            return Err(StorageError::new(Kind::Validation, "a study cannot be merged into itself"));
+            return Err(StorageError::new(
+                Kind::Validation,
+                "a study cannot be merged into itself",
+            ));
         }
         let from = scope::study_of(&call, &uid).await?;
         call.audit_study(&from.study).await?;
@@ -286,7 +302,9 @@ async fn merge_one(plan: &Plan, attributes: &serde_json::Map<String, serde_json:
             pixels: PixelChange::Keep,
         };
         let derived = derive::open(&plan.app.archive.services, image, recipe).await?;
-        derived.store(&plan.app.archive.pipeline, &plan.to, &plan.source).await?;
+        derived
+            .store(&plan.app.archive.pipeline, &plan.to, &plan.source)
+            .await?;
     }
     Ok(())
 }
@@ -367,11 +385,16 @@ pub(super) async fn anonymize(call: Call) -> Answer {
 /// `POST /study/{namespace}/{study}/crop`.
 pub(super) async fn crop(call: Call) -> Answer {
     if scope::parameter(&call, "phi_namespace").is_none() && scope::parameter(&call, "to_namespace").is_none() {
-        return Err(StorageError::new(Kind::Validation, "neither phi_namespace nor to_namespace is given"));
+        return Err(StorageError::new(
+            Kind::Validation,
+            "neither phi_namespace nor to_namespace is given",
+        ));
     }
     with_regions(call, |regions| {
         // Of several, the first: an image has one rectangle.
-        regions.first().map_or(PixelChange::Keep, |region| PixelChange::Crop(*region))
+        regions
+            .first()
+            .map_or(PixelChange::Keep, |region| PixelChange::Crop(*region))
     })
     .await
 }

@@ -16,7 +16,8 @@ const LIST_BYTES_MAX: u64 = 8 << 20;
 /// `DELETE /study/{namespace}/{study}`.
 pub(super) async fn study(call: Call) -> Answer {
     let seen = scope::study(&call).await?;
-    if scope::flag(&call, "keep_attachments") && !septum_engine::attachments::list(call.services(), &seen.study)?.is_empty()
+    if scope::flag(&call, "keep_attachments")
+        && !septum_engine::attachments::list(call.services(), &seen.study)?.is_empty()
     {
         let text = "a study cannot be kept for its attachments alone";
         return Err(StorageError::new(Kind::NotAcceptable, text));
@@ -30,7 +31,15 @@ pub(super) async fn image(call: Call) -> Answer {
     let seen = scope::study(&call).await?;
     let image = scope::image(&call, &seen.study)?;
     let (series, instance) = (&image.record.series_uid, &image.record.instance_uid);
-    erase::instance(call.services(), &seen.namespace, &seen.uid, series, instance, &call.source()).await?;
+    erase::instance(
+        call.services(),
+        &seen.namespace,
+        &seen.uid,
+        series,
+        instance,
+        &call.source(),
+    )
+    .await?;
     Ok(HttpResponse::Accepted().finish())
 }
 
@@ -58,15 +67,24 @@ async fn delete(call: &Call, seen: &Seen, wanted: BTreeSet<String>) -> Answer<()
         let Some(image) = scope::find_image(services, &seen.study, &uid, None)? else {
             return Err(StorageError::from(Kind::ImagesNotFound).with("image_uid", uid));
         };
-        by_series.entry(image.record.series_uid.clone()).or_default().insert(uid);
+        by_series
+            .entry(image.record.series_uid.clone())
+            .or_default()
+            .insert(uid);
     }
     let open = services.summaries.open(&seen.study.row)?;
     let is_whole = |series_uid: &String, images: &BTreeSet<String>| {
-        let known = open.summary.series.iter().find(|series| series.series_uid == *series_uid);
+        let known = open
+            .summary
+            .series
+            .iter()
+            .find(|series| series.series_uid == *series_uid);
         known.is_some_and(|series| series.num_instances as usize == images.len())
     };
     let is_whole_study = by_series.len() == open.summary.series.len()
-        && by_series.iter().all(|(series_uid, images)| is_whole(series_uid, images));
+        && by_series
+            .iter()
+            .all(|(series_uid, images)| is_whole(series_uid, images));
     if is_whole_study {
         return Ok(erase::study(services, &seen.namespace, &seen.uid, &source).await?);
     }

@@ -250,7 +250,10 @@ async fn plan(call: &Call, seen: &Seen, wanted: &Wanted) -> Answer<(Vec<Item>, V
             }
             let number = items.len() + 1;
             if wanted.is_flat && number > FLAT_MAX {
-                return Err(StorageError::new(Kind::NotAcceptable, "there are too many images for one folder"));
+                return Err(StorageError::new(
+                    Kind::NotAcceptable,
+                    "there are too many images for one folder",
+                ));
             }
             let path = match wanted.is_flat {
                 true => vec![format!("IMG{number:05}")],
@@ -453,7 +456,8 @@ async fn iso_image(contents: Contents) -> Answer {
             length: attachment.record.length,
         });
     }
-    let image = iso::lay_out(NAME, &files).map_err(|error| StorageError::new(Kind::NotAcceptable, error.to_string()))?;
+    let image =
+        iso::lay_out(NAME, &files).map_err(|error| StorageError::new(Kind::NotAcceptable, error.to_string()))?;
     Ok(HttpResponse::Ok()
         .content_type("application/x-iso9660-image")
         .insert_header((header::CONTENT_DISPOSITION, "attachment; filename=\"study.iso\""))

@@ -103,7 +103,12 @@ impl Kind {
             Self::NoImages => (36, 406, "NO_IMAGES_IN_STUDY", "No images in the study"),
             Self::NotVideo => (38, 415, "NOT_VIDEO_IN_IMAGE", "There is no video in the image"),
             Self::NotPdf => (39, 415, "NOT_PDF_FILE", "There is no PDF in the image"),
-            Self::Range => (40, 416, "REQUESTED_RANGE_NOT_SATISFIABLE", "The range cannot be satisfied"),
+            Self::Range => (
+                40,
+                416,
+                "REQUESTED_RANGE_NOT_SATISFIABLE",
+                "The range cannot be satisfied",
+            ),
             Self::AnonymizeTags => (41, 412, "ANONYMIZE_TAGS_FORMAT_ERROR", "The list of tags is malformed"),
             Self::Validation => (99, 412, "VALIDATION_ERROR", "The request is not valid"),
         }

@@ -142,7 +142,10 @@ mod tests {
             })
         };
         let named = part("form-data; name=\"data\"; filename=\"C:\\\\x\\\\report 1.pdf\"");
-        assert_eq!((named.name.as_str(), named.file_name.as_str()), ("data", "report 1.pdf"));
+        assert_eq!(
+            (named.name.as_str(), named.file_name.as_str()),
+            ("data", "report 1.pdf")
+        );
         assert_eq!(part("form-data; name=tags").name, "tags");
         assert_eq!(part("garbage"), Part::default());
     }

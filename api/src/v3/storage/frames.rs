@@ -207,7 +207,14 @@ mod tests {
 
     #[test]
     fn qualities() {
-        for (text, expected) in [("0.9", Some(90)), ("1", Some(100)), ("0.001", Some(1)), ("0", None), ("90", None), ("NaN", None)] {
+        for (text, expected) in [
+            ("0.9", Some(90)),
+            ("1", Some(100)),
+            ("0.001", Some(1)),
+            ("0", None),
+            ("90", None),
+            ("NaN", None),
+        ] {
             assert_eq!(quality(text), expected, "{text}");
         }
     }

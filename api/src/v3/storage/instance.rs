@@ -77,7 +77,10 @@ pub(super) async fn video(call: Call) -> Answer {
     call.audit_study(&seen.study).await?;
     let media_type = crate::routes::video_type(&image.record.transfer_syntax_uid).ok_or(Kind::NotVideo)?;
     if scope::flag(&call, "reencode_video") && media_type != "video/mp4" {
-        return Err(StorageError::new(Kind::NotAcceptable, "the video can be had as it is stored only"));
+        return Err(StorageError::new(
+            Kind::NotAcceptable,
+            "the video can be had as it is stored only",
+        ));
     }
     let pixels = pixels_of(call.services(), &image)?.ok_or(Kind::NotVideo)?;
     let etag = format!("W/\"{}-video\"", image.version);

@@ -310,7 +310,15 @@ fn descriptor(volume_id: &str, num_sectors: u32, table_bytes: u32, tables_at: [u
     out.extend_from_slice(&[0; 4]);
     out.extend(record(&[0], root.at, root.bytes, IS_DIRECTORY));
     // Set, publisher, preparer, application; then copyright, abstract and bibliographic files.
-    for (content, length) in [("", 128), ("", 128), ("", 128), ("SEPTUM", 128), ("", 37), ("", 37), ("", 37)] {
+    for (content, length) in [
+        ("", 128),
+        ("", 128),
+        ("", 128),
+        ("SEPTUM", 128),
+        ("", 37),
+        ("", 37),
+        ("", 37),
+    ] {
         text(&mut out, content, length);
     }
     for time in [VOLUME_TIME, VOLUME_TIME, NO_TIME, VOLUME_TIME] {
@@ -405,7 +413,11 @@ mod tests {
                 if entry[25] & IS_DIRECTORY != 0 {
                     folders.push((format!("{path}{name}/"), u32_at(entry, 2), u32_at(entry, 10)));
                 } else {
-                    found.push((format!("{path}{name}"), u32_at(entry, 2).into(), u32_at(entry, 10).into()));
+                    found.push((
+                        format!("{path}{name}"),
+                        u32_at(entry, 2).into(),
+                        u32_at(entry, 10).into(),
+                    ));
                 }
             }
         }
@@ -415,7 +427,13 @@ mod tests {
 
     #[test]
     fn files_lie_where_the_directories_say() {
-        let list = files(&[("DICOMDIR", 3), ("DICOM/S1/I1", 2048), ("DICOM/S1/I2", 0), ("DICOM/S2/I1", 2049), ("A.PDF", 1)]);
+        let list = files(&[
+            ("DICOMDIR", 3),
+            ("DICOM/S1/I1", 2048),
+            ("DICOM/S1/I2", 0),
+            ("DICOM/S2/I1", 2049),
+            ("A.PDF", 1),
+        ]);
         let image = lay_out("SEPTUM", &list).expect("fits");
         let first = image.head.len() as u64 / 2048;
         let expected = [

@@ -96,7 +96,10 @@ impl Jobs {
                 // What failed may be tried again.
                 Some(known) if !matches!(&*known.outcome.borrow(), Some(Err(_))) => (None, known.clone()),
                 _ if works.len() >= JOBS_MAX => {
-                    return Err(StorageError::later("there is too much work at the moment; try again", 30));
+                    return Err(StorageError::later(
+                        "there is too much work at the moment; try again",
+                        30,
+                    ));
                 }
                 _ => {
                     let (sender, outcome) = watch::channel(None);

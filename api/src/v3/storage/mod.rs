@@ -67,7 +67,9 @@ pub fn configure(app: &Arc<App>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
         let none: &'static [&'static crate::routes::Route] = &[];
         let unknown = (format!("{BASE}/{{unknown:.*}}"), none);
-        let rows = table::by_path().iter().map(|(path, rows)| ((*path).to_owned(), rows.as_slice()));
+        let rows = table::by_path()
+            .iter()
+            .map(|(path, rows)| ((*path).to_owned(), rows.as_slice()));
         for (path, rows) in rows.chain([unknown]) {
             let app = Arc::clone(&app);
             let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {

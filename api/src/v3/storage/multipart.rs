@@ -138,7 +138,10 @@ pub(super) async fn part(mut call: Call) -> Answer {
     }
     let mut share = call.app.held.share();
     if !share.grow(length) {
-        return Err(StorageError::later("other uploads fill what may be held; try again", 10));
+        return Err(StorageError::later(
+            "other uploads fill what may be held; try again",
+            10,
+        ));
     }
     let mut body = call.body()?;
     body.set_longest(length);
@@ -176,7 +179,12 @@ pub(super) async fn complete(call: Call) -> Answer {
     let wrapped = match endpoint.as_str() {
         "" | "image" => None,
         "wrap" => Some(wrap::Options::of(&call, scope::parameter(&call, "tags"))?),
-        _ => return Err(StorageError::new(Kind::Validation, "endpoint is neither image nor wrap")),
+        _ => {
+            return Err(StorageError::new(
+                Kind::Validation,
+                "endpoint is neither image nor wrap",
+            ));
+        }
     };
     // Where the upload is ended already, the answer is that of the first time.
     let parts = uploads.parts(user, id, length);

@@ -91,7 +91,10 @@ mod tests {
         });
         let attributes = attributes.as_object().expect("object");
         let found = fields(attributes);
-        assert_eq!(Value::Object(found), json!({"patient_name": "A^B==a^b", "patient_size": "1.5", "modality": "CT"}));
+        assert_eq!(
+            Value::Object(found),
+            json!({"patient_name": "A^B==a^b", "patient_size": "1.5", "modality": "CT"})
+        );
         let tags = tags(attributes);
         assert_eq!(tags.len(), 3);
         assert_eq!((&tags[0]["group"], &tags[0]["element"]), (&json!(16), &json!(16)));

@@ -124,9 +124,16 @@ mod tests {
             ("", Kind::JsonDeserialize),
             ("[]", Kind::JsonDeserialize),
             ("{}", Kind::BadRequest),
-            (r#"{"regions": [{"x": -1, "y": 0, "width": 1, "height": 1}]}"#, Kind::JsonDeserialize),
+            (
+                r#"{"regions": [{"x": -1, "y": 0, "width": 1, "height": 1}]}"#,
+                Kind::JsonDeserialize,
+            ),
         ] {
-            assert_eq!(Regions::parse(body.as_bytes()).err().map(|error| error.kind()), Some(kind), "{body}");
+            assert_eq!(
+                Regions::parse(body.as_bytes()).err().map(|error| error.kind()),
+                Some(kind),
+                "{body}"
+            );
         }
     }
 

@@ -156,7 +156,10 @@ mod tests {
     #[test]
     fn namespaces_are_read_with_and_without_hyphens() {
         let id = NamespaceId::from_bytes([0x1F; 16]);
-        for text in ["1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f", "1f1f1f1f-1f1f-1f1f-1f1f-1f1f1f1f1f1f"] {
+        for text in [
+            "1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f",
+            "1f1f1f1f-1f1f-1f1f-1f1f-1f1f1f1f1f1f",
+        ] {
             assert_eq!(namespace_id(text), Some(id));
         }
         assert_eq!(namespace_id("abra"), None);

@@ -7,7 +7,9 @@ use actix_web::http::Method;
 use septum_core::access::Permission;
 
 use super::permissions as p;
-use super::{BASE, attachments, attributes, copies, delete, download, frames, instance, multipart, schema, upload, wrap};
+use super::{
+    BASE, attachments, attributes, copies, delete, download, frames, instance, multipart, schema, upload, wrap,
+};
 use crate::call::Call;
 use crate::dispatch::Entry;
 use crate::http::problem::Problem;
@@ -161,7 +163,10 @@ mod not_here {
 
     pub(super) async fn structure_set(call: Call) -> Answer {
         scope::study(&call).await?;
-        Err(StorageError::new(Kind::NotAcceptable, "structure sets are not made here"))
+        Err(StorageError::new(
+            Kind::NotAcceptable,
+            "structure sets are not made here",
+        ))
     }
 
     pub(super) async fn report(call: Call) -> Answer {
@@ -204,7 +209,11 @@ mod tests {
         let mut seen = HashSet::new();
         for row in all() {
             let route = &row.route;
-            assert!(seen.insert((route.method.clone(), route.path.as_str())), "{} twice", route.path);
+            assert!(
+                seen.insert((route.method.clone(), route.path.as_str())),
+                "{} twice",
+                route.path
+            );
             assert!(!row.answer.is_empty() && route.path.starts_with(BASE));
             assert_ne!(route.reach, Reach::Public, "{} is open to everybody", route.path);
         }

@@ -174,7 +174,7 @@ mod tests {
         edits.short(tags::ROWS, 300);
         edits.text(Tag(0x0009, 0x1001), VR::LO, "x");
         edits.set(tags::PIXEL_DATA_PROVIDER_URL, VR::UR, "a\\b");
-        edits.set(tags::OVERLAY_DATA, VR::OW, [1, 2]);
+        edits.set(Tag(0x6000, 0x3000), VR::OW, [1, 2]);
         let made = edited(&[], &[], Encoding::ExplicitLittle, &edits, None).expect("writes");
         let header = Header::from_bytes(made.before.into(), Encoding::ExplicitLittle).expect("reads");
         let mut list = Vec::new();
@@ -200,7 +200,10 @@ mod tests {
             ..Shown::default()
         });
         assert_eq!(with_all[0]["value"], "ORIGINAL\\PRIMARY");
-        assert_eq!(all.iter().find(|tag| tag["name"] == "Rows").expect("rows")["value"], "300");
+        assert_eq!(
+            all.iter().find(|tag| tag["name"] == "Rows").expect("rows")["value"],
+            "300"
+        );
     }
 
     #[test]

@@ -95,7 +95,8 @@ pub(super) fn parse_tag(text: &str) -> Option<u32> {
     if let Some((tag, _)) = septum_core::dicom::tag_of(&plain) {
         return Some(tag);
     }
-    let is_hexadecimal = plain.len() == 8 && (text.contains(',') || !plain.starts_with(|c: char| c.is_ascii_digit() && c != '0'));
+    let is_hexadecimal =
+        plain.len() == 8 && (text.contains(',') || !plain.starts_with(|c: char| c.is_ascii_digit() && c != '0'));
     if is_hexadecimal {
         return u32::from_str_radix(&plain, 16).ok();
     }
@@ -150,8 +151,23 @@ fn text_vr(tag: u32) -> Option<VR> {
     let vr: VR = vr.parse().ok()?;
     matches!(
         vr,
-        VR::AE | VR::AS | VR::CS | VR::DA | VR::DS | VR::DT | VR::IS | VR::LO | VR::LT | VR::PN | VR::SH | VR::ST
-            | VR::TM | VR::UC | VR::UI | VR::UR | VR::UT
+        VR::AE
+            | VR::AS
+            | VR::CS
+            | VR::DA
+            | VR::DS
+            | VR::DT
+            | VR::IS
+            | VR::LO
+            | VR::LT
+            | VR::PN
+            | VR::SH
+            | VR::ST
+            | VR::TM
+            | VR::UC
+            | VR::UI
+            | VR::UR
+            | VR::UT
     )
     .then_some(vr)
 }
@@ -395,9 +411,12 @@ pub(super) async fn store(
     if let Some(uid) = &options.study_uid {
         edits.text(tags::STUDY_INSTANCE_UID, VR::UI, uid);
     }
-    let named = edits.value(tags::STUDY_INSTANCE_UID).map(|uid| String::from_utf8_lossy(uid).into_owned());
+    let named = edits
+        .value(tags::STUDY_INSTANCE_UID)
+        .map(|uid| String::from_utf8_lossy(uid).into_owned());
     if let Some(uid) = named {
-        let uid = StudyInstanceUid::parse(&uid).map_err(|_| StorageError::new(Kind::Validation, "the study UID is not a UID"))?;
+        let uid = StudyInstanceUid::parse(&uid)
+            .map_err(|_| StorageError::new(Kind::Validation, "the study UID is not a UID"))?;
         match StudyRef::find(services, namespace, uid.as_str()) {
             Ok(study) => {
                 let open = services.summaries.open(&study.row)?;
@@ -407,7 +426,13 @@ pub(super) async fn store(
             Err(error) => return Err(error.into()),
         }
     }
-    set_defaults(&mut edits, &made, OffsetDateTime::now_utc(), &digest, options.has_static_ids);
+    set_defaults(
+        &mut edits,
+        &made,
+        OffsetDateTime::now_utc(),
+        &digest,
+        options.has_static_ids,
+    );
     let pieces = written(&made, &edits)?;
     upload::store(app, namespace, source, None, pieces).await
 }
@@ -421,7 +446,10 @@ pub(super) async fn wrap(mut call: Call) -> Answer {
     }
     let mut share = call.app.held.share();
     if !share.grow(length) {
-        return Err(StorageError::later("other uploads fill what may be held; try again", 10));
+        return Err(StorageError::later(
+            "other uploads fill what may be held; try again",
+            10,
+        ));
     }
     let mut tags = scope::parameter(&call, "tags");
     let mut file = None;
@@ -438,7 +466,10 @@ pub(super) async fn wrap(mut call: Call) -> Answer {
     let options = Options::of(&call, tags)?;
     let (app, source, user) = (Arc::clone(&call.app), call.source(), call.principal.user);
     let tags_text = format!("{:?}", options.tags);
-    let key = jobs::key(user, &[b"wrap", call.request.path().as_bytes(), tags_text.as_bytes(), &file]);
+    let key = jobs::key(
+        user,
+        &[b"wrap", call.request.path().as_bytes(), tags_text.as_bytes(), &file],
+    );
     let stored = std::rc::Rc::new(std::cell::RefCell::new(None));
     let result = std::rc::Rc::clone(&stored);
     let work = async move {
@@ -467,7 +498,10 @@ pub(super) async fn whole_file(form: &mut Form, length: u64) -> Answer<Bytes> {
         }
     }
     if bytes.len() as u64 != length {
-        return Err(StorageError::new(Kind::Validation, "X-File-Size is not the length of the file"));
+        return Err(StorageError::new(
+            Kind::Validation,
+            "X-File-Size is not the length of the file",
+        ));
     }
     Ok(bytes.into())
 }

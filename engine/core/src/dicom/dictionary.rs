@@ -27,5 +27,8 @@ pub(super) fn is_known((group, element): (u16, u16)) -> bool {
 pub fn tag_of(keyword: &str) -> Option<(u32, &'static str)> {
     let entry = StandardDataDictionary.by_name(keyword)?;
     let tag = entry.tag();
-    Some((u32::from(tag.0) << 16 | u32::from(tag.1), entry.vr().relaxed().to_string()))
+    Some((
+        u32::from(tag.0) << 16 | u32::from(tag.1),
+        entry.vr().relaxed().to_string(),
+    ))
 }

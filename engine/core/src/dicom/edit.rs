@@ -78,10 +78,7 @@ impl Edits {
     /// Another value for UIDs, several of them parted by backslashes; `None` where none of them is exchanged.
     fn exchanged(&self, value: &[u8]) -> Option<Vec<u8>> {
         let text = std::str::from_utf8(value).ok()?;
-        let uids: Vec<&str> = text
-            .split('\\')
-            .map(|uid| uid.trim_end_matches(['\0', ' ']))
-            .collect();
+        let uids: Vec<&str> = text.split('\\').map(|uid| uid.trim_end_matches(['\0', ' '])).collect();
         if !uids.iter().any(|uid| self.uids.contains_key(*uid)) {
             return None;
         }
@@ -125,7 +122,11 @@ pub fn edited(
             continue;
         }
         put_set(&mut before, &mut after, Some(element.tag));
-        let out = if element.tag < pixel_tag { &mut before } else { &mut after };
+        let out = if element.tag < pixel_tag {
+            &mut before
+        } else {
+            &mut after
+        };
         put(out, element, edits);
     }
     put_set(&mut before, &mut after, None);
@@ -146,11 +147,13 @@ fn put(out: &mut Vec<u8>, element: &Element, edits: &Edits) {
             Some(value) => write::element_bytes(out, element.tag, VR::UI, &value),
             None => write::element(out, element),
         },
-        Value::Items(items) if !edits.uids.is_empty() => write::items(out, element.tag, items, |out, item: &Dataset| {
-            for nested in write::sorted(item) {
-                put(out, nested, edits);
-            }
-        }),
+        Value::Items(items) if !edits.uids.is_empty() => {
+            write::items(out, element.tag, items, |out, item: &Dataset| {
+                for nested in write::sorted(item) {
+                    put(out, nested, edits);
+                }
+            })
+        }
         _ => write::element(out, element),
     }
 }
@@ -213,7 +216,10 @@ mod tests {
         let header = read(&edited(&old.before, &old.after, Encoding::ExplicitLittle, &edits, None).expect("writes"));
         assert_eq!(header.text(tags::STUDY_INSTANCE_UID).as_deref(), Some("2.25.99"));
         assert!(header.get(tags::ROWS).is_none());
-        let Some(Value::Items(items)) = header.get(tags::REFERENCED_STUDY_SEQUENCE).map(|element| &element.value) else {
+        let Some(Value::Items(items)) = header
+            .get(tags::REFERENCED_STUDY_SEQUENCE)
+            .map(|element| &element.value)
+        else {
             panic!("no sequence");
         };
         let uid = items[0].get(tags::REFERENCED_SOP_INSTANCE_UID).expect("there");

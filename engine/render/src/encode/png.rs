@@ -42,7 +42,11 @@ pub struct DecodedPng {
 
 impl std::fmt::Debug for DecodedPng {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "DecodedPng({}x{}x{})", self.width, self.height, self.channels)
+        write!(
+            formatter,
+            "DecodedPng({}x{}x{})",
+            self.width, self.height, self.channels
+        )
     }
 }
 
@@ -58,7 +62,9 @@ pub fn decode(bytes: &[u8]) -> Option<DecodedPng> {
     let mut decoder = png::Decoder::new_with_limits(std::io::Cursor::new(bytes), limits);
     decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_16);
     let mut reader = decoder.read_info().ok()?;
-    let length = reader.output_buffer_size().filter(|length| *length <= DECODED_BYTES_MAX)?;
+    let length = reader
+        .output_buffer_size()
+        .filter(|length| *length <= DECODED_BYTES_MAX)?;
     let mut samples = vec![0; length];
     let frame = reader.next_frame(&mut samples).ok()?;
     samples.truncate(frame.buffer_size());

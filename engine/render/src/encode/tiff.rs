@@ -71,7 +71,11 @@ mod tests {
 
     #[test]
     fn the_directory_leads_to_the_samples() {
-        for (channels, bits, samples) in [(1, 8, vec![1, 2]), (3, 8, vec![1, 2, 3, 4, 5, 6]), (1, 16, vec![1, 0, 2, 0])] {
+        for (channels, bits, samples) in [
+            (1, 8, vec![1, 2]),
+            (3, 8, vec![1, 2, 3, 4, 5, 6]),
+            (1, 16, vec![1, 0, 2, 0]),
+        ] {
             let bytes = tiff(2, 1, channels, bits, &samples).expect("small");
             let short = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
             let long = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);

@@ -95,9 +95,24 @@ mod tests {
 
     /// A frame header of two rows and three columns.
     fn file(marker: u8, precision: u8, components: &[[u8; 3]]) -> Bytes {
-        let mut bytes = vec![0xFF, 0xD8, 0xFF, 0xE0, 0, 4, 1, 2, 0xFF, marker, 0, 8 + 3 * components.len() as u8];
+        let mut bytes = vec![
+            0xFF,
+            0xD8,
+            0xFF,
+            0xE0,
+            0,
+            4,
+            1,
+            2,
+            0xFF,
+            marker,
+            0,
+            8 + 3 * components.len() as u8,
+        ];
         bytes.extend_from_slice(&[precision, 0, 2, 0, 3, components.len() as u8]);
-        components.iter().for_each(|component| bytes.extend_from_slice(component));
+        components
+            .iter()
+            .for_each(|component| bytes.extend_from_slice(component));
         bytes.extend_from_slice(&[0xFF, 0xDA]);
         bytes.into()
     }
@@ -112,7 +127,9 @@ mod tests {
             (vec![[1, 0x11, 0]; 4], None),
         ] {
             let made = made_of(&file(0xC0, 8, &components)).ok();
-            let photometric = made.as_ref().and_then(|made| made.edits.value(tags::PHOTOMETRIC_INTERPRETATION));
+            let photometric = made
+                .as_ref()
+                .and_then(|made| made.edits.value(tags::PHOTOMETRIC_INTERPRETATION));
             assert_eq!(photometric, expected.map(str::as_bytes));
         }
     }

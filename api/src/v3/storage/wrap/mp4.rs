@@ -28,8 +28,10 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 /// The boxes of a range: kind and content.
 fn boxes(mut bytes: &[u8]) -> Vec<([u8; 4], &[u8])> {
     let mut found = Vec::new();
-    while let (Some(length), Some(kind)) = (u32_at(bytes, 0), bytes.get(4..8).and_then(|kind| kind.first_chunk::<4>()))
-    {
+    while let (Some(length), Some(kind)) = (
+        u32_at(bytes, 0),
+        bytes.get(4..8).and_then(|kind| kind.first_chunk::<4>()),
+    ) {
         let (start, length) = match length {
             0 => (8, bytes.len()),
             1 => {
@@ -53,36 +55,42 @@ fn boxes(mut bytes: &[u8]) -> Vec<([u8; 4], &[u8])> {
 }
 
 fn child<'a>(bytes: &'a [u8], kind: &[u8; 4]) -> Option<&'a [u8]> {
-    boxes(bytes).into_iter().find(|(found, _)| found == kind).map(|(_, content)| content)
+    boxes(bytes)
+        .into_iter()
+        .find(|(found, _)| found == kind)
+        .map(|(_, content)| content)
 }
 
 /// The first track with H.264.
 fn track(file: &[u8]) -> Option<Track> {
     let movie = child(file, b"moov")?;
-    boxes(movie).into_iter().filter(|(kind, _)| kind == b"trak").find_map(|(_, track)| {
-        let media = child(track, b"mdia")?;
-        let header = child(media, b"mdhd")?;
-        let (timescale, duration) = match header.first()? {
-            1 => {
-                let duration = header.get(24..32)?.first_chunk::<8>()?;
-                (u32_at(header, 20)?, u64::from_be_bytes(*duration))
-            }
-            _ => (u32_at(header, 12)?, u32_at(header, 16)?.into()),
-        };
-        let samples = child(child(media, b"minf")?, b"stbl")?;
-        let description = child(samples, b"stsd")?;
-        // Version, flags and the number of entries stand before the entries.
-        let entry = child(description.get(8..)?, b"avc1")?;
-        let side = |at: usize| Some(u16::from_be_bytes(*entry.get(at..at + 2)?.first_chunk()?));
-        let sizes = child(samples, b"stsz")?;
-        Some(Track {
-            columns: side(24)?,
-            rows: side(26)?,
-            num_frames: u32_at(sizes, 8)?,
-            timescale,
-            duration,
+    boxes(movie)
+        .into_iter()
+        .filter(|(kind, _)| kind == b"trak")
+        .find_map(|(_, track)| {
+            let media = child(track, b"mdia")?;
+            let header = child(media, b"mdhd")?;
+            let (timescale, duration) = match header.first()? {
+                1 => {
+                    let duration = header.get(24..32)?.first_chunk::<8>()?;
+                    (u32_at(header, 20)?, u64::from_be_bytes(*duration))
+                }
+                _ => (u32_at(header, 12)?, u32_at(header, 16)?.into()),
+            };
+            let samples = child(child(media, b"minf")?, b"stbl")?;
+            let description = child(samples, b"stsd")?;
+            // Version, flags and the number of entries stand before the entries.
+            let entry = child(description.get(8..)?, b"avc1")?;
+            let side = |at: usize| Some(u16::from_be_bytes(*entry.get(at..at + 2)?.first_chunk()?));
+            let sizes = child(samples, b"stsz")?;
+            Some(Track {
+                columns: side(24)?,
+                rows: side(26)?,
+                num_frames: u32_at(sizes, 8)?,
+                timescale,
+                duration,
+            })
         })
-    })
 }
 
 pub(super) fn made_of(file: &Bytes) -> Answer<Made> {
@@ -137,7 +145,10 @@ mod tests {
         let mut header = vec![0; 24];
         header[12..16].copy_from_slice(&1000_u32.to_be_bytes());
         header[16..20].copy_from_slice(&2000_u32.to_be_bytes());
-        let table = boxed(b"stbl", &[boxed(b"stsd", &description), boxed(b"stsz", &sizes)].concat());
+        let table = boxed(
+            b"stbl",
+            &[boxed(b"stsd", &description), boxed(b"stsz", &sizes)].concat(),
+        );
         let media = [boxed(b"mdhd", &header), boxed(b"minf", &table)].concat();
         let movie = boxed(b"moov", &boxed(b"trak", &boxed(b"mdia", &media)));
         [boxed(b"ftyp", b"isom"), movie, boxed(b"mdat", b"x")].concat()
@@ -159,7 +170,10 @@ mod tests {
     fn broken_files_are_refused() {
         let whole = file();
         for length in 0..whole.len() - 9 {
-            assert!(made_of(&Bytes::copy_from_slice(&whole[..length])).is_err(), "{length} bytes");
+            assert!(
+                made_of(&Bytes::copy_from_slice(&whole[..length])).is_err(),
+                "{length} bytes"
+            );
         }
     }
 }

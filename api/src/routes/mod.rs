@@ -29,7 +29,7 @@ mod wado_uri;
 
 pub(crate) use accounts::body_problem;
 pub(crate) use frames::{media_type_of as frame_media_type, video_type};
-pub(crate) use ranged::stored as ranged_stored;
+pub(crate) use ranged::{stored as ranged_stored, value as ranged_value};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};

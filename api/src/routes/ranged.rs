@@ -37,7 +37,7 @@ fn head(call: &Call, length: u64, content_type: &str, etag: &str) -> (HttpRespon
 }
 
 /// The first `length` bytes of a value outside the pixels.
-pub(super) fn value(call: &Call, value: StoredValue, length: u64, content_type: &str, etag: &str) -> HttpResponse {
+pub(crate) fn value(call: &Call, value: StoredValue, length: u64, content_type: &str, etag: &str) -> HttpResponse {
     if let Some(response) = call.not_modified(etag) {
         return response;
     }

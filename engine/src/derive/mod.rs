@@ -13,8 +13,8 @@ use dicom_core::VR;
 use dicom_dictionary_std::tags;
 use septum_core::dicom::attributes::{CharacterSets, Header};
 use septum_core::dicom::edit::{Edits, edited};
-use septum_core::dicom::transcode::{PixelHeader, file_meta};
-use septum_core::dicom::{HeaderBytes, InstanceStart, Merger, Piece, PixelElement};
+use septum_core::dicom::transcode::{PixelHeader, TranscodedHeader, file_meta};
+use septum_core::dicom::{Encoding, HeaderBytes, InstanceStart, Merger, Piece, PixelElement};
 use septum_core::frame_shape::FrameShape;
 use tokio::sync::mpsc;
 
@@ -23,8 +23,8 @@ use crate::error::{EngineError, Result};
 use crate::pipeline::Pipeline;
 use crate::pipeline::messages::{Source, StoreOutcome};
 use crate::retrieve::frames::{EXPLICIT_LITTLE, Frames};
-use crate::retrieve::stream::{header_of, patch_of, pixels_of};
-use crate::retrieve::{InstanceRef, PixelReader};
+use crate::retrieve::stream::{Gone, Sender, header_of, is_in_words, patch_of, pixels_of, send_with_values};
+use crate::retrieve::{InstanceRef, PixelReader, Values};
 use crate::services::Services;
 use paint::{Colour, Region, Samples};
 
@@ -95,23 +95,38 @@ pub async fn open(services: &Arc<Services>, instance: &InstanceRef, recipe: Reci
         .as_ref()
         .is_some_and(|pixels| pixels.encapsulated);
     match (pixels, recipe.pixels) {
-        (Some(pixels), PixelChange::Keep) if is_encapsulated => encapsulated(instance, &header, pixels, &recipe.edits),
+        (Some(pixels), PixelChange::Keep) if is_encapsulated => {
+            encapsulated(services, instance, &header, pixels, &recipe.edits)
+        }
         (Some(pixels), PixelChange::Keep) => {
             let frames = Frames::native(services, pixels, instance).await?;
             let length = frames.native_length()?;
-            let start = begin(instance, &header, &recipe.edits, Some((patch_pixel(&frames)?, length)))?;
+            let start = begin(
+                services,
+                instance,
+                &header,
+                &recipe.edits,
+                Some((patch_pixel(&frames)?, length)),
+            )?;
             Ok(native(start, frames, Ok, false))
         }
         (Some(pixels), change) => {
             let frames = Frames::native(services, pixels, instance).await?;
-            changed(instance, &header, frames, recipe.edits, change)
+            changed(services, instance, &header, frames, recipe.edits, change)
         }
         (None, _) => {
-            let start = begin(instance, &header, &recipe.edits, None)?;
+            let start = begin(services, instance, &header, &recipe.edits, None)?;
             let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
             tokio::spawn(async move {
-                let whole = [start.before, start.after].concat();
-                let _ = sender.send(Ok(whole.into())).await;
+                let body = async {
+                    if start.send_before(&sender).await?.is_ok() {
+                        let _ = start.send_after(&sender).await?;
+                    }
+                    Ok::<(), EngineError>(())
+                };
+                if let Err(error) = body.await {
+                    let _ = sender.send(Err(error)).await;
+                }
             });
             Ok(Derived { pieces })
         }
@@ -120,12 +135,32 @@ pub async fn open(services: &Arc<Services>, instance: &InstanceRef, recipe: Reci
 
 /// What stands before and behind the pixel payload, and whether the payload is padded.
 struct Start {
-    before: Vec<u8>,
-    after: Vec<u8>,
+    meta: Vec<u8>,
+    header: TranscodedHeader,
+    values: Values,
     is_padded: bool,
 }
 
+impl Start {
+    async fn send_before(&self, sender: &Sender) -> Result<std::result::Result<(), Gone>> {
+        if sender.send(Ok(self.meta.clone().into())).await.is_err() {
+            return Ok(Err(Gone));
+        }
+        let before = Bytes::from(self.header.before.clone());
+        send_with_values(sender, before, &self.header.long_before, &self.values).await
+    }
+
+    async fn send_after(&self, sender: &Sender) -> Result<std::result::Result<(), Gone>> {
+        if self.is_padded && sender.send(Ok(Bytes::from_static(&[0]))).await.is_err() {
+            return Ok(Err(Gone));
+        }
+        let after = Bytes::from(self.header.after.clone());
+        send_with_values(sender, after, &self.header.long_after, &self.values).await
+    }
+}
+
 fn begin(
+    services: &Arc<Services>,
     instance: &InstanceRef,
     header: &HeaderBytes,
     edits: &Edits,
@@ -144,74 +179,92 @@ fn begin(
         }),
         None => None,
     };
-    let (before, after) = elements(instance, header, edits, pixel, EXPLICIT_LITTLE)?;
-    Ok(Start {
-        before,
-        after,
-        is_padded,
-    })
+    let mut start = start(services, instance, header, edits, pixel, EXPLICIT_LITTLE)?;
+    start.is_padded = is_padded;
+    Ok(start)
 }
 
-fn elements(
+fn start(
+    services: &Arc<Services>,
     instance: &InstanceRef,
     header: &HeaderBytes,
     edits: &Edits,
     pixel: Option<PixelHeader>,
     transfer_syntax_uid: &str,
-) -> Result<(Vec<u8>, Vec<u8>)> {
+) -> Result<Start> {
     let record = &instance.record;
+    let values = Values::new(services, instance, header)?;
     let made = edited(
         &header.elements_before(),
         &header.elements_after(),
         record.encoding.into(),
+        values.all(),
         edits,
         pixel,
     )
     .map_err(|_| EngineError::NotAcceptable("the header cannot be re-encoded".to_owned()))?;
+    let mut placed = made.long_before.iter().chain(&made.long_after);
+    if record.encoding == Encoding::ExplicitBig && placed.any(|place| is_in_words(place.vr)) {
+        return Err(EngineError::NotAcceptable(
+            "a long value of this instance is in big endian byte order".to_owned(),
+        ));
+    }
     let named = |tag, known: &str| match edits.value(tag).map(std::str::from_utf8) {
         Some(Ok(uid)) => uid.to_owned(),
         _ => known.to_owned(),
     };
     let sop_class = named(tags::SOP_CLASS_UID, &record.sop_class_uid);
     let sop_instance = named(tags::SOP_INSTANCE_UID, &record.instance_uid);
-    let before = [file_meta(transfer_syntax_uid, &sop_class, &sop_instance), made.before].concat();
-    Ok((before, made.after))
+    Ok(Start {
+        meta: file_meta(transfer_syntax_uid, &sop_class, &sop_instance),
+        header: made,
+        values,
+        is_padded: false,
+    })
 }
 
 fn patch_pixel(frames: &Frames) -> Result<PixelHeader> {
     patch_of(frames)?.pixel.ok_or(EngineError::Corrupt("pixel description"))
 }
 
-fn encapsulated(instance: &InstanceRef, header: &HeaderBytes, pixels: PixelReader, edits: &Edits) -> Result<Derived> {
+fn encapsulated(
+    services: &Arc<Services>,
+    instance: &InstanceRef,
+    header: &HeaderBytes,
+    pixels: PixelReader,
+    edits: &Edits,
+) -> Result<Derived> {
     let pixel = PixelHeader {
         tag: tags::PIXEL_DATA,
         vr: VR::OB,
         length: None,
     };
     let syntax = instance.record.transfer_syntax_uid.clone();
-    let (before, after) = elements(instance, header, edits, Some(pixel), &syntax)?;
+    let start = start(services, instance, header, edits, Some(pixel), &syntax)?;
+    // The framing alone.
     let mut framing = header.clone();
     (framing.before, framing.after, framing.trailing) = (Bytes::new(), Bytes::new(), Bytes::new());
+    (framing.long_before, framing.long_after) = (Vec::new(), Vec::new());
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
     tokio::spawn(async move {
         let body = async {
             let layout = pixels.record().layout.clone();
             let mut merger =
                 Merger::new(&framing, Some(&layout)).map_err(|_| EngineError::Corrupt("header and pixel layout"))?;
-            let mut next = Some(Bytes::from(before));
-            while let Some(bytes) = next {
+            if start.send_before(&sender).await?.is_err() {
+                return Ok(());
+            }
+            while let Some(piece) = merger.next_piece() {
+                let bytes = match piece {
+                    Piece::Bytes(bytes) => bytes,
+                    Piece::Unit(index) => pixels.unit(index).await?,
+                    Piece::ValueUnit(_) => return Err(EngineError::Corrupt("long values")),
+                };
                 if !bytes.is_empty() && sender.send(Ok(bytes)).await.is_err() {
                     return Ok(());
                 }
-                next = match merger.next_piece() {
-                    Some(Piece::Bytes(bytes)) => Some(bytes),
-                    Some(Piece::Unit(index)) => Some(pixels.unit(index).await?),
-                    None => None,
-                };
             }
-            if !after.is_empty() {
-                let _ = sender.send(Ok(after.into())).await;
-            }
+            let _ = start.send_after(&sender).await?;
             Ok::<(), EngineError>(())
         };
         if let Err(error) = body.await {
@@ -231,7 +284,7 @@ fn native(
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
     tokio::spawn(async move {
         let body = async {
-            if sender.send(Ok(start.before.into())).await.is_err() {
+            if start.send_before(&sender).await?.is_err() {
                 return Ok(());
             }
             let mut step = 0;
@@ -250,11 +303,7 @@ fn native(
                 }
                 step += 1;
             }
-            let mut end = if start.is_padded { vec![0] } else { Vec::new() };
-            end.extend(start.after);
-            if !end.is_empty() {
-                let _ = sender.send(Ok(end.into())).await;
-            }
+            let _ = start.send_after(&sender).await?;
             Ok::<(), EngineError>(())
         };
         if let Err(error) = body.await {
@@ -265,6 +314,7 @@ fn native(
 }
 
 fn changed(
+    services: &Arc<Services>,
     instance: &InstanceRef,
     header: &HeaderBytes,
     frames: Frames,
@@ -322,7 +372,7 @@ fn changed(
             edits.short(tags::ROWS, region.height as u16);
             edits.short(tags::COLUMNS, region.width as u16);
             let payload = length(cropped.frame_length().ok_or_else(unpaintable)?)?;
-            let start = begin(instance, header, &edits, Some((pixel, payload)))?;
+            let start = begin(services, instance, header, &edits, Some((pixel, payload)))?;
             let crop = move |frame: Bytes| {
                 samples
                     .cropped(&frame, region)
@@ -332,7 +382,7 @@ fn changed(
             Ok(native(start, frames, crop, true))
         }
         PixelChange::Obscure(regions, colour) => {
-            let start = begin(instance, header, &edits, Some((pixel, length(frame_bytes)?)))?;
+            let start = begin(services, instance, header, &edits, Some((pixel, length(frame_bytes)?)))?;
             let obscure = move |frame: Bytes| {
                 let mut frame = frame.to_vec();
                 samples.obscure(&mut frame, &regions, colour);

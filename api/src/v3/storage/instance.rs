@@ -62,10 +62,17 @@ pub(super) async fn pdf(call: Call) -> Answer {
         Some(_) => None,
     };
     match found {
-        Some((media_type, bytes)) if media_type == "application/pdf" => Ok(HttpResponse::Ok()
-            .insert_header((header::CONTENT_DISPOSITION, "inline; filename=\"document.pdf\""))
-            .content_type("application/pdf")
-            .body(bytes)),
+        Some(document) if document.media_type == "application/pdf" => {
+            let etag = format!("W/\"{}-document\"", image.version);
+            let (value, length) = (document.value, document.length);
+            Ok(crate::routes::ranged_value(
+                &call,
+                value,
+                length,
+                "application/pdf",
+                &etag,
+            ))
+        }
         _ => Err(Kind::NotPdf.into()),
     }
 }

@@ -66,6 +66,13 @@ pub(super) fn of_header(header: &HeaderBytes, encoding: Encoding, shown: &Shown)
     }
     let dataset = Header::from_bytes(header.elements(), encoding).ok()?;
     of_dataset(dataset.dataset(), &CharacterSets::default(), shown, true, &mut list);
+    // Values that are kept apart are empty in the header.
+    for value in header.long_values() {
+        let is_its = |tag: &&mut Json| tag["group"] == value.tag.0 && tag["element"] == value.tag.1;
+        if let Some(tag) = list.iter_mut().rfind(is_its) {
+            (tag["vl"], tag["value"]) = (value.length.into(), Json::Null);
+        }
+    }
     Some(list)
 }
 
@@ -175,7 +182,7 @@ mod tests {
         edits.text(Tag(0x0009, 0x1001), VR::LO, "x");
         edits.set(tags::PIXEL_DATA_PROVIDER_URL, VR::UR, "a\\b");
         edits.set(Tag(0x6000, 0x3000), VR::OW, [1, 2]);
-        let made = edited(&[], &[], Encoding::ExplicitLittle, &edits, None).expect("writes");
+        let made = edited(&[], &[], Encoding::ExplicitLittle, &[], &edits, None).expect("writes");
         let header = Header::from_bytes(made.before.into(), Encoding::ExplicitLittle).expect("reads");
         let mut list = Vec::new();
         of_dataset(header.dataset(), &CharacterSets::default(), shown, true, &mut list);

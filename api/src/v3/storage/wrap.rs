@@ -372,7 +372,7 @@ fn written(made: &Made, edits: &Edits) -> Answer<Vec<Bytes>> {
             (header, value.clone(), end)
         }
     };
-    let made_header = edited(&[], &[], Encoding::ExplicitLittle, edits, Some(header))
+    let made_header = edited(&[], &[], Encoding::ExplicitLittle, &[], edits, Some(header))
         .map_err(|_| StorageError::from(Kind::Unknown))?;
     let mut start = [meta, made_header.before].concat();
     if let Large::Fragment(value) = &made.element {

@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use dicom_core::{Tag, VR};
 
+use super::LongValue;
 use super::attributes::{Dataset, Element, Encoding, Header, HeaderError, Value};
 use super::transcode::write;
-use super::transcode::{PixelHeader, TranscodedHeader, is_pixel_related};
+use super::transcode::{PixelHeader, PlacedValue, TranscodedHeader, is_pixel_related};
 
 /// What a new header differs in.
 #[derive(Clone, Default)]
@@ -96,7 +97,8 @@ impl Edits {
 }
 
 /// Writes a new header: `elements_before` and `elements_after` are what stood before and behind the pixel element of the
-/// old one (without its tag, VR and length), `pixel` is the large element that the caller puts between the halves.
+/// old one (without its tag, VR and length), `pixel` is the large element that the caller puts between the halves. Long
+/// values were cut out of the old header: the new one has their lengths, and the caller writes the values.
 ///
 /// # Errors
 /// Where [`Header::parse`] fails.
@@ -104,6 +106,7 @@ pub fn edited(
     elements_before: &[u8],
     elements_after: &[u8],
     from: Encoding,
+    long_values: &[LongValue],
     edits: &Edits,
     pixel: Option<PixelHeader>,
 ) -> Result<TranscodedHeader, HeaderError> {
@@ -111,6 +114,7 @@ pub fn edited(
     let header = Header::from_bytes(elements, from)?;
     let pixel_tag = pixel.map_or(Tag(0xFFFF, 0xFFFF), |pixel| pixel.tag);
     let (mut before, mut after) = (Vec::with_capacity(elements_before.len() + 256), Vec::new());
+    let (mut long_before, mut long_after) = (Vec::new(), Vec::new());
     let mut set = edits.set.iter().peekable();
     let mut put_set = |before: &mut Vec<u8>, after: &mut Vec<u8>, until: Option<Tag>| {
         while let Some((tag, (vr, value))) = set.next_if(|(tag, _)| until.is_none_or(|until| **tag < until)) {
@@ -122,12 +126,20 @@ pub fn edited(
             continue;
         }
         put_set(&mut before, &mut after, Some(element.tag));
-        let out = if element.tag < pixel_tag {
-            &mut before
+        let (out, places) = if element.tag < pixel_tag {
+            (&mut before, &mut long_before)
         } else {
-            &mut after
+            (&mut after, &mut long_after)
         };
-        put(out, element, edits);
+        let tag = (element.tag.0, element.tag.1);
+        // Of a tag that stands twice the last one stays, here as there.
+        match long_values.iter().rposition(|value| value.tag == tag) {
+            Some(index) if matches!(&element.value, Value::Bytes(bytes) if bytes.is_empty()) => {
+                let (at, vr) = write::long_value(out, element.tag, element.vr, long_values[index].length);
+                places.push(PlacedValue { index, at, vr });
+            }
+            _ => put(out, element, edits),
+        }
     }
     put_set(&mut before, &mut after, None);
     if let Some(pixel) = pixel {
@@ -136,6 +148,8 @@ pub fn edited(
     Ok(TranscodedHeader {
         before,
         after,
+        long_before,
+        long_after,
         unread_bytes: header.unread_bytes(),
     })
 }
@@ -176,7 +190,7 @@ mod tests {
         edits.text(tags::PATIENT_NAME, VR::PN, "Odd");
         edits.short(tags::ROWS, 7);
         edits.set(tags::REFERENCED_STUDY_SEQUENCE, VR::SQ, nested("1.2.3"));
-        edited(&[], &[], Encoding::ExplicitLittle, &edits, None).expect("writes")
+        edited(&[], &[], Encoding::ExplicitLittle, &[], &edits, None).expect("writes")
     }
 
     /// One item with one UID.
@@ -213,7 +227,8 @@ mod tests {
         let mut edits = Edits::default();
         edits.exchange_uid("1.2.3", "2.25.99");
         edits.remove(tags::ROWS);
-        let header = read(&edited(&old.before, &old.after, Encoding::ExplicitLittle, &edits, None).expect("writes"));
+        let header =
+            read(&edited(&old.before, &old.after, Encoding::ExplicitLittle, &[], &edits, None).expect("writes"));
         assert_eq!(header.text(tags::STUDY_INSTANCE_UID).as_deref(), Some("2.25.99"));
         assert!(header.get(tags::ROWS).is_none());
         let Some(Value::Items(items)) = header
@@ -236,7 +251,7 @@ mod tests {
             vr: VR::OW,
             length: Some(2),
         };
-        let made = edited(&[], &[], Encoding::ExplicitLittle, &edits, Some(pixel)).expect("writes");
+        let made = edited(&[], &[], Encoding::ExplicitLittle, &[], &edits, Some(pixel)).expect("writes");
         assert_eq!(made.before[made.before.len() - 12..][..4], [0xE0, 0x7F, 0x10, 0x00]);
         assert_eq!(made.after[..4], [0xFC, 0xFF, 0xFC, 0xFF]);
     }

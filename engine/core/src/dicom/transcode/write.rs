@@ -75,7 +75,7 @@ pub(in crate::dicom) fn element_bytes(out: &mut Vec<u8>, tag: Tag, vr: VR, value
 }
 
 /// Writes the header of an element whose value comes later, and what pads it. Returns the value's place and VR.
-pub(super) fn long_value(out: &mut Vec<u8>, tag: Tag, vr: VR, length: u32) -> (usize, VR) {
+pub(in crate::dicom) fn long_value(out: &mut Vec<u8>, tag: Tag, vr: VR, length: u32) -> (usize, VR) {
     let vr = if is_long_form(vr) { vr } else { VR::UN };
     long_header(out, tag, vr, length.saturating_add(length % 2));
     let at = out.len();

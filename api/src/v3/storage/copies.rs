@@ -18,7 +18,7 @@ use septum_core::ids::{StudyInstanceUid, Uid};
 use septum_engine::accounts::Namespace;
 use septum_engine::derive::{self, PixelChange, Recipe};
 use septum_engine::erase;
-use septum_engine::pipeline::messages::Source;
+use septum_engine::pipeline::messages::{Source, StoreKind};
 use septum_engine::retrieve::InstanceRef;
 
 use super::error::{Answer, Kind, StorageError};
@@ -114,6 +114,20 @@ impl Plan {
         edits
     }
 
+    /// Makes and stores one copy. A copy that is held apart, its study being another patient's, is none.
+    async fn store(&self, image: &InstanceRef, recipe: Recipe) -> Answer<()> {
+        let archive = &self.app.archive;
+        let derived = derive::open(&archive.services, image, recipe).await?;
+        let (_, outcome) = derived.store(&archive.pipeline, &self.to, &self.source).await?;
+        match outcome.kind {
+            StoreKind::Held => Err(StorageError::new(
+                Kind::Conflict,
+                "the study that is copied into belongs to another patient",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Copies everything; `change` says what becomes of an image's pixels.
     async fn run(&self, change: impl Fn(&InstanceRef) -> PixelChange) -> Answer<Vec<InstanceRef>> {
         let images = self.images().await?;
@@ -135,10 +149,7 @@ impl Plan {
                 edits,
                 pixels: change(image),
             };
-            let derived = derive::open(&self.app.archive.services, image, recipe).await?;
-            derived
-                .store(&self.app.archive.pipeline, &self.to, &self.source)
-                .await?;
+            self.store(image, recipe).await?;
         }
         Ok(images)
     }
@@ -296,15 +307,20 @@ async fn merge_one(plan: &Plan, attributes: &serde_json::Map<String, serde_json:
     for image in &images {
         let mut edits = common.clone();
         edits.text(tags::STUDY_INSTANCE_UID, VR::UI, &plan.study_uid);
-        super::wrap::set_study_attributes(&mut edits, attributes);
+        for (tag, key) in [(tags::PATIENT_ID, "00100020"), (tags::ISSUER_OF_PATIENT_ID, "00100021")] {
+            if attributes
+                .get(key)
+                .is_none_or(|attribute| attribute.get("Value").is_none())
+            {
+                edits.remove(tag);
+            }
+        }
+        super::wrap::set_study_attributes(&mut edits, attributes, false);
         let recipe = Recipe {
             edits,
             pixels: PixelChange::Keep,
         };
-        let derived = derive::open(&plan.app.archive.services, image, recipe).await?;
-        derived
-            .store(&plan.app.archive.pipeline, &plan.to, &plan.source)
-            .await?;
+        plan.store(image, recipe).await?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use actix_web::HttpResponse;
-use septum_engine::erase;
+use septum_engine::{EngineError, erase};
 
 use super::error::{Answer, Kind, StorageError};
 use super::form::body_error;
@@ -22,8 +22,18 @@ pub(super) async fn study(call: Call) -> Answer {
         let text = "a study cannot be kept for its attachments alone";
         return Err(StorageError::new(Kind::NotAcceptable, text));
     }
-    erase::study(call.services(), &seen.namespace, &seen.uid, &call.source()).await?;
+    erase_study(&call, &seen).await?;
     Ok(HttpResponse::Accepted().finish())
+}
+
+/// Tries once more where the study was folded meanwhile.
+async fn erase_study(call: &Call, seen: &Seen) -> Answer<()> {
+    let source = call.source();
+    let erase = || erase::study(call.services(), &seen.namespace, &seen.uid, &source);
+    match erase().await {
+        Err(EngineError::Conflict(_)) => Ok(erase().await?),
+        erased => Ok(erased?),
+    }
 }
 
 /// `DELETE /study/{namespace}/{study}/image/{image}`.
@@ -86,7 +96,7 @@ async fn delete(call: &Call, seen: &Seen, wanted: BTreeSet<String>) -> Answer<()
             .iter()
             .all(|(series_uid, images)| is_whole(series_uid, images));
     if is_whole_study {
-        return Ok(erase::study(services, &seen.namespace, &seen.uid, &source).await?);
+        return erase_study(call, seen).await;
     }
     for (series_uid, images) in &by_series {
         // A series at once: what remains of the study is sealed anew only once.

@@ -125,7 +125,11 @@ impl Jobs {
             actix_web::rt::spawn(async move {
                 let outcome = work.await;
                 if let Err(error) = &outcome {
-                    tracing::warn!(kind = ?error.kind(), "a job of the storage API failed");
+                    // What the sender did wrong is told to the sender.
+                    let (_, status, ..) = error.kind().facts();
+                    if status >= 500 {
+                        tracing::warn!(kind = ?error.kind(), "a job of the storage API failed");
+                    }
                 }
                 let _ = sender.send(Some(outcome));
             });

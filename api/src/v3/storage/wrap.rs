@@ -191,8 +191,9 @@ pub(super) fn set_tags(edits: &mut Edits, given: &[(u32, String)]) -> Answer<()>
     Ok(())
 }
 
-/// Patient and study attributes out of DICOM JSON.
-pub(super) fn set_study_attributes(edits: &mut Edits, attributes: &Map<String, Value>) {
+/// Patient and study attributes out of DICOM JSON. Only a header in UTF-8 takes those that are not ASCII: another would
+/// need its whole text written anew.
+pub(super) fn set_study_attributes(edits: &mut Edits, attributes: &Map<String, Value>, is_unicode: bool) {
     const TAKEN: [u32; 14] = [
         0x0010_0010,
         0x0010_0020,
@@ -209,7 +210,6 @@ pub(super) fn set_study_attributes(edits: &mut Edits, attributes: &Map<String, V
         0x0010_1020,
         0x0010_1030,
     ];
-    let mut is_ascii = true;
     for number in TAKEN {
         let Some(values) = attributes
             .get(&format!("{number:08X}"))
@@ -231,14 +231,9 @@ pub(super) fn set_study_attributes(edits: &mut Edits, attributes: &Map<String, V
         };
         let text = values.iter().map(one).collect::<Vec<_>>().join("\\");
         let Some(vr) = text_vr(number) else { continue };
-        is_ascii &= text.is_ascii();
-        // What is not ASCII would need the character set of the whole header: it stays as the image has it.
-        if text.is_ascii() {
+        if is_unicode || text.is_ascii() {
             edits.text(tag_of(number), vr, &text);
         }
-    }
-    if !is_ascii {
-        tracing::debug!("attributes that are not ASCII were not taken over");
     }
 }
 
@@ -332,6 +327,7 @@ fn picture(rows: u16, columns: u16, samples_per_pixel: u16, photometric: &str) -
     edits.text(tags::MODALITY, VR::CS, "OT");
     edits.text(tags::CONVERSION_TYPE, VR::CS, "WSD");
     edits.text(tags::PATIENT_ORIENTATION, VR::CS, "");
+    edits.text(tags::LATERALITY, VR::CS, "");
     edits.short(tags::SAMPLES_PER_PIXEL, samples_per_pixel);
     edits.text(tags::PHOTOMETRIC_INTERPRETATION, VR::CS, photometric);
     if samples_per_pixel > 1 {
@@ -420,7 +416,7 @@ pub(super) async fn store(
         match StudyRef::find(services, namespace, uid.as_str()) {
             Ok(study) => {
                 let open = services.summaries.open(&study.row)?;
-                set_study_attributes(&mut edits, &study_map(&open.summary));
+                set_study_attributes(&mut edits, &study_map(&open.summary), true);
             }
             Err(EngineError::NotFound) => {}
             Err(error) => return Err(error.into()),

@@ -407,6 +407,27 @@ def test_attachments(storage, ct, picture):
     error(storage.study("POST", study, "/attachment", data="x"), 400, 5, "BAD_REQUEST")
 
 
+def test_nothing_lies_in_the_clear(storage, server, ct):
+    """A planted phrase in attachments, wrapped documents and parts: in no file that the server wrote."""
+    phrase = b"Planted^Phrase^Quetzalcoatl"
+    document = PDF + phrase * 1000
+    study = study_of(ct)
+    sent = storage.study("POST", study, "/attachment", files={"data": (phrase.decode() + ".pdf", document, "application/pdf")})
+    assert sent.status_code == 202
+    made = wrap(storage, document, json.dumps({"PatientName": phrase.decode(), "StudyInstanceUID": "2.25.1003"}))
+    assert made.status_code == 202
+    in_parts(storage, document)
+    for root in (*server.roots.values(), server.work, server.log):
+        files = [root] if root.is_file() else [file for file in root.rglob("*") if file.is_file()]
+        for file in files:
+            assert b"Quetzalcoatl" not in file.read_bytes(), file
+    path = f"/attachment/{sent.json()['id']}/version/{sent.json()['version']}"
+    assert storage.study("GET", study, path).content == document
+    assert storage.study("GET", study, path, params={"phi_namespace": storage.namespace}).content == document
+    assert storage.study("DELETE", study, path).status_code == 202
+    assert storage.study("DELETE", "2.25.1003").status_code == 202
+
+
 def validated(data, tmp_path):
     """What dciodvfy has against it, errors only."""
     if not shutil.which("dciodvfy"):
@@ -706,7 +727,7 @@ def test_the_sdk_drives_it(storage, server, corpus, tmp_path, picture, monkeypat
     ambra = pytest.importorskip("ambra_sdk.api", reason="the vendor's SDK is not installed")
     exceptions = pytest.importorskip("ambra_sdk.exceptions.storage")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.verify))
-    api = ambra.Ambra.with_sid(f"{server.origin}/api/v3", "no-session-yet")
+    api = ambra.Api.with_sid(f"{server.origin}/api/v3", "no-session-yet")
     api.storage_session.auth = server.auth
     engine = server.origin.removeprefix("https://")
     files = sorted((corpus / "series" / "ct-ge-brightspeed-p14sv1").glob("*.dcm"))

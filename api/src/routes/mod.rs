@@ -44,7 +44,7 @@ use crate::call::Call;
 use crate::dispatch::{Entry, dispatch};
 use crate::docs;
 use crate::http::problem::{Answer, Problem};
-use crate::v3;
+use crate::v3::{self, storage};
 
 /// Where a row's permission must be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -520,7 +520,17 @@ fn table() -> Vec<Route> {
 /// Registers the table.
 pub fn configure(app: Arc<App>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
-        crate::v3::storage::configure(&app)(config);
+        for (path, rows) in storage::resources() {
+            let app = Arc::clone(&app);
+            let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {
+                let app = Arc::clone(&app);
+                Box::pin(async move {
+                    let headers = request.headers().clone();
+                    storage::answered(&headers, dispatch(app, rows, request, payload).await)
+                })
+            };
+            config.service(web::resource(path).to(handler));
+        }
         for (path, rows) in BY_PATH.iter() {
             let app = Arc::clone(&app);
             let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {

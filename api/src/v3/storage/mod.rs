@@ -40,11 +40,10 @@ mod wrap;
 
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse, web};
-use futures_util::future::LocalBoxFuture;
+use actix_web::HttpResponse;
+use actix_web::http::header::HeaderMap;
 
-use crate::app::App;
-use crate::dispatch::dispatch;
+use crate::routes::Route;
 
 pub use jobs::{Jobs, State as JobState};
 pub use multipart::Uploads;
@@ -61,26 +60,17 @@ pub struct Storage {
     pub uploads: Arc<Uploads>,
 }
 
-/// Registers the table. To be called before anything that matches every path under `/api/v3`.
-pub fn configure(app: &Arc<App>) -> impl FnOnce(&mut web::ServiceConfig) {
-    let app = Arc::clone(app);
-    move |config| {
-        let none: &'static [&'static crate::routes::Route] = &[];
-        let unknown = (format!("{BASE}/{{unknown:.*}}"), none);
-        let rows = table::by_path()
-            .iter()
-            .map(|(path, rows)| ((*path).to_owned(), rows.as_slice()));
-        for (path, rows) in rows.chain([unknown]) {
-            let app = Arc::clone(&app);
-            let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {
-                let app = Arc::clone(&app);
-                Box::pin(async move {
-                    let headers = request.headers().clone();
-                    let response = dispatch(app, rows, request, payload).await;
-                    error::in_storage_form(&headers, response)
-                })
-            };
-            config.service(web::resource(path).to(handler));
-        }
-    }
+/// The resources of the table with their rows; the last one is for every other path, and has none. To be registered before
+/// anything that matches every path under `/api/v3`.
+pub fn resources() -> impl Iterator<Item = (String, &'static [&'static Route])> {
+    let none: &'static [&'static Route] = &[];
+    let rows = table::by_path()
+        .iter()
+        .map(|(path, rows)| ((*path).to_owned(), rows.as_slice()));
+    rows.chain([(format!("{BASE}/{{unknown:.*}}"), none)])
+}
+
+/// What the dispatcher answered to a request with these headers, in this API's form.
+pub fn answered(headers: &HeaderMap, response: HttpResponse) -> HttpResponse {
+    error::in_storage_form(headers, response)
 }

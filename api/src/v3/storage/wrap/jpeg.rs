@@ -15,8 +15,6 @@ struct Frame {
     rows: u16,
     columns: u16,
     components: u8,
-    /// Chroma has fewer samples than luma.
-    is_subsampled: bool,
     /// The components are red, green and blue.
     is_rgb: bool,
 }
@@ -41,7 +39,6 @@ fn frame(file: &[u8]) -> Option<Frame> {
             0xC0..=0xCF if !matches!(marker, 0xC4 | 0xC8 | 0xCC) => {
                 let components = *segment.get(5)?;
                 let table = segment.get(6..6 + 3 * usize::from(components))?;
-                let factors: Vec<u8> = table.chunks_exact(3).map(|entry| entry[1]).collect();
                 let ids: Vec<u8> = table.chunks_exact(3).map(|entry| entry[0]).collect();
                 return Some(Frame {
                     is_baseline: marker == 0xC0,
@@ -49,7 +46,6 @@ fn frame(file: &[u8]) -> Option<Frame> {
                     rows: u16::from_be_bytes(*segment.get(1..3)?.first_chunk()?),
                     columns: u16::from_be_bytes(*segment.get(3..5)?.first_chunk()?),
                     components,
-                    is_subsampled: factors.iter().any(|factor| Some(factor) != factors.first()),
                     is_rgb: adobe_transform == Some(0) || ids == *b"RGB",
                 });
             }
@@ -68,8 +64,8 @@ pub(super) fn made_of(file: &Bytes) -> Answer<Made> {
     let photometric = match frame.components {
         1 => "MONOCHROME2",
         3 if frame.is_rgb => "RGB",
-        3 if frame.is_subsampled => "YBR_FULL_422",
-        3 => "YBR_FULL",
+        // Whatever the chroma sampling is (PS3.5 table 8.2.1-1).
+        3 => "YBR_FULL_422",
         _ => return Err(refused("only grey and three colours can be wrapped")),
     };
     if frame.rows == 0 || frame.columns == 0 {
@@ -122,7 +118,7 @@ mod tests {
         for (components, expected) in [
             (vec![[1, 0x11, 0]], Some("MONOCHROME2")),
             (vec![[1, 0x22, 0], [2, 0x11, 0], [3, 0x11, 0]], Some("YBR_FULL_422")),
-            (vec![[1, 0x11, 0], [2, 0x11, 0], [3, 0x11, 0]], Some("YBR_FULL")),
+            (vec![[1, 0x11, 0], [2, 0x11, 0], [3, 0x11, 0]], Some("YBR_FULL_422")),
             (vec![[b'R', 0x11, 0], [b'G', 0x11, 0], [b'B', 0x11, 0]], Some("RGB")),
             (vec![[1, 0x11, 0]; 4], None),
         ] {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
 use bytes::Bytes;
+use septum_core::access::Permission;
 use septum_core::ids::ObjectId;
 use septum_engine::attachments::{self, Attachment, Writer};
 use septum_engine::retrieve::StudyRef;
@@ -15,7 +16,7 @@ use super::form::{Form, Part, Step};
 use super::schema::attachment_entry;
 use super::scope::{self, Seen};
 use super::upload::described;
-use super::{permissions, wrap};
+use super::wrap;
 use crate::call::Call;
 use crate::routes::stream::{self, Break, send};
 
@@ -186,7 +187,7 @@ pub(super) async fn image(call: Call) -> Answer {
 
 async fn image_of(call: &Call, seen: &Seen, attachment: &Attachment) -> Answer<Value> {
     let text = seen.namespace.id.to_string();
-    let namespace = scope::namespace_with(call, &text, permissions::STUDY_REPORT_UPLOAD).await?;
+    let namespace = scope::namespace_with(call, &text, Permission::StudyReportUpload).await?;
     let length = attachment.record.length;
     let mut share = call.app.held.share();
     if length > call.app.held.total_bytes() {

@@ -13,6 +13,7 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use dicom_core::VR;
 use dicom_dictionary_std::tags;
+use septum_core::access::Permission;
 use septum_core::dicom::edit::Edits;
 use septum_core::ids::{StudyInstanceUid, Uid};
 use septum_engine::accounts::Namespace;
@@ -26,7 +27,7 @@ use super::form::body_error;
 use super::regions::{self, Regions};
 use super::scope::{self, Seen};
 use super::upload::job_id;
-use super::{jobs, permissions};
+use super::jobs;
 use crate::app::App;
 use crate::call::Call;
 
@@ -158,7 +159,7 @@ impl Plan {
 /// The namespace to copy into, where the caller may upload: `to_namespace`, else the study's own.
 async fn to_namespace(call: &Call, seen: &Seen) -> Answer<Arc<Namespace>> {
     let text = scope::parameter(call, "to_namespace").unwrap_or_else(|| seen.namespace.id.to_string());
-    scope::namespace_with(call, &text, permissions::STUDY_UPLOAD).await
+    scope::namespace_with(call, &text, Permission::StudyUpload).await
 }
 
 /// Runs work under the request's key, and answers with what it says.
@@ -208,7 +209,7 @@ pub(super) async fn split(call: Call) -> Answer {
     let deletes = scope::flag(&call, "delete_series_from_original");
     if deletes {
         let text = seen.namespace.id.to_string();
-        scope::namespace_with(&call, &text, permissions::STUDY_DELETE_IMAGE).await?;
+        scope::namespace_with(&call, &text, Permission::StudyDeleteImage).await?;
     }
     call.audit_study(&seen.study).await?;
     let study_uid = new_uid();
@@ -245,7 +246,7 @@ pub(super) async fn merge(call: Call) -> Answer {
     let deletes = scope::flag(&call, "delete_secondary_study");
     if deletes {
         let text = primary.namespace.id.to_string();
-        scope::namespace_with(&call, &text, permissions::STUDY_DELETE).await?;
+        scope::namespace_with(&call, &text, Permission::StudyDelete).await?;
     }
     let to = to_namespace(&call, &primary).await?;
     let series: Option<HashSet<String>> = scope::list(&call, "series_uids").map(|list| list.into_iter().collect());

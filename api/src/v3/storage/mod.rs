@@ -6,7 +6,7 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`table`], [`docs`], [`permissions`] | the rows; the page made of them; what their flags mean |
+//! | [`table`], [`docs`] | the rows; the page made of them |
 //! | [`error`], [`scope`], [`jobs`] | error form; addresses; work that outlives its request |
 //! | [`upload`], [`multipart`], [`form`] | images on their way in |
 //! | [`schema`], [`tags`], [`attributes`], [`phi`] | what a study and its images say of themselves |
@@ -28,7 +28,6 @@ mod instance;
 mod iso;
 mod jobs;
 mod multipart;
-mod permissions;
 mod phi;
 mod regions;
 mod schema;

@@ -6,7 +6,6 @@ use std::sync::LazyLock;
 use actix_web::http::Method;
 use septum_core::access::Permission;
 
-use super::permissions as p;
 use super::{
     BASE, attachments, attributes, copies, delete, download, frames, instance, multipart, schema, upload, wrap,
 };
@@ -81,76 +80,76 @@ fn row(
 
 static TABLE: LazyLock<Vec<Row>> = LazyLock::new(|| {
     rows! {
-        POST "/namespace/{namespace}/image", "v3_upload_image", p::STUDY_UPLOAD, "study.store",
+        POST "/namespace/{namespace}/image", "v3_upload_image", Permission::StudyUpload, "study.store",
             "study_uid", "stores the DICOM file that is the body: study_uid, image_uid, image_version, namespace, attr", upload::image;
-        POST "/namespace/{namespace}/wrap", "v3_wrap", p::STUDY_UPLOAD, "study.store",
+        POST "/namespace/{namespace}/wrap", "v3_wrap", Permission::StudyUpload, "study.store",
             "tags render_wrapped_pdf", "makes a DICOM instance of a PDF, JPEG, PNG or MP4 file", wrap::wrap;
-        GET "/multipart/initiate", "v3_multipart_initiate", p::STUDY_UPLOAD, "upload.begin",
+        GET "/multipart/initiate", "v3_multipart_initiate", Permission::StudyUpload, "upload.begin",
             "", "upload_uuid", multipart::initiate;
-        POST "/multipart/{upload}", "v3_multipart_part", p::STUDY_UPLOAD, "upload.part",
+        POST "/multipart/{upload}", "v3_multipart_part", Permission::StudyUpload, "upload.part",
             "", "takes a part whose length and CRC-32 the headers name", multipart::part;
-        POST "/multipart/{upload}/complete", "v3_multipart_complete", p::STUDY_UPLOAD, "study.store",
+        POST "/multipart/{upload}/complete", "v3_multipart_complete", Permission::StudyUpload, "study.store",
             "namespace endpoint study_uid tags render_wrapped_pdf", "stores the parts put together", multipart::complete;
-        GET "{S}/schema", "v3_schema", p::STUDY_VIEW, "study.read-schema",
+        GET "{S}/schema", "v3_schema", Permission::StudyView, "study.read-schema",
             "extended attachments_only", "series, images and attachments", schema::schema;
-        GET "{S}/count", "v3_count", p::STUDY_VIEW, "study.read-schema",
+        GET "{S}/count", "v3_count", Permission::StudyView, "study.read-schema",
             "images_only attachments_only count_files", "image_count and attachment_count", schema::count;
-        GET "{S}/tag", "v3_study_tag", p::STUDY_VIEW, "study.read-metadata", "", "PHI as tags", attributes::tag_of_study;
-        GET "{S}/phi", "v3_study_phi", p::STUDY_VIEW, "study.read-metadata", "", "PHI by field", attributes::phi_of_study;
-        GET "{S}/json", "v3_study_json", p::STUDY_VIEW, "study.read-metadata",
+        GET "{S}/tag", "v3_study_tag", Permission::StudyView, "study.read-metadata", "", "PHI as tags", attributes::tag_of_study;
+        GET "{S}/phi", "v3_study_phi", Permission::StudyView, "study.read-metadata", "", "PHI by field", attributes::phi_of_study;
+        GET "{S}/json", "v3_study_json", Permission::StudyView, "study.read-metadata",
             "groups include_tags exclude_unnamed all_dicom_values series_uid", "all tags of all images", attributes::of_study;
-        GET "{I}/phi", "v3_image_phi", p::STUDY_VIEW, "instance.read-metadata", "", "PHI by field", attributes::phi_of_image;
-        GET "{I}/attribute", "v3_image_attribute", p::STUDY_VIEW, "instance.read-metadata",
+        GET "{I}/phi", "v3_image_phi", Permission::StudyView, "instance.read-metadata", "", "PHI by field", attributes::phi_of_image;
+        GET "{I}/attribute", "v3_image_attribute", Permission::StudyView, "instance.read-metadata",
             "groups include_tags exclude_unnamed", "tags", attributes::of_image;
-        GET "{I}/json", "v3_image_json", p::STUDY_VIEW, "instance.read-metadata",
+        GET "{I}/json", "v3_image_json", Permission::StudyView, "instance.read-metadata",
             "groups include_tags exclude_unnamed all_dicom_values", "tags", attributes::of_image;
-        GET "{I}", "v3_image", p::STUDY_VIEW, "instance.read", "pretranscode transfer_syntax", "the DICOM file", instance::dicom;
-        GET "{I}/dicom", "v3_image", p::STUDY_VIEW, "instance.read", "pretranscode transfer_syntax", "the DICOM file", instance::dicom;
-        GET "{I}/frame/{frame}", "v3_frame", p::STUDY_VIEW, "instance.render",
+        GET "{I}", "v3_image", Permission::StudyView, "instance.read", "pretranscode transfer_syntax", "the DICOM file", instance::dicom;
+        GET "{I}/dicom", "v3_image", Permission::StudyView, "instance.read", "pretranscode transfer_syntax", "the DICOM file", instance::dicom;
+        GET "{I}/frame/{frame}", "v3_frame", Permission::StudyView, "instance.render",
             "depth quality size", "JPEG", frames::frame;
-        GET "{I}/frame/{frame}/thumbnail", "v3_thumbnail", p::STUDY_VIEW, "instance.render", "depth", "JPEG", frames::thumbnail;
-        GET "{I}/frame/{frame}/diagnostic", "v3_diagnostic", p::STUDY_VIEW, "instance.render",
+        GET "{I}/frame/{frame}/thumbnail", "v3_thumbnail", Permission::StudyView, "instance.render", "depth", "JPEG", frames::thumbnail;
+        GET "{I}/frame/{frame}/diagnostic", "v3_diagnostic", Permission::StudyView, "instance.render",
             "depth size", "PNG of 16 bits with stored values where the frame is grey", frames::diagnostic;
-        GET "{I}/frame/{frame}/tiff", "v3_tiff", p::STUDY_VIEW, "instance.render", "depth size", "TIFF", frames::tiff;
-        GET "{I}/pdf", "v3_pdf", p::STUDY_VIEW, "instance.read", "", "the PDF inside; 415 where there is none", instance::pdf;
-        GET "{I}/video", "v3_video", p::STUDY_VIEW, "instance.read", "reencode_video", "the video inside; 415 where there is none", instance::video;
-        GET "{I}/cadsr", "v3_cad_sr", p::STUDY_VIEW, "instance.read", "", "an empty list", instance::cad_sr;
-        DELETE "{S}", "v3_delete_study", p::STUDY_DELETE, "study.delete", "keep_attachments", "202", delete::study;
-        DELETE "{S}/image/{image}", "v3_delete_image", p::STUDY_DELETE_IMAGE, "instance.delete", "", "202, all versions are gone", delete::image;
-        DELETE "{S}/images", "v3_delete_images", p::STUDY_DELETE_IMAGE, "instance.delete", "", "202; the body is a list of image UIDs", delete::images;
-        DELETE "{S}/cache", "v3_delete_cache", p::STUDY_VIEW, "study.clear-cache", "", "202", delete::cache;
-        POST "{S}/attachment", "v3_post_attachment", p::STUDY_REPORT_UPLOAD, "attachment.store",
+        GET "{I}/frame/{frame}/tiff", "v3_tiff", Permission::StudyView, "instance.render", "depth size", "TIFF", frames::tiff;
+        GET "{I}/pdf", "v3_pdf", Permission::StudyView, "instance.read", "", "the PDF inside; 415 where there is none", instance::pdf;
+        GET "{I}/video", "v3_video", Permission::StudyView, "instance.read", "reencode_video", "the video inside; 415 where there is none", instance::video;
+        GET "{I}/cadsr", "v3_cad_sr", Permission::StudyView, "instance.read", "", "an empty list", instance::cad_sr;
+        DELETE "{S}", "v3_delete_study", Permission::StudyDelete, "study.delete", "keep_attachments", "202", delete::study;
+        DELETE "{S}/image/{image}", "v3_delete_image", Permission::StudyDeleteImage, "instance.delete", "", "202, all versions are gone", delete::image;
+        DELETE "{S}/images", "v3_delete_images", Permission::StudyDeleteImage, "instance.delete", "", "202; the body is a list of image UIDs", delete::images;
+        DELETE "{S}/cache", "v3_delete_cache", Permission::StudyView, "study.clear-cache", "", "202", delete::cache;
+        POST "{S}/attachment", "v3_post_attachment", Permission::StudyReportUpload, "attachment.store",
             "wrap_images wrap_html_as_pdf synchronous_wrap static_ids return_html", "202: id, version", attachments::post;
-        GET "{S}/attachment/latest", "v3_latest_attachment", p::STUDY_REPORT_VIEW, "attachment.read", "", "the newest attachment", attachments::latest;
-        GET "{S}/attachment/latest/{file}", "v3_latest_attachment", p::STUDY_REPORT_VIEW, "attachment.read", "", "the newest attachment", attachments::latest;
-        GET "{S}/attachment/{attachment}/version/{version}", "v3_attachment", p::STUDY_REPORT_VIEW, "attachment.read", "", "the attachment", attachments::get;
-        GET "{S}/attachment/{attachment}/version/{version}/{file}", "v3_attachment", p::STUDY_REPORT_VIEW, "attachment.read", "", "the attachment", attachments::get;
-        DELETE "{S}/attachment/{attachment}/version/{version}", "v3_delete_attachment", p::STUDY_REPORT_DELETE, "attachment.delete", "", "202", attachments::delete;
-        POST "{S}/attachment/{attachment}/version/{version}/image", "v3_attachment_image", p::STUDY_REPORT_UPLOAD, "study.store",
+        GET "{S}/attachment/latest", "v3_latest_attachment", Permission::StudyReportView, "attachment.read", "", "the newest attachment", attachments::latest;
+        GET "{S}/attachment/latest/{file}", "v3_latest_attachment", Permission::StudyReportView, "attachment.read", "", "the newest attachment", attachments::latest;
+        GET "{S}/attachment/{attachment}/version/{version}", "v3_attachment", Permission::StudyReportView, "attachment.read", "", "the attachment", attachments::get;
+        GET "{S}/attachment/{attachment}/version/{version}/{file}", "v3_attachment", Permission::StudyReportView, "attachment.read", "", "the attachment", attachments::get;
+        DELETE "{S}/attachment/{attachment}/version/{version}", "v3_delete_attachment", Permission::StudyReportDelete, "attachment.delete", "", "202", attachments::delete;
+        POST "{S}/attachment/{attachment}/version/{version}/image", "v3_attachment_image", Permission::StudyReportUpload, "study.store",
             "static_ids", "202: the image made of it", attachments::image;
-        GET "{S}/download", "v3_download", p::STUDY_DOWNLOAD, "study.download",
+        GET "{S}/download", "v3_download", Permission::StudyDownload, "study.download",
             "bundle series_uid image_uid flat_directory exclude_viewer stop_on_failure anonymize_tags include_wrapped_dicoms roche_directory",
             "a ZIP file or disc image", download::download;
-        POST "{S}/download", "v3_download", p::STUDY_DOWNLOAD, "study.download",
+        POST "{S}/download", "v3_download", Permission::StudyDownload, "study.download",
             "bundle series_uid image_uid flat_directory exclude_viewer stop_on_failure anonymize_tags include_wrapped_dicoms roche_directory",
             "the same, with the parameters in a form", download::download;
-        POST "{S}/split", "v3_split", p::STUDY_SPLIT, "study.split",
+        POST "{S}/split", "v3_split", Permission::StudySplit, "study.split",
             "to_namespace series_uid delete_series_from_original", "the UID of the new study", copies::split;
-        GET "{S}/merge", "v3_merge", p::STUDY_MERGE, "study.merge",
+        GET "{S}/merge", "v3_merge", Permission::StudyMerge, "study.merge",
             "secondary_study_uid series_uids delete_secondary_study", "202", copies::merge;
-        POST "{S}/clone", "v3_clone", p::STUDY_CLONE, "study.clone",
+        POST "{S}/clone", "v3_clone", Permission::StudyClone, "study.clone",
             "new_image_uids new_series_uids to_namespace", "the UID of the new study", copies::clone;
-        POST "{S}/anonymize", "v3_anonymize", p::STUDY_EDIT, "study.anonymize",
+        POST "{S}/anonymize", "v3_anonymize", Permission::StudyEdit, "study.anonymize",
             "to_namespace new_study_uid keep_image_uids color", "the UID of the new study", copies::anonymize;
-        POST "{S}/crop", "v3_crop", p::STUDY_EDIT, "study.crop",
+        POST "{S}/crop", "v3_crop", Permission::StudyEdit, "study.crop",
             "to_namespace new_study_uid keep_image_uids", "the UID of the new study", copies::crop;
-        POST "{S}/rt", "v3_create_rt", p::STUDY_UPLOAD, "study.store", "", "406: structure sets are not made here", not_here::structure_set;
-        POST "{S}/hl7/{hl7}/sr", "v3_hl7_to_sr", p::STUDY_UPLOAD, "study.store", "", "404: no HL7 reports are known here", not_here::report;
-        GET "/dicomweb/{namespace}/studies/{study}/metadata", "v3_study_metadata", p::STUDY_VIEW, "study.read-metadata",
+        POST "{S}/rt", "v3_create_rt", Permission::StudyUpload, "study.store", "", "406: structure sets are not made here", not_here::structure_set;
+        POST "{S}/hl7/{hl7}/sr", "v3_hl7_to_sr", Permission::StudyUpload, "study.store", "", "404: no HL7 reports are known here", not_here::report;
+        GET "/dicomweb/{namespace}/studies/{study}/metadata", "v3_study_metadata", Permission::StudyView, "study.read-metadata",
             "", "DICOM JSON", attributes::metadata_of_study;
-        GET "/dicomweb/{namespace}/studies/{study}/series/{series}/metadata", "v3_series_metadata", p::STUDY_VIEW, "series.read-metadata",
+        GET "/dicomweb/{namespace}/studies/{study}/series/{series}/metadata", "v3_series_metadata", Permission::StudyView, "series.read-metadata",
             "", "DICOM JSON", attributes::metadata_of_study;
-        GET "/dicomweb/{namespace}/studies/{study}/series/{series}/instances/{image}/metadata", "v3_instance_metadata", p::STUDY_VIEW,
+        GET "/dicomweb/{namespace}/studies/{study}/series/{series}/instances/{image}/metadata", "v3_instance_metadata", Permission::StudyView,
             "instance.read-metadata", "", "DICOM JSON, one object", attributes::metadata_of_image;
     }
 });

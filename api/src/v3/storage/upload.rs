@@ -3,6 +3,7 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use bytes::{Bytes, BytesMut};
+use septum_core::access::Permission;
 use septum_core::dicom::InstanceStart;
 use septum_core::ids::{StudyInstanceUid, UserId};
 use septum_engine::EngineError;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use super::error::{Answer, Kind, StorageError};
 use super::form::body_error;
-use super::{jobs, permissions, scope};
+use super::{jobs, scope};
 use crate::app::App;
 use crate::call::Call;
 use crate::http::multipart::DATA_BYTES;
@@ -36,7 +37,7 @@ pub(super) fn job_id(call: &Call) -> Option<(UserId, String)> {
 
 /// The namespace of the path, where the caller may upload.
 pub(super) async fn target(call: &Call, text: &str) -> Answer<Arc<Namespace>> {
-    scope::namespace_with(call, text, permissions::STUDY_UPLOAD).await
+    scope::namespace_with(call, text, Permission::StudyUpload).await
 }
 
 /// The study that a request wants an image to belong to.

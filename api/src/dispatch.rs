@@ -12,9 +12,10 @@ use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
-use septum_core::access::{Denied, Object, Principal, authorize, authorize_each};
+use septum_core::access::{Denied, Granted, Object, Principal, authorize, authorize_each};
 use septum_core::audit::{Action, Actor, ObjectKind, ObjectRef, Outcome};
 use septum_core::ids::NamespaceId;
+use septum_engine::accounts::Accounts;
 use septum_engine::ledger::Event;
 
 use crate::app::App;
@@ -122,6 +123,11 @@ async fn answer(
             return Err(refused.problem);
         }
     };
+    let lasting = Lasting {
+        accounts: Arc::clone(&app.archive.services.accounts),
+        principal: Arc::clone(&principal),
+        granted: granted.clone(),
+    };
     let call = Call {
         app: Arc::clone(app),
         request: request.clone(),
@@ -140,6 +146,7 @@ async fn answer(
         BoxBody::new(Counted {
             body,
             bytes: telemetry,
+            lasting,
             _permit: permit,
         })
     }))
@@ -311,10 +318,34 @@ impl MessageBody for Announced {
     }
 }
 
-/// A body that is counted, and holds its request's place until it is out.
+/// What was granted when the request came in, asked for again while its answer goes out: whoever is disabled or loses a
+/// role does not get the rest.
+struct Lasting {
+    accounts: Arc<Accounts>,
+    principal: Arc<Principal>,
+    granted: Vec<Granted>,
+}
+
+impl Lasting {
+    fn is_over(&mut self) -> bool {
+        let Ok(now) = self.accounts.principal(self.principal.user) else {
+            return true;
+        };
+        if Arc::ptr_eq(&now, &self.principal) {
+            return false;
+        }
+        let mut granted = self.granted.iter();
+        let is_over = granted.any(|granted| authorize(Some(&now), granted.permission(), granted.object()).is_err());
+        self.principal = now;
+        is_over
+    }
+}
+
+/// A body that is counted, goes on as long as its request is permitted, and holds that one's place until it is out.
 struct Counted {
     body: BoxBody,
     bytes: prometheus::IntCounter,
+    lasting: Lasting,
     _permit: tokio::sync::OwnedSemaphorePermit,
 }
 
@@ -329,6 +360,9 @@ impl MessageBody for Counted {
         mut self: std::pin::Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<bytes::Bytes, Self::Error>>> {
+        if self.lasting.is_over() {
+            return std::task::Poll::Ready(Some(Err("no longer permitted".into())));
+        }
         let step = std::pin::Pin::new(&mut self.body).poll_next(context);
         if let std::task::Poll::Ready(Some(Ok(bytes))) = &step {
             self.bytes.inc_by(bytes.len() as u64);

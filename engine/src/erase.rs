@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use septum_core::audit::{Action, Actor, ObjectKind, ObjectRef, Outcome};
-use septum_core::ids::{ObjectId, StudyId, StudyKeyId};
+use septum_core::ids::{ObjectId, PixelSetId, StudyId, StudyKeyId};
 use septum_core::seal::{AccountKeys, StudyKeys};
 use septum_storage::RowKind;
 use serde::{Deserialize, Serialize};
@@ -25,9 +25,11 @@ use crate::error::{EngineError, Result};
 use crate::ledger::{Change, ChangeKind, Event, Staging};
 use crate::lookup;
 use crate::pipeline::messages::Source;
+use crate::pixel_use;
 use crate::records::{FoldedRow, MetadataRow, PixelRow, SeriesRow, StudyRow, VersionRow, decode, encode, key};
 use crate::reseal::{self, Removal};
 use crate::retrieve::StudyRef;
+use crate::scan;
 use crate::search::study_map;
 use crate::services::{Services, now_ms};
 
@@ -62,7 +64,12 @@ pub fn withdraw_intent(staging: &mut Staging<'_>, study: StudyId) {
 /// Erases a study.
 pub async fn study(services: &Arc<Services>, namespace: &Namespace, study_uid: &str, source: &Source) -> Result<()> {
     let found = StudyRef::find(services, namespace, study_uid)?;
-    let (services, source, study_uid) = (Arc::clone(services), source.clone(), study_uid.to_owned());
+    of(services, found, study_uid.to_owned(), source).await
+}
+
+/// Erases a study that was found; `study_uid` is what the change feed calls it.
+pub async fn of(services: &Arc<Services>, found: StudyRef, study_uid: String, source: &Source) -> Result<()> {
+    let (services, source) = (Arc::clone(services), source.clone());
     detached(async move { erase(&services, &found, &source, Some(study_uid)).await }).await
 }
 
@@ -249,17 +256,19 @@ pub async fn finish(services: &Arc<Services>, shard: usize, intent: Intent) -> R
         attachments::all_rows(intent.study),
         RowKind::Densify.key(&[intent.study.as_bytes()]),
     ] {
+        let mut from = None;
         loop {
-            let rows = ledger.shard().scan(&prefix, None, PAGE_ROWS)?;
-            if rows.is_empty() {
-                break;
-            }
+            let rows = ledger.shard().scan(&prefix, from.as_deref(), PAGE_ROWS)?;
+            let Some((last, _)) = rows.last() else { break };
+            from = Some(scan::after(last));
             ledger
                 .commit(|staging| {
                     staging.use_reserve();
                     for (row_key, _) in rows {
                         // As it is now: densifying may have swapped it since the scan.
-                        if let Some(value) = staging.get(&row_key)? {
+                        if let Some(value) = staging.get(&row_key)?
+                            && !is_kept(staging, &row_key, &value)?
+                        {
                             staging.free(objects_of(&row_key, &value)?);
                             staging.delete(row_key);
                         }
@@ -276,6 +285,33 @@ pub async fn finish(services: &Arc<Services>, shard: usize, intent: Intent) -> R
             Ok(())
         })
         .await
+}
+
+/// Whether a row stays because other studies use what it names. One that uses pixels of another study lets them go.
+fn is_kept(staging: &mut Staging<'_>, row_key: &[u8], value: &[u8]) -> Result<bool> {
+    match RowKind::of(row_key) {
+        Some(RowKind::PixelRecord) => {
+            let (study, pixel_set) = place_of(row_key).ok_or(EngineError::Corrupt("pixel row key"))?;
+            pixel_use::leave(staging, study, pixel_set)
+        }
+        Some(RowKind::Version) => {
+            let row: VersionRow = decode(value, "version row")?;
+            if let (Some(study), Some(pixel_set)) = (row.pixel_study, row.pixel_set) {
+                pixel_use::end(staging, study, pixel_set)?;
+            }
+            Ok(false)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Study and pixel set in a pixel record's key.
+fn place_of(row_key: &[u8]) -> Option<(StudyId, PixelSetId)> {
+    let (study, pixel_set) = row_key.get(1..)?.split_at_checked(16)?;
+    Some((
+        StudyId::from_bytes(study.try_into().ok()?),
+        PixelSetId::from_bytes(pixel_set.try_into().ok()?),
+    ))
 }
 
 /// The objects that only this row refers to.

@@ -183,7 +183,15 @@ impl Keyring {
 
     /// Makes a new study's keys; they are durable when this returns.
     pub async fn create_study(&self, account: &AccountKeys) -> Result<Arc<StudyKeys>> {
-        let keys = StudyKeys::generate();
+        self.keep_study(account, StudyKeys::generate()).await
+    }
+
+    /// Makes the keys of a study on the pixels of another; they are durable when this returns.
+    pub async fn create_share(&self, account: &AccountKeys, of: &StudyKeys) -> Result<Arc<StudyKeys>> {
+        self.keep_study(account, of.on_same_pixels()).await
+    }
+
+    async fn keep_study(&self, account: &AccountKeys, keys: StudyKeys) -> Result<Arc<StudyKeys>> {
         let WrappedStudyKeys { phi, pixel } = keys.wrap(self.suite, account)?;
         let stored = StoredStudyKeys {
             account: account.account,
@@ -195,6 +203,14 @@ impl Keyring {
         let keys = Arc::new(keys);
         self.studies.insert(keys.id, Arc::clone(&keys));
         Ok(keys)
+    }
+
+    /// Whether a study's keys are there still: what holds them in memory may outlive them.
+    ///
+    /// # Errors
+    /// Where the key store cannot be read.
+    pub fn has_study(&self, id: StudyKeyId) -> Result<bool> {
+        Ok(self.store.keys().get(&id)?.is_some())
     }
 
     /// A study's keys. [`EngineError::NotFound`] once they were destroyed.

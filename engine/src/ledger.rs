@@ -85,6 +85,8 @@ pub enum ChangeKind {
     SeriesDeleted,
     /// A study was deleted.
     StudyDeleted,
+    /// A study was shared into the namespace.
+    StudyShared,
     /// Nothing was stored into the study for the quiet time.
     StudyStable,
 }

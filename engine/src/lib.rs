@@ -16,7 +16,8 @@
 //! | [`search`] | QIDO searches |
 //! | [`columns`], [`lookup`] | searchable fields in sealed pages; studies by blind index token |
 //! | [`folding`] | what a stable study left behind one by one, put together |
-//! | [`erase`], [`reseal`] | deleting for ever; re-sealing what remains |
+//! | [`erase`], [`reseal`], [`copy`] | deleting for ever; re-sealing what remains; copies under other keys |
+//! | [`share`], [`pixel_use`] | a study in several namespaces on the same pixels |
 //! | [`attachments`], [`derive`] | documents of a study; new instances made of stored ones |
 //! | [`exceptions`], [`patients`] | studies held because their patient differs; patient keys that were merged |
 //! | [`resubmit`] | a stored study through the pipeline once more |
@@ -40,6 +41,7 @@ pub mod attachments;
 pub mod audit_log;
 pub mod columns;
 pub mod compute;
+pub mod copy;
 pub mod densify;
 pub mod derive;
 pub mod detached;
@@ -56,6 +58,7 @@ pub mod maintenance;
 pub mod observe;
 pub mod patients;
 pub mod pipeline;
+pub mod pixel_use;
 pub mod quarantine;
 pub mod records;
 pub mod reseal;
@@ -64,6 +67,7 @@ pub mod retrieve;
 pub mod scan;
 pub mod search;
 pub mod services;
+pub mod share;
 pub mod stability;
 pub mod studies;
 pub mod summaries;

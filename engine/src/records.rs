@@ -12,6 +12,7 @@
 //! | instance | study id ‖ series token ‖ instance token | [`InstanceRow`] |
 //! | version | study id ‖ version id | [`VersionRow`] |
 //! | pixel record | study id ‖ pixel set id | [`PixelRow`] |
+//! | pixel use | study id ‖ pixel set id | how many other studies use it ([`crate::pixel_use`]) |
 //! | metadata | study id ‖ series token ‖ instance token | [`MetadataRow`]: DICOM JSON of the current version |
 //! | folded metadata | study id ‖ series token | [`FoldedRow`]: the same of many instances together |
 //! | columns | namespace ‖ page id | [`ColumnsRow`] |
@@ -26,7 +27,7 @@ use bytes::Bytes;
 use septum_core::codec::Codec;
 use septum_core::dicom::{Encoding, PixelDescription, PixelLayout, UnitKind};
 use septum_core::frame_shape::FrameShape;
-use septum_core::ids::{NamespaceId, ObjectId, PixelSetId, SplitId, StudyId, StudyKeyId, VersionId};
+use septum_core::ids::{NamespaceId, ObjectId, PixelSetId, SplitId, StudyId, StudyKeyId, UserId, VersionId};
 use septum_core::seal::{ObjectContext, Part, Token};
 use septum_storage::RowKind;
 use serde::de::DeserializeOwned;
@@ -89,6 +90,21 @@ pub struct StudySummary {
     pub series: Vec<SeriesSummary>,
     /// When the last instance was committed, milliseconds since 1970.
     pub last_commit_ms: i64,
+    /// Where it comes from, where it was shared.
+    pub shared: Option<Shared>,
+}
+
+/// Where a share comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shared {
+    /// The namespace it was shared from.
+    pub from: NamespaceId,
+    /// Who shared it.
+    pub by: UserId,
+    /// When, milliseconds since 1970.
+    pub at_ms: i64,
+    /// What they said about it.
+    pub message: String,
 }
 
 /// What searches and lists need of a series.
@@ -188,6 +204,8 @@ pub struct VersionRow {
     pub template: Option<ObjectId>,
     /// Its pixels, where it has any.
     pub pixel_set: Option<PixelSetId>,
+    /// The study whose row says where the pixels lie, where that is another one ([`crate::pixel_use`]).
+    pub pixel_study: Option<StudyId>,
     /// The sealed units of its long values, in order.
     pub values: Vec<ObjectId>,
     /// Sealed [`VersionRecord`].
@@ -393,6 +411,11 @@ pub mod key {
     /// A pixel record.
     pub fn pixels(study: StudyId, pixel_set: PixelSetId) -> Vec<u8> {
         RowKind::PixelRecord.key(&[study.as_bytes(), pixel_set.as_bytes()])
+    }
+
+    /// How many other studies use a pixel set.
+    pub fn pixel_use(study: StudyId, pixel_set: PixelSetId) -> Vec<u8> {
+        RowKind::PixelUse.key(&[study.as_bytes(), pixel_set.as_bytes()])
     }
 
     /// Every pixel record of a study.

@@ -8,7 +8,7 @@ use crate::error::Result;
 const PAGE_ROWS: usize = 512;
 
 /// The smallest key after `key`.
-fn after(key: &[u8]) -> Vec<u8> {
+pub(crate) fn after(key: &[u8]) -> Vec<u8> {
     [key, &[0]].concat()
 }
 

@@ -10,6 +10,7 @@ use septum_storage::Store;
 use crate::accounts::Accounts;
 use crate::columns::Columns;
 use crate::compute::Compute;
+use crate::copy::Copies;
 use crate::densify::DensifyQueue;
 use crate::folding::Folding;
 use crate::keyring::Keyring;
@@ -17,7 +18,6 @@ use crate::ledger::Ledger;
 use crate::patients::Patients;
 use crate::pipeline::arrival::Abandoned;
 use crate::quarantine::Quarantine;
-use crate::reseal::Copies;
 use crate::retrieve::permits::ReadPermits;
 use crate::retrieve::pixels::PixelCaches;
 use crate::stability::Stability;
@@ -71,7 +71,7 @@ pub struct Services {
     pub densify: DensifyQueue,
     /// Studies that are not stable yet.
     pub stability: Stability,
-    /// Re-sealed copies being made.
+    /// Copies of studies being made.
     pub copies: Copies,
     /// Instances with long values that were given up.
     pub abandoned: Abandoned,

@@ -72,11 +72,13 @@ pub enum RowKind {
     Document = 0x33,
     /// Documents attached to studies.
     Attachment = 0x34,
+    /// How many studies use a pixel set besides the one it was stored with.
+    PixelUse = 0x35,
 }
 
 impl RowKind {
     /// All kinds, ascending.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Study,
         Self::Series,
         Self::Instance,
@@ -106,6 +108,7 @@ impl RowKind {
         Self::Session,
         Self::Document,
         Self::Attachment,
+        Self::PixelUse,
     ];
 
     /// `kind ‖ parts`. Parts other than the last must have a fixed length, else keys become ambiguous.
@@ -256,7 +259,7 @@ mod tests {
     #[test]
     fn kinds_are_stable_and_distinct() {
         let bytes: Vec<u8> = RowKind::ALL.iter().map(|kind| *kind as u8).collect();
-        let expected: Vec<u8> = (0x10..=0x1c).chain(0x20..=0x2a).chain(0x30..=0x34).collect();
+        let expected: Vec<u8> = (0x10..=0x1c).chain(0x20..=0x2a).chain(0x30..=0x35).collect();
         assert_eq!(bytes, expected);
     }
 

@@ -274,6 +274,7 @@ pub fn all() -> Value {
             json!({
                 "kind": { "enum": [
                     "instance-stored", "instance-replaced", "instance-deleted", "series-deleted", "study-deleted",
+                    "study-shared",
                     "study-stable",
                 ] },
                 "time": time(),

@@ -12,6 +12,7 @@
 //! | [`values`], [`custom_fields`], [`specs`] | what objects consist of |
 //! | [`session`], [`users`], [`account`], [`members`], [`units`], [`roles`], [`namespaces`] | who may what, where |
 //! | [`study_id`], [`study_record`], [`study_list`], [`studies`] | studies |
+//! | [`shares`] | who else sees a study: sharing, approving, duplicating, moving |
 //! | [`documents`], [`orders`] | everything that is nothing but fields |
 //! | [`storage`] | images, attachments and what is made of them, `/api/v3/storage` |
 //!
@@ -35,6 +36,7 @@ pub mod reply;
 pub mod resolve;
 pub mod roles;
 pub mod session;
+pub mod shares;
 pub mod specs;
 pub mod storage;
 pub mod studies;

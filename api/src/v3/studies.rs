@@ -33,22 +33,6 @@ pub fn is_empty(ask: &Ask, namespace: NamespaceId) -> Outcome<bool> {
     Ok(true)
 }
 
-/// The study's UID as the call gives it, or as it is stored.
-fn study_uid(ask: &Ask) -> Outcome<String> {
-    let (name, namespace) = ask.study()?;
-    if let Some(uid) = ask.parameters.text("study_uid") {
-        return Ok(uid.to_owned());
-    }
-    match name.find(ask.services(), namespace) {
-        Ok(found) => Ok(ask.services().summaries.open(&found.row)?.summary.study_uid.clone()),
-        Err(EngineError::NotFound) => {
-            let notes = notes(ask, name)?.ok_or_else(Fault::not_found)?;
-            Ok(values::text(&notes.body, "study_uid").to_owned())
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// Takes what a call says of a study over.
 fn take(ask: &Ask, body: &mut Map<String, Value>) -> Outcome<()> {
     let (_, namespace) = ask.study()?;
@@ -212,16 +196,19 @@ async fn arrive(ask: &Ask) -> Outcome<()> {
 /// `/study/delete`: for ever, with everything that belongs to it.
 pub async fn delete(ask: &Ask) -> Outcome {
     let (name, namespace) = ask.study()?;
-    let (is_stored, noted) = (stored(ask, name, namespace)?.is_some(), notes(ask, name)?);
-    if !is_stored && noted.is_none() {
-        return Err(Fault::not_found());
-    }
+    let noted = notes(ask, name)?;
+    let found = match name.find(ask.services(), namespace) {
+        Ok(found) => Some(found),
+        Err(EngineError::NotFound) if noted.is_some() => None,
+        Err(error) => return Err(error.into()),
+    };
     if noted.is_some_and(|notes| values::is_set(&notes.body, "is_frozen")) {
         return Err(Fault::not_permitted());
     }
     let source = ask.source()?;
-    if is_stored {
-        erase::study(ask.services(), namespace, &study_uid(ask)?, &source).await?;
+    if let Some(found) = found {
+        let study_uid = ask.services().summaries.open(&found.row)?.summary.study_uid.clone();
+        erase::of(ask.services(), found, study_uid, &source).await?;
     }
     arrive(ask).await?;
     let store = &ask.accounts().documents;

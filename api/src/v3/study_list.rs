@@ -7,13 +7,14 @@ use septum_core::dicom::json::Level;
 use septum_core::query::Query;
 use septum_engine::accounts::Namespace;
 use septum_engine::accounts::documents::Kind;
-use septum_engine::search::{Scope, search};
+use septum_engine::search::{Scope, search, study_map};
 use serde_json::{Map, Value};
 
 use super::ask::Ask;
 use super::fault::{Fault, Outcome};
 use super::lists::{Condition, Filter, Wanted};
-use super::reply::Reply;
+use super::reply::{Reply, flag};
+use super::shares;
 use super::study_id::StudyName;
 use super::study_record::{FIELDS, Records, Stored, stored};
 
@@ -134,6 +135,9 @@ async fn collect(ask: &Ask, wanted: &Wanted, enough: Option<usize>) -> Outcome<V
             }
         }
     }
+    for namespace in &namespaces {
+        offered(ask, namespace, &mut records, &mut collected)?;
+    }
     let asked = parameters(wanted);
     let mut offset = 0;
     while !collected.is_full() && !namespaces.is_empty() {
@@ -165,6 +169,31 @@ async fn collect(ask: &Ask, wanted: &Wanted, enough: Option<usize>) -> Outcome<V
         }
     }
     Ok(collected.rows)
+}
+
+/// What waits for whoever may approve it.
+fn offered(
+    ask: &Ask,
+    namespace: &Arc<Namespace>,
+    records: &mut Records<'_>,
+    collected: &mut Collected<'_>,
+) -> Outcome<()> {
+    if !ask.principal()?.has(Permission::StudyApprove, namespace.id) {
+        return Ok(());
+    }
+    for offer in shares::offers(ask, namespace)? {
+        let Some(study) = offer.study(ask)? else { continue };
+        let open = ask.services().summaries.open(&study.row)?;
+        let stored = Stored {
+            attributes: study_map(&open.summary),
+            last_commit_ms: open.summary.last_commit_ms,
+        };
+        let mut record = records.make(&offer.theirs, namespace, Some(&stored))?;
+        record.insert("must_approve".into(), flag(true));
+        record.insert("share_message".into(), offer.message().into());
+        collected.offer(record);
+    }
+    Ok(())
 }
 
 /// What columns are asked: one condition for each field, since a search takes no more; the others are decided later.

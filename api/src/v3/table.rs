@@ -6,7 +6,7 @@ use septum_core::access::Permission as P;
 use septum_engine::accounts::documents::Kind;
 
 use super::entry::{Entry, Subject as S, run};
-use super::{account, documents, members, namespaces, orders, roles, session, studies, study_list, units, users};
+use super::{account, documents, members, namespaces, orders, roles, session, shares, studies, study_list, units, users};
 
 static TABLE: LazyLock<Vec<Entry>> = LazyLock::new(table);
 
@@ -89,6 +89,7 @@ fn table() -> Vec<Entry> {
     rows.extend(units!("location", S::Location, P::LocationView, P::LocationEdit));
     rows.extend(roles_and_namespaces());
     rows.extend(studies_and_marks());
+    rows.extend(shared_studies());
     rows.extend(objects_of_accounts());
     rows.sort_by_key(|entry| entry.path);
     rows
@@ -327,6 +328,45 @@ fn studies_and_marks() -> Vec<Entry> {
         Entry::new("keyimage/delete", run!(documents::delete))
             .on(marks(Kind::KeyImage), &[P::KeyimageEdit])
             .needs("uuid"),
+    ]
+}
+
+fn shared_studies() -> Vec<Entry> {
+    let study = S::Study;
+    vec![
+        Entry::new("study/share", run!(shares::share))
+            .on(study, &[P::StudyShare])
+            .needs("(uuid|study_uid&storage_namespace&phi_namespace) (account_id|location_id|group_id|user_id|share_code|email|rsna|npi|masshiway)")
+            .takes("message integration_key")
+            .fails("INVALID_PARAMETERS PHANTOM SHARE_FAILED NOT_SUPPORTED"),
+        Entry::new("study/share/stop", run!(shares::stop))
+            .on(study, &[P::StudyShare])
+            .needs("uuid (account_id|location_id|group_id|user_id)")
+            .fails("INVALID_PARAMETERS"),
+        Entry::new("study/share/list", run!(shares::list))
+            .on(study, &[P::StudyShare])
+            .needs("uuid")
+            .takes("name"),
+        Entry::new("study/share/who", run!(shares::who))
+            .on(study, &[P::StudyShare])
+            .needs("uuid type")
+            .fails("INVALID_TYPE"),
+        Entry::new("study/approve", run!(shares::approve))
+            .on(study, &[P::StudyApprove])
+            .needs("uuid"),
+        Entry::new("study/reject", run!(shares::reject))
+            .on(study, &[P::StudyApprove])
+            .needs("uuid")
+            .takes("message"),
+        Entry::new("study/duplicate", run!(shares::duplicate))
+            .on(study, &[P::StudyDuplicate])
+            .needs("uuid namespace_id")
+            .takes("include_attachments overwrite")
+            .fails("ALREADY_EXISTS PHANTOM"),
+        Entry::new("study/move", run!(shares::move_to))
+            .on(study, &[P::StudyMove])
+            .needs("uuid namespace_id")
+            .fails("ALREADY_EXISTS PHANTOM"),
     ]
 }
 

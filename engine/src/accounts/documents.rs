@@ -85,6 +85,8 @@ kinds! {
     Anonymization = 14, "anonymization.create", "anonymization.edit", "anonymization.delete";
     /// Studies that are announced and of which nothing came yet.
     Phantom = 15, "study.announce", "study.announce", "study.arrive";
+    /// Studies shared with who must approve them first.
+    Offer = 16, "study.offer", "study.offer", "study.decide";
 }
 
 /// What a document belongs to.

@@ -164,6 +164,7 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
         header: sealed.header.0,
         template: sealed.template,
         pixel_set: sealed.pixels.as_ref().map(|_| sealed.instance.pixel_set),
+        pixel_study: None,
         values: sealed.values.objects().to_vec(),
         sealed: std::mem::take(&mut sealed.sealed_record),
     };

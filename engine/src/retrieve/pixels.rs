@@ -70,6 +70,8 @@ pub struct PixelReader {
     keys: Arc<StudyKeys>,
     pixel_set: PixelSetId,
     record: Arc<PixelRecord>,
+    /// Another study stored them: they do not go with the one that is read.
+    is_lent: bool,
 }
 
 impl PixelReader {
@@ -92,7 +94,15 @@ impl PixelReader {
             keys,
             pixel_set,
             record,
+            is_lent: false,
         })
+    }
+
+    /// A reader that stops as soon as its keys are destroyed: what a share showed is over at once when it is taken back,
+    /// although the pixels stay.
+    #[must_use]
+    pub fn lent(self) -> Self {
+        Self { is_lent: true, ..self }
     }
 
     /// The pixel record.
@@ -122,6 +132,9 @@ impl PixelReader {
 
     /// A unit in the form it is stored in.
     pub async fn unit_encoded(&self, index: u32) -> Result<(Codec, Bytes)> {
+        if self.is_lent && !self.services.keyring.has_study(self.keys.id)? {
+            return Err(EngineError::NotFound);
+        }
         match read_unit(
             &self.services,
             self.shard,

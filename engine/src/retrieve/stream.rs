@@ -86,7 +86,11 @@ pub fn pixels_of(services: &Arc<Services>, instance: &InstanceRef) -> Result<Opt
         return Ok(None);
     };
     let study = &instance.study;
-    let reader = PixelReader::open(services, study.shard, study.id(), Arc::clone(&study.keys), pixel_set)?;
+    let stored_with = instance.row.pixel_study.unwrap_or(study.id());
+    let mut reader = PixelReader::open(services, study.shard, stored_with, Arc::clone(&study.keys), pixel_set)?;
+    if instance.row.pixel_study.is_some() {
+        reader = reader.lent();
+    }
     if reader.record().split != instance.record.split {
         return Err(EngineError::Corrupt("binding of pixels to their header"));
     }

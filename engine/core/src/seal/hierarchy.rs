@@ -161,6 +161,14 @@ impl StudyKeys {
         }
     }
 
+    /// A pair whose pixel key is this one's: of a share, which opens the same pixels and nobody else's identity.
+    pub fn on_same_pixels(&self) -> Self {
+        Self {
+            pixel: self.pixel.clone(),
+            ..Self::generate()
+        }
+    }
+
     /// Wraps both under the account's keys. Errors as [`wrap`].
     pub fn wrap(&self, suite: Suite, account: &AccountKeys) -> Result<WrappedStudyKeys, SealError> {
         Ok(WrappedStudyKeys {

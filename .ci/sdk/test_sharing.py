@@ -1,0 +1,169 @@
+"""Sharing, approving, duplicating and moving, by the vendor's client and seen through DICOMweb too."""
+
+import json
+
+import pytest
+import requests
+from ambra_sdk.api import Api
+from ambra_sdk.exceptions.service import AlreadyExists, InvalidParameters, NotFound, NotPermitted, ShareFailed
+from ambra_sdk.service.filtering import Filter, FilterCondition
+
+import harness
+import synthetic
+
+ROOT = "1.2.826.0.1.3680043.10.1479.91"
+PASSWORD = "a long enough password"
+FLAGS = {"study_share": 1, "study_share_group": 1, "study_share_account": 1, "study_view": 1, "study_browse": 1,
+         "study_upload": 1, "study_approve": 1, "study_duplicate": 1, "study_move": 1, "study_delete": 1}
+
+
+def api(server, login=harness.USER, password=None):
+    return Api.with_creds(f"{server.origin}/api/v3", login, password or server.password, client_name="septum-test",
+                          rate_limits=None)
+
+
+@pytest.fixture(scope="module")
+def sdk(server):
+    return api(server)
+
+
+class Side:
+    """An account with a group and somebody who has a role there."""
+
+    def __init__(self, server, sdk, admin, name):
+        self.server, self.account = server, admin.ok("account/add", name=name)["uuid"]
+        role = sdk.Role.add(account_id=self.account, name="Sharer").get().uuid
+        sdk.Role.set(uuid=role, permissions=json.dumps(FLAGS)).get()
+        self.group = sdk.Group.add(account_id=self.account, name=f"{name} group").get()
+        self.email = f"{name.lower()}@example.org"
+        self.user = sdk.User.add(account_id=self.account, first=name, last="One", email=self.email, password=PASSWORD,
+                                 mobile_phone=None).get().uuid
+        sdk.Group.user_add(uuid=self.group.uuid, user_id=self.user, role_id=role).get()
+        self.api = api(server, self.email, PASSWORD)
+
+    @property
+    def namespace(self):
+        return self.group.namespace_id
+
+    def studies(self):
+        query = self.api.Study.list().filter_by(Filter("phi_namespace", FilterCondition.equals, self.namespace))
+        return {study.study_uid: study for study in query.all()}
+
+    def web(self, path):
+        return requests.get(f"{self.server.origin}/namespaces/{self.namespace}/dicomweb{path}", verify=self.server.verify,
+                            auth=(self.email, PASSWORD), headers={"Accept": "application/dicom+json"}, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def sides(server, sdk, admin):
+    return [Side(server, sdk, admin, name) for name in ("Sender", "Receiver")]
+
+
+def upload(side, study, number=1):
+    stream = synthetic.instance(study, study + ".1", f"{study}.1.{number}", number, bytes(2 * 16 * 16), 16)
+    content_type, body = harness.multipart([stream])
+    answer = requests.post(f"{side.server.origin}/namespaces/{side.namespace}/dicomweb/studies", data=body,
+                           auth=(side.email, PASSWORD), verify=side.server.verify, timeout=60,
+                           headers={"Content-Type": content_type, "Accept": "application/dicom+json"})
+    assert answer.status_code == 200, answer.text
+    return side.studies()[study].uuid
+
+
+def test_a_share_comes_and_goes(sides):
+    sender, receiver = sides
+    study = f"{ROOT}.1"
+    uuid = upload(sender, study)
+    assert receiver.web(f"/studies/{study}/metadata").status_code == 404
+    for _ in range(2):
+        sender.api.Study.share(uuid=uuid, group_id=receiver.group.uuid, message="look").get()
+    theirs = receiver.studies()
+    assert list(theirs) == [study]
+    shared = theirs[study]
+    assert (shared.source, shared.phi_namespace, shared.storage_namespace) == ("share", receiver.namespace, sender.namespace)
+    assert (shared.patient_name, shared.image_count) == ("QUICKSILVER^CANARY", 1)
+    assert receiver.web(f"/studies/{study}/metadata").json()[0]["00100010"]["Value"][0]["Alphabetic"] == "QUICKSILVER^CANARY"
+    assert len(receiver.web("/studies").json()) == 1
+    frame = requests.get(f"{receiver.server.origin}/namespaces/{receiver.namespace}/dicomweb/studies/{study}/series/{study}.1"
+                         f"/instances/{study}.1.1/frames/1", verify=receiver.server.verify, auth=(receiver.email, PASSWORD),
+                         headers={"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=*'},
+                         timeout=60)
+    assert frame.status_code == 200
+    access = sender.api.Study.share_list(uuid=uuid, name=1).get()
+    assert [(one.uuid, one.name, one.by) for one in access.group_id] == [(receiver.group.uuid, "Receiver group", sender.user)]
+    assert [one.since for one in access.group_id][0]
+    # The receiver neither sees the sender's study nor who else has it.
+    with pytest.raises(NotFound):
+        receiver.api.Study.get(uuid=uuid).get()
+    assert receiver.api.Study.share_list(uuid=shared.uuid).get().group_id == []
+    sender.api.Study.share_stop(uuid=uuid, group_id=receiver.group.uuid).get()
+    assert receiver.studies() == {}
+    assert receiver.web(f"/studies/{study}/metadata").status_code == 404
+    with pytest.raises(NotFound):
+        sender.api.Study.share_stop(uuid=uuid, group_id=receiver.group.uuid).get()
+    assert sender.api.Study.share_list(uuid=uuid).get().group_id == []
+
+
+def test_what_is_no_share(sides):
+    sender, receiver = sides
+    study = f"{ROOT}.2"
+    uuid = upload(sender, study)
+    with pytest.raises(ShareFailed):
+        sender.api.Study.share(uuid=uuid, group_id=sender.group.uuid).get()
+    with pytest.raises(InvalidParameters):
+        sender.api.Study.share(uuid=uuid, group_id=receiver.group.uuid, account_id=receiver.account).get()
+    with pytest.raises(NotFound):
+        sender.api.Study.share(uuid=uuid, group_id=receiver.account).get()
+    with pytest.raises(NotPermitted):
+        sender.api.Study.share(uuid=uuid, user_id=receiver.user).get()
+    with pytest.raises(NotFound):
+        receiver.api.Study.share(uuid=uuid, account_id=receiver.account).get()
+    sender.api.Study.delete(uuid=uuid).get()
+
+
+def test_receivers_approve(sides, sdk):
+    sender, receiver = sides
+    sdk.Group.set(uuid=receiver.group.uuid, must_approve=1).get()
+    try:
+        kept, refused = f"{ROOT}.3", f"{ROOT}.4"
+        uuids = {study: upload(sender, study) for study in (kept, refused)}
+        for study in (kept, refused):
+            for _ in range(2):
+                sender.api.Study.share(uuid=uuids[study], group_id=receiver.group.uuid, message="please").get()
+        waiting = receiver.studies()
+        assert sorted(waiting) == [kept, refused]
+        assert all((study.must_approve, study.share_message) == (1, "please") for study in waiting.values())
+        assert receiver.web(f"/studies/{kept}/metadata").status_code == 404
+        for _ in range(2):
+            receiver.api.Study.approve(uuid=waiting[kept].uuid).get()
+        receiver.api.Study.reject(uuid=waiting[refused].uuid).get()
+        with pytest.raises(NotFound):
+            receiver.api.Study.reject(uuid=waiting[refused].uuid).get()
+        now = receiver.studies()
+        assert list(now) == [kept] and now[kept].uuid == waiting[kept].uuid and not now[kept].must_approve
+        assert receiver.web(f"/studies/{kept}/metadata").status_code == 200
+        # The sender's study goes, the share stays.
+        sender.api.Study.delete(uuid=uuids[kept]).get()
+        assert receiver.web(f"/studies/{kept}/metadata").status_code == 200
+        receiver.api.Study.delete(uuid=now[kept].uuid).get()
+        assert receiver.studies() == {}
+    finally:
+        sdk.Group.set(uuid=receiver.group.uuid, must_approve=0).get()
+
+
+def test_duplicates_and_moves(sides, sdk, server):
+    sender, receiver = sides
+    study = f"{ROOT}.5"
+    uuid = upload(sender, study)
+    with pytest.raises(NotFound):
+        sender.api.Study.duplicate(uuid=uuid, namespace_id=receiver.namespace).get()
+    sdk.Study.duplicate(uuid=uuid, namespace_id=receiver.namespace).get()
+    with pytest.raises(AlreadyExists):
+        sdk.Study.duplicate(uuid=uuid, namespace_id=receiver.namespace).get()
+    theirs = receiver.studies()[study]
+    assert theirs.storage_namespace == receiver.namespace and theirs.uuid != uuid
+    upload(receiver, study, 2)
+    assert receiver.studies()[study].image_count == 2 and sender.studies()[study].image_count == 1
+    receiver.api.Study.delete(uuid=theirs.uuid).get()
+    sdk.Study.move(uuid=uuid, namespace_id=receiver.namespace).get()
+    assert study not in sender.studies() and receiver.studies()[study].image_count == 1
+    assert receiver.web(f"/studies/{study}/metadata").status_code == 200

@@ -1,0 +1,406 @@
+//! Who else sees a study: `/study/share/*`, approving and rejecting, duplicating, moving.
+//!
+//! A share is a row of the receiver's on the same pixels ([`septum_engine::share`]). Where the receiver approves what
+//! comes, nothing is copied until they did: what waits is an offer, a document of the receiver's that names the sender's
+//! study.
+
+use std::sync::Arc;
+
+use septum_core::access::Permission;
+use septum_core::ids::{AccountId, UnitId, UserId};
+use septum_engine::accounts::documents::{Document, Kind, NewDocument};
+use septum_engine::accounts::{Namespace, NamespaceKind};
+use septum_engine::retrieve::StudyRef;
+use septum_engine::share::{self, Manner, Sharing, conflict, storage_namespace};
+use septum_engine::{EngineError, erase};
+use serde_json::{Map, Value, json};
+
+use super::ask::{Ask, uuid};
+use super::fault::{Fault, Outcome};
+use super::reply::Reply;
+use super::study_id::StudyName;
+use super::{resolve, times, users, values};
+
+/// Kinds of receiver: the parameter that names one, and the permission to share with one.
+const RECEIVERS: [(&str, Permission); 4] = [
+    ("account_id", Permission::StudyShareAccount),
+    ("location_id", Permission::StudyShareLocation),
+    ("group_id", Permission::StudyShareGroup),
+    ("user_id", Permission::StudyShareUser),
+];
+
+/// The kinds of receiver that belong to networks which are not here, and mail, which is not sent.
+const ELSEWHERE: [&str; 4] = ["email", "rsna", "npi", "masshiway"];
+
+/// The parameter that names a namespace as a receiver, and its value.
+fn named(namespace: &Namespace) -> Option<(&'static str, String)> {
+    match namespace.kind {
+        NamespaceKind::Account => Some(("account_id", namespace.account.to_string())),
+        NamespaceKind::Group(unit) => Some(("group_id", unit.to_string())),
+        NamespaceKind::Location(unit) => Some(("location_id", unit.to_string())),
+        NamespaceKind::Personal(user) => Some(("user_id", user.to_string())),
+        NamespaceKind::Plain => None,
+    }
+}
+
+fn receiver_of(ask: &Ask, kind: &str, text: &str) -> Option<Arc<Namespace>> {
+    let (accounts, id) = (ask.accounts(), uuid(text)?);
+    let unit = || accounts.unit(UnitId::from_bytes(id)).ok();
+    match kind {
+        "account_id" => {
+            let account = accounts.account(AccountId::from_bytes(id)).ok()?;
+            let tenant = (!account.personal).then_some(account)?;
+            accounts.namespace_of(tenant.id).ok()
+        }
+        "group_id" => unit().filter(|unit| matches!(unit.kind, NamespaceKind::Group(_))),
+        "location_id" => unit().filter(|unit| matches!(unit.kind, NamespaceKind::Location(_))),
+        _ => {
+            let user = accounts.user_by_id(UserId::from_bytes(id)).ok()?;
+            accounts.namespace(user.personal?).ok()
+        }
+    }
+}
+
+/// The one receiver that a call names, and the permission that sharing with it takes.
+fn receiver(ask: &Ask) -> Outcome<(Arc<Namespace>, Permission)> {
+    let parameters = &ask.parameters;
+    if let Some(name) = ELSEWHERE.into_iter().find(|name| parameters.text(name).is_some()) {
+        return Err(Fault::about("NOT_SUPPORTED", name));
+    }
+    let mut given = RECEIVERS
+        .into_iter()
+        .filter_map(|(name, permission)| Some((name, permission, parameters.text(name)?)))
+        .collect::<Vec<_>>();
+    given.extend(
+        parameters
+            .text("share_code")
+            .map(|code| ("share_code", Permission::StudyShareShareCode, code)),
+    );
+    let [(name, permission, text)] = given.as_slice() else {
+        return Err(Fault::new("INVALID_PARAMETERS"));
+    };
+    let found = if *name == "share_code" {
+        let mut all = ask.accounts().namespaces()?.into_iter();
+        all.find(|namespace| values::text(&namespace.properties, "share_code") == *text)
+    } else {
+        receiver_of(ask, name, text)
+    };
+    let namespace = found.ok_or_else(|| Fault::about("NOT_FOUND", *name))?;
+    Ok((namespace, *permission))
+}
+
+/// The stored study a call is about; one that is only announced is a phantom.
+fn stored(ask: &Ask) -> Outcome<StudyRef> {
+    let (name, namespace) = ask.study()?;
+    match name.find(ask.services(), namespace) {
+        Ok(found) => Ok(found),
+        Err(EngineError::NotFound) => match super::study_record::notes(ask, name)? {
+            Some(_) => Err(Fault::new("PHANTOM")),
+            None => Err(Fault::not_found()),
+        },
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn study_uid(ask: &Ask, study: &StudyRef) -> Outcome<String> {
+    Ok(ask.services().summaries.open(&study.row)?.summary.study_uid.clone())
+}
+
+/// `/study/share`.
+pub async fn share(ask: &Ask) -> Outcome {
+    let (name, namespace) = ask.study()?;
+    let (into, permission) = receiver(ask)?;
+    let _granted = ask.authorize(permission, namespace.id)?;
+    if values::is_set(&namespace.properties, "no_share") {
+        return Err(Fault::not_permitted());
+    }
+    let from = stored(ask)?;
+    let message = ask.parameters.text("message").unwrap_or_default().to_owned();
+    if into.id == namespace.id || into.id == storage_namespace(&from)? {
+        return Err(Fault::about("SHARE_FAILED", "SAME"));
+    }
+    let storage = storage_namespace(&from)?;
+    let theirs = StudyName::of_uid(ask.services(), &into, storage, &study_uid(ask, &from)?)?;
+    let is_known = match theirs.find(ask.services(), &into) {
+        Ok(_) => true,
+        Err(EngineError::NotFound) => false,
+        Err(error) => return Err(error.into()),
+    };
+    if values::is_set(&into.properties, "must_approve") && !is_known {
+        return offer(ask, name, &into, theirs, &message).await;
+    }
+    let sharing = Sharing {
+        from,
+        into,
+        manner: Manner::Share,
+        by: ask.principal()?.user,
+        message,
+    };
+    show(ask, sharing).await?;
+    Ok(Reply::done())
+}
+
+async fn show(ask: &Ask, sharing: Sharing) -> Outcome<()> {
+    match share::share(ask.services(), sharing, &ask.source()?).await {
+        Ok(_) => Ok(()),
+        Err(EngineError::Conflict(conflict::SAME)) => Err(Fault::about("SHARE_FAILED", "SAME")),
+        Err(EngineError::Conflict(conflict::EXISTS)) => Err(Fault::new("ALREADY_EXISTS")),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Leaves a study to be approved. One that waits already waits once.
+async fn offer(ask: &Ask, from: &StudyName, into: &Namespace, theirs: StudyName, message: &str) -> Outcome {
+    let user = ask.principal()?.user;
+    if offers(ask, into)?.iter().any(|offer| offer.theirs == theirs) {
+        return Ok(Reply::done());
+    }
+    let body = json!({
+        "study_id": theirs.to_string(), "from": from.to_string(), "by": user.to_string(), "message": message,
+    });
+    let new = NewDocument {
+        kind: Kind::Offer,
+        owner: *into.id.as_bytes(),
+        account: into.account,
+        body: body.as_object().cloned().unwrap_or_default(),
+    };
+    ask.accounts().documents.add(new, &ask.source()?).await?;
+    Ok(Reply::done())
+}
+
+/// A study that waits for its receiver.
+pub struct Offer {
+    document: Document,
+    /// Its name once it is the receiver's.
+    pub theirs: StudyName,
+    from: StudyName,
+}
+
+impl Offer {
+    fn of(document: Document) -> Option<Self> {
+        let name = |field| StudyName::parse(values::text(&document.body, field));
+        let (theirs, from) = (name("study_id")?, name("from")?);
+        Some(Self { document, theirs, from })
+    }
+
+    /// The sender's study, while it is there.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn study(&self, ask: &Ask) -> Outcome<Option<StudyRef>> {
+        let namespace = match ask.accounts().namespace(self.from.phi) {
+            Ok(namespace) => namespace,
+            Err(EngineError::NotFound) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        match self.from.find(ask.services(), &namespace) {
+            Ok(study) => Ok(Some(study)),
+            Err(EngineError::NotFound) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What the sender says about it.
+    pub fn message(&self) -> &str {
+        values::text(&self.document.body, "message")
+    }
+}
+
+/// What waits in a namespace, newest first.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn offers(ask: &Ask, namespace: &Namespace) -> Outcome<Vec<Offer>> {
+    let mut found = ask.accounts().documents.list(Kind::Offer, namespace.id.as_bytes())?;
+    found.sort_by_key(|document| std::cmp::Reverse(document.created_ms));
+    Ok(found.into_iter().filter_map(Offer::of).collect())
+}
+
+fn waiting(ask: &Ask) -> Outcome<Offer> {
+    let (name, namespace) = ask.study()?;
+    let mut found = offers(ask, namespace)?.into_iter();
+    found.find(|offer| offer.theirs == *name).ok_or_else(Fault::not_found)
+}
+
+async fn decided(ask: &Ask, offer: &Offer) -> Outcome<()> {
+    let done = ask
+        .accounts()
+        .documents
+        .delete(Kind::Offer, offer.document.id, &ask.source()?);
+    match done.await {
+        Ok(()) | Err(EngineError::NotFound) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `/study/approve`: what waited is shared.
+pub async fn approve(ask: &Ask) -> Outcome {
+    let (name, namespace) = ask.study()?;
+    let offer = match waiting(ask) {
+        // Sent again after the answer was lost, it is done already.
+        Err(Fault::Error { token: "NOT_FOUND", .. }) if name.find(ask.services(), namespace).is_ok() => {
+            return Ok(Reply::done());
+        }
+        offer => offer?,
+    };
+    let Some(from) = offer.study(ask)? else {
+        decided(ask, &offer).await?;
+        return Err(Fault::not_found());
+    };
+    let by = uuid(values::text(&offer.document.body, "by")).map(UserId::from_bytes);
+    let sharing = Sharing {
+        from,
+        into: Arc::clone(namespace),
+        manner: Manner::Share,
+        by: by.unwrap_or(ask.principal()?.user),
+        message: offer.message().to_owned(),
+    };
+    show(ask, sharing).await?;
+    decided(ask, &offer).await?;
+    Ok(Reply::done())
+}
+
+/// `/study/reject`: what waited waits no more.
+pub async fn reject(ask: &Ask) -> Outcome {
+    decided(ask, &waiting(ask)?).await?;
+    Ok(Reply::done())
+}
+
+/// The shares of a study that the caller's namespace may know of: all, where the pixels are its own, else those it gave.
+fn given(ask: &Ask) -> Outcome<Vec<(Arc<Namespace>, StudyRef)>> {
+    let (name, _) = ask.study()?;
+    let study = stored(ask)?;
+    let mut given = Vec::new();
+    for (holder, row) in share::holders(ask.services(), &study)? {
+        let open = ask.services().summaries.open(&row.row)?;
+        let shared = open.summary.shared.as_ref();
+        if shared.is_some_and(|shared| shared.from == name.phi || name.storage == name.phi) {
+            given.push((holder, row));
+        }
+    }
+    Ok(given)
+}
+
+/// `/study/share/list`: who has access.
+pub async fn list(ask: &Ask) -> Outcome {
+    let with_names = ask.parameters.is_set("name")?;
+    let (_, namespace) = ask.study()?;
+    ask.audit_namespace(namespace).await?;
+    let mut lists: Map<String, Value> = RECEIVERS
+        .into_iter()
+        .map(|(kind, _)| (kind.to_owned(), json!([])))
+        .collect();
+    lists.insert("user_invite_share_id".into(), json!([]));
+    for (holder, study) in given(ask)? {
+        let Some((kind, id)) = named(&holder) else { continue };
+        let open = ask.services().summaries.open(&study.row)?;
+        let Some(shared) = &open.summary.shared else { continue };
+        let entry = if with_names {
+            let by = ask.accounts().user_by_id(shared.by);
+            json!({
+                "uuid": id,
+                "name": users::namespace_name(ask, &holder)?,
+                "since": times::written(shared.at_ms),
+                "by": shared.by.to_string(),
+                "by_name": by.map_or_else(|_| String::new(), |user| user.full_name()),
+            })
+        } else {
+            id.into()
+        };
+        if let Some(Value::Array(entries)) = lists.get_mut(kind) {
+            entries.push(entry);
+        }
+    }
+    Ok(Reply(lists))
+}
+
+/// `/study/share/stop`: from then on the receiver has nothing of it.
+pub async fn stop(ask: &Ask) -> Outcome {
+    let (into, _) = receiver(ask)?;
+    let study = stored(ask)?;
+    let source = ask.source()?;
+    let mut is_any = false;
+    let theirs = StudyName::of_uid(ask.services(), &into, storage_namespace(&study)?, &study_uid(ask, &study)?)?;
+    for offer in offers(ask, &into)?.iter().filter(|offer| offer.theirs == theirs) {
+        decided(ask, offer).await?;
+        is_any = true;
+    }
+    if given(ask)?.iter().any(|(holder, _)| holder.id == into.id) {
+        share::stop(ask.services(), &study, into.id, &source).await?;
+        is_any = true;
+    }
+    if is_any { Ok(Reply::done()) } else { Err(Fault::not_found()) }
+}
+
+/// `/study/share/who`: with whom of a kind the study can be shared.
+pub async fn who(ask: &Ask) -> Outcome {
+    let (name, namespace) = ask.study()?;
+    let kind = format!("{}_id", ask.required("type"));
+    let Some((kind, permission)) = RECEIVERS.into_iter().find(|(known, _)| **known == kind) else {
+        return Err(Fault::about("INVALID_TYPE", "type"));
+    };
+    let _granted = ask.authorize(permission, namespace.id)?;
+    let of_account = |other: &Namespace| match other.kind {
+        // Users are the account's members.
+        NamespaceKind::Personal(user) => {
+            let home = ask.accounts().namespace_of(namespace.account).ok();
+            home.is_some_and(|home| ask.accounts().membership(user, home.id).is_ok())
+        }
+        _ => other.account == namespace.account,
+    };
+    let mut shares = Vec::new();
+    for other in ask.accounts().namespaces()? {
+        let Some((_, id)) = named(&other).filter(|(named, _)| *named == kind) else {
+            continue;
+        };
+        if other.id != name.phi && of_account(&other) {
+            shares.push(json!({"uuid": id, "name": users::namespace_name(ask, &other)?}));
+        }
+    }
+    Ok(Reply::of("shares", shares))
+}
+
+/// The namespace that a study goes to, where the caller may put it.
+fn destination(ask: &Ask) -> Outcome<Arc<Namespace>> {
+    let into = resolve::namespace(ask, "namespace_id").ok_or_else(|| Fault::about("NOT_FOUND", "namespace_id"))?;
+    let _granted = ask.authorize(Permission::StudyUpload, into.id)?;
+    Ok(into)
+}
+
+async fn place(ask: &Ask, into: Arc<Namespace>) -> Outcome<StudyRef> {
+    let from = stored(ask)?;
+    let sharing = Sharing {
+        from: from.clone(),
+        into,
+        manner: Manner::Duplicate,
+        by: ask.principal()?.user,
+        message: String::new(),
+    };
+    match show(ask, sharing).await {
+        Err(Fault::Error { token: "SHARE_FAILED", .. }) => Err(Fault::new("ALREADY_EXISTS")),
+        placed => placed.map(|()| from),
+    }
+}
+
+/// `/study/duplicate`: a study of the receiver's own, on the same pixels.
+pub async fn duplicate(ask: &Ask) -> Outcome {
+    if ask.parameters.is_set("overwrite")? {
+        return Err(Fault::about("NOT_SUPPORTED", "overwrite"));
+    }
+    place(ask, destination(ask)?).await?;
+    Ok(Reply::done())
+}
+
+/// `/study/move`: duplicated, then gone where it was.
+pub async fn move_to(ask: &Ask) -> Outcome {
+    let into = destination(ask)?;
+    let is_frozen = super::study_record::notes(ask, ask.study()?.0)?
+        .is_some_and(|notes| values::is_set(&notes.body, "is_frozen"));
+    if is_frozen {
+        return Err(Fault::not_permitted());
+    }
+    let from = place(ask, into).await?;
+    let uid = study_uid(ask, &from)?;
+    erase::of(ask.services(), from, uid, &ask.source()?).await?;
+    Ok(Reply::done())
+}

@@ -1,0 +1,320 @@
+//! Sharing: a study seen in another namespace, on the same pixels.
+//!
+//! The receiver gets a study row of its own with the patient's data sealed under its own keys, and a pixel key wrapped
+//! once more; not a byte of pixels is written. The row is the grant: who has access is who has a row, and taking the row
+//! away, keys first, takes the share back. A share shows the study as it was when it was shared; sharing again brings it
+//! up to date.
+//!
+//! A duplicate is the same, but the receiver's own: what is sent there later goes into it.
+
+use std::sync::Arc;
+
+use septum_core::audit::{Action, Actor, ObjectKind, ObjectRef, Outcome};
+use septum_core::ids::{NamespaceId, StudyId, UserId};
+use septum_core::seal::AccountKeys;
+use septum_storage::RowKind;
+
+use crate::accounts::Namespace;
+use crate::columns::Stamp;
+use crate::copy::{Pixels, StudyCopy};
+use crate::detached::detached;
+use crate::erase;
+use crate::error::{EngineError, Result};
+use crate::ledger::{Change, ChangeKind, Event};
+use crate::lookup;
+use crate::patients::patient_token;
+use crate::pipeline::messages::Source;
+use crate::records::{Shared, StudyRow, StudySummary, decode, encode, key};
+use crate::retrieve::StudyRef;
+use crate::search::study_map;
+use crate::services::{Services, now_ms};
+use crate::stability::Stability;
+
+const SHARE: Action = Action::new("study.share");
+
+/// Rounds of copying before the study counts as too busy.
+const ROUNDS_MAX: usize = 16;
+
+/// Why a study cannot be shown somewhere.
+pub mod conflict {
+    /// It is the receiver's already.
+    pub const SAME: &str = "the study is in that namespace already";
+    /// The receiver has a study of that UID.
+    pub const EXISTS: &str = "a study of that UID is there already";
+}
+
+/// Whose a copy on the same pixels is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// The sender's still: it names the namespace that the pixels were stored in.
+    Share,
+    /// The receiver's own.
+    Duplicate,
+}
+
+/// A study, where to, and how.
+#[derive(Clone)]
+pub struct Sharing {
+    /// The study.
+    pub from: StudyRef,
+    /// The receiver.
+    pub into: Arc<Namespace>,
+    /// How.
+    pub manner: Manner,
+    /// Who shared it.
+    pub by: UserId,
+    /// What they say about it.
+    pub message: String,
+}
+
+/// The namespace that the pixels of a study were stored in.
+///
+/// # Errors
+/// Where the row's key is not one of a study.
+pub fn storage_namespace(study: &StudyRef) -> Result<NamespaceId> {
+    study
+        .row_key
+        .get(key::STUDY_PREFIX_BYTES + 16..)
+        .and_then(|storage| storage.try_into().ok())
+        .map(NamespaceId::from_bytes)
+        .ok_or(EngineError::Corrupt("study row key"))
+}
+
+/// Shows a study in another namespace. Nothing happens where it is shown there already, as it is.
+///
+/// # Errors
+/// [`EngineError::Conflict`] where the receiver is the namespace itself, or has a study of its own with that UID.
+pub async fn share(services: &Arc<Services>, sharing: Sharing, source: &Source) -> Result<StudyRef> {
+    let (services, source) = (Arc::clone(services), source.clone());
+    detached(async move { share_now(&services, &sharing, &source).await }).await
+}
+
+async fn share_now(services: &Arc<Services>, sharing: &Sharing, source: &Source) -> Result<StudyRef> {
+    let Sharing { from, into, manner, .. } = sharing;
+    if into.id == from.namespace {
+        return Err(EngineError::Conflict(conflict::SAME));
+    }
+    let storage = match manner {
+        Manner::Share => storage_namespace(from)?,
+        Manner::Duplicate => into.id,
+    };
+    if storage == into.id && *manner == Manner::Share {
+        return Err(EngineError::Conflict(conflict::SAME));
+    }
+    let account = services.keyring.account(into.account)?;
+    let open = services.summaries.open(&from.row)?;
+    let token = services
+        .studies
+        .study_token(&account, into.id, &open.summary.study_uid);
+    let row_key = key::study(into.id, &token, storage);
+    let before = match StudyRef::load(services, into.id, Arc::clone(&account), from.shard, row_key.clone()) {
+        Ok(_) if *manner == Manner::Duplicate => {
+            return Err(EngineError::Conflict(conflict::EXISTS));
+        }
+        Ok(before) => Some(before),
+        Err(EngineError::NotFound) => None,
+        Err(error) => return Err(error),
+    };
+    if let Some(before) = &before
+        && is_up_to_date(services, before, from)?
+    {
+        return Ok(before.clone());
+    }
+    let patient = patient_token(
+        &account,
+        into,
+        text(&open.summary, "00100021").as_bytes(),
+        text(&open.summary, "00100020").as_bytes(),
+    );
+    let keys = services.keyring.create_share(&account, &from.keys).await?;
+    let to = StudyRef {
+        namespace: into.id,
+        account,
+        shard: from.shard,
+        row_key,
+        row: StudyRow {
+            study: StudyId::random(),
+            keys: keys.id,
+            patient,
+            revision: 0,
+            page: None,
+            sealed: Vec::new(),
+        },
+        keys,
+    };
+    // A share that is out of date goes first: whoever reads it meanwhile finds none, and never a mixture.
+    if let Some(before) = before {
+        erase::erase(services, &before, source, Some(open.summary.study_uid.clone())).await?;
+    }
+    let mut copy = StudyCopy::begin(services, from, &to, Pixels::InCommon).await?;
+    let made = make(services, sharing, &to, &mut copy, source).await;
+    copy.end(made).await
+}
+
+/// Whether a share shows every version that the study has, and no other.
+fn is_up_to_date(services: &Services, share: &StudyRef, study: &StudyRef) -> Result<bool> {
+    let versions = |study: &StudyRef| -> Result<Vec<Vec<u8>>> {
+        let rows = crate::scan::rows(study.stored_in(services), key::versions(study.id()));
+        rows.map(|row| Ok(row?.0.split_off(17))).collect()
+    };
+    Ok(versions(share)? == versions(study)?)
+}
+
+fn text(summary: &StudySummary, tag: &str) -> String {
+    let value = summary
+        .attributes
+        .get(tag)
+        .and_then(|attribute| attribute["Value"][0].as_str());
+    value.unwrap_or_default().to_owned()
+}
+
+async fn make(
+    services: &Arc<Services>,
+    sharing: &Sharing,
+    to: &StudyRef,
+    copy: &mut StudyCopy<'_>,
+    source: &Source,
+) -> Result<StudyRef> {
+    let from = &sharing.from;
+    for _ in 0..ROUNDS_MAX {
+        let row = from
+            .stored_in(services)
+            .get(&from.row_key)?
+            .ok_or(EngineError::NotFound)?;
+        let seen: StudyRow = decode(&row, "study row")?;
+        if seen.study != from.id() {
+            return Err(EngineError::Overloaded { retry_after_seconds: 1 });
+        }
+        let mut summary = copy.catch_up(&seen, |_, _| true).await?;
+        summary.last_commit_ms = now_ms();
+        summary.shared = (sharing.manner == Manner::Share).then(|| Shared {
+            from: from.namespace,
+            by: sharing.by,
+            at_ms: now_ms(),
+            message: sharing.message.clone(),
+        });
+        match show(services, sharing, to, copy, &seen, summary, source).await {
+            Err(EngineError::Conflict(CHANGED)) => {}
+            shown => return shown,
+        }
+    }
+    Err(EngineError::Overloaded { retry_after_seconds: 5 })
+}
+
+const CHANGED: &str = "the study changed meanwhile";
+
+/// The commit that makes the share a study of the receiver's, if nothing arrived since `seen`.
+async fn show(
+    services: &Arc<Services>,
+    sharing: &Sharing,
+    to: &StudyRef,
+    copy: &StudyCopy<'_>,
+    seen: &StudyRow,
+    summary: StudySummary,
+    source: &Source,
+) -> Result<StudyRef> {
+    let from = &sharing.from;
+    let change = Change {
+        kind: ChangeKind::StudyShared,
+        time_ms: now_ms(),
+        study_uid: summary.study_uid.clone(),
+        series_uid: None,
+        instance_uid: None,
+    };
+    let attributes = study_map(&summary);
+    let mut row = to.row.clone();
+    let suite = services.keyring.suite();
+    services.summaries.seal(&mut row, suite, &to.keys.phi, summary)?;
+    let mut noted: Option<Stamp> = None;
+    let shown = services.ledgers[from.shard]
+        .commit(|staging| {
+            let now = staging.get(&from.row_key)?.ok_or(EngineError::NotFound)?;
+            let now: StudyRow = decode(&now, "study row")?;
+            if now.revision != seen.revision || now.study != seen.study {
+                return Err(EngineError::Conflict(CHANGED));
+            }
+            if staging.get(&to.row_key)?.is_some() {
+                return Err(EngineError::Conflict(conflict::EXISTS));
+            }
+            for lookup in lookup::rows(&to.account, to.namespace, &to.row_key, &attributes)? {
+                staging.put(lookup, Vec::new());
+            }
+            staging.put(key::beside(RowKind::Unfolded, &to.row_key), Vec::new());
+            Stability::stage(staging, &to.row_key, now_ms());
+            staging.put(to.row_key.clone(), encode(&row));
+            copy.stage_shown(staging);
+            // Both sides' logs tell.
+            staging.audit(event(from, &from.account, source));
+            staging.audit(event(to, &to.account, source));
+            staging.change(
+                to.namespace,
+                Some(to.keys.id),
+                suite,
+                to.keys.phi.clone(),
+                &change,
+            );
+            noted = Some(services.columns.note(from.shard, &to.row_key, &attributes)?);
+            Ok(())
+        })
+        .await;
+    if let Err(error) = shown {
+        services.summaries.forget(row.study, row.revision);
+        if let Some(noted) = noted
+            && let Err(error) = services.columns.revert(services, from.shard, &to.row_key, noted)
+        {
+            tracing::warn!(%error, "a share that failed is still searched, until its studies are folded");
+        }
+        return Err(error);
+    }
+    services.stability.touch(from.shard, &to.row_key);
+    Ok(StudyRef { row, ..to.clone() })
+}
+
+fn event(study: &StudyRef, account: &AccountKeys, source: &Source) -> Event {
+    Event {
+        actor: Actor::User(source.user),
+        action: SHARE,
+        object: ObjectRef::One(ObjectKind::Study, *study.id().as_bytes()),
+        outcome: Outcome::Success,
+        source: source.address,
+        account: Some(account.account),
+    }
+}
+
+/// Every row of one study's pixels: the study itself and its shares, in the order of their namespaces. This is the access
+/// list.
+///
+/// # Errors
+/// Where rows or keys cannot be read.
+pub fn holders(services: &Services, study: &StudyRef) -> Result<Vec<(Arc<Namespace>, StudyRef)>> {
+    let storage = storage_namespace(study)?;
+    let study_uid = services.summaries.open(&study.row)?.summary.study_uid.clone();
+    let mut holders = Vec::new();
+    for namespace in services.accounts.namespaces()? {
+        let account = services.keyring.account(namespace.account)?;
+        let token = services.studies.study_token(&account, namespace.id, &study_uid);
+        let row_key = key::study(namespace.id, &token, storage);
+        match StudyRef::load(services, namespace.id, account, study.shard, row_key) {
+            Ok(holder) => holders.push((namespace, holder)),
+            Err(EngineError::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(holders)
+}
+
+/// Takes a share back.
+///
+/// # Errors
+/// [`EngineError::NotFound`] where there is none.
+pub async fn stop(services: &Arc<Services>, study: &StudyRef, receiver: NamespaceId, source: &Source) -> Result<()> {
+    let mut holders = holders(services, study)?.into_iter();
+    let held = holders.find(|(namespace, _)| namespace.id == receiver);
+    let (_, share) = held.ok_or(EngineError::NotFound)?;
+    let summary = &services.summaries.open(&share.row)?.summary;
+    if summary.shared.is_none() {
+        return Err(EngineError::NotFound);
+    }
+    let study_uid = summary.study_uid.clone();
+    erase::of(services, share, study_uid, source).await
+}

@@ -103,9 +103,7 @@ async fn share_now(services: &Arc<Services>, sharing: &Sharing, source: &Source)
     }
     let account = services.keyring.account(into.account)?;
     let open = services.summaries.open(&from.row)?;
-    let token = services
-        .studies
-        .study_token(&account, into.id, &open.summary.study_uid);
+    let token = services.studies.study_token(&account, into.id, &open.summary.study_uid);
     let row_key = key::study(into.id, &token, storage);
     let before = match StudyRef::load(services, into.id, Arc::clone(&account), from.shard, row_key.clone()) {
         Ok(_) if *manner == Manner::Duplicate => {
@@ -246,13 +244,7 @@ async fn show(
             // Both sides' logs tell.
             staging.audit(event(from, &from.account, source));
             staging.audit(event(to, &to.account, source));
-            staging.change(
-                to.namespace,
-                Some(to.keys.id),
-                suite,
-                to.keys.phi.clone(),
-                &change,
-            );
+            staging.change(to.namespace, Some(to.keys.id), suite, to.keys.phi.clone(), &change);
             noted = Some(services.columns.note(from.shard, &to.row_key, &attributes)?);
             Ok(())
         })

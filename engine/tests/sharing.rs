@@ -5,11 +5,13 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::{Bench, dataset_of, identity, source};
 use septum_engine::EngineError;
 use septum_engine::accounts::Namespace;
 use septum_engine::erase;
+use septum_engine::maintenance;
 use septum_engine::pipeline::messages::StoreKind;
 use septum_engine::retrieve::StudyRef;
 use septum_engine::retrieve::stream::{self, Form};
@@ -33,7 +35,12 @@ fn found(bench: &Bench, namespace: &Namespace, file: &[u8]) -> Result<StudyRef, 
     StudyRef::find(&bench.archive.services, namespace, identity(file).study.as_str())
 }
 
-async fn share_with(bench: &Bench, file: &[u8], into: &Arc<Namespace>, manner: Manner) -> Result<StudyRef, EngineError> {
+async fn share_with(
+    bench: &Bench,
+    file: &[u8],
+    into: &Arc<Namespace>,
+    manner: Manner,
+) -> Result<StudyRef, EngineError> {
     let sharing = Sharing {
         from: found(bench, &bench.namespace, file)?,
         into: Arc::clone(into),
@@ -46,7 +53,9 @@ async fn share_with(bench: &Bench, file: &[u8], into: &Arc<Namespace>, manner: M
 
 fn rows(bench: &Bench, kind: RowKind) -> usize {
     let shards = bench.archive.services.store.shards().iter();
-    shards.map(|shard| shard.scan(&kind.key(&[]), None, 1000).unwrap().len()).sum()
+    shards
+        .map(|shard| shard.scan(&kind.key(&[]), None, 1000).unwrap().len())
+        .sum()
 }
 
 /// Bytes of all files below the pixel root.
@@ -56,7 +65,11 @@ fn pixel_bytes(bench: &Bench) -> u64 {
         entries
             .map(|entry| {
                 let metadata = entry.metadata().unwrap();
-                if metadata.is_dir() { sum(&entry.path()) } else { metadata.len() }
+                if metadata.is_dir() {
+                    sum(&entry.path())
+                } else {
+                    metadata.len()
+                }
             })
             .sum()
     }
@@ -135,10 +148,15 @@ async fn invariant_9_pixels_go_with_the_last_study() {
     share_with(&bench, &files[0], &there, Manner::Share).await.unwrap();
     let services = Arc::clone(&bench.archive.services);
     let uid = identity(&files[0]).study.as_str().to_owned();
-    erase::study(&services, &bench.namespace, &uid, &source()).await.unwrap();
+    erase::study(&services, &bench.namespace, &uid, &source())
+        .await
+        .unwrap();
     assert!(bench.find(&files[0]).is_err());
     is_whole(&bench, &there, &files).await;
-    assert_eq!((rows(&bench, RowKind::PixelRecord), rows(&bench, RowKind::PixelUse)), (3, 3));
+    assert_eq!(
+        (rows(&bench, RowKind::PixelRecord), rows(&bench, RowKind::PixelUse)),
+        (3, 3)
+    );
     erase::study(&services, &there, &uid, &source()).await.unwrap();
     for kind in [
         RowKind::PixelRecord,
@@ -157,6 +175,22 @@ async fn invariant_9_pixels_go_with_the_last_study() {
         share_with(&bench, &files[0], &there, Manner::Share).await,
         Err(EngineError::NotFound)
     ));
+    is_sound(bench).await;
+}
+
+/// The store proves itself once it is closed.
+async fn is_sound(bench: Bench) {
+    let Bench { root, archive, .. } = bench;
+    archive.shutdown(Duration::from_secs(5)).await;
+    let report = loop {
+        match maintenance::fsck(&common::config(root.path())) {
+            Err(EngineError::Storage(septum_storage::StorageError::Locked)) => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            report => break report.unwrap(),
+        }
+    };
+    assert!(report.is_sound(), "{:?}", report.findings);
 }
 
 #[tokio::test]
@@ -185,6 +219,8 @@ async fn what_is_deleted_here_stays_there() {
         .unwrap();
     is_whole(&bench, &there, &files[2..]).await;
     is_whole(&bench, &bench.namespace, &[files[0].clone(), files[2].clone()]).await;
+    drop(services);
+    is_sound(bench).await;
 }
 
 #[tokio::test]
@@ -208,7 +244,11 @@ async fn taking_back_stops_what_is_being_read() {
             None => break None,
         }
     };
-    assert!(ended.is_some() && read < file.len() / 2, "{read} of {} bytes", file.len());
+    assert!(
+        ended.is_some() && read < file.len() / 2,
+        "{read} of {} bytes",
+        file.len()
+    );
     assert!(bench.find_in(&there, &file).is_err());
     is_whole(&bench, &bench.namespace, &[file]).await;
     assert!(matches!(
@@ -230,8 +270,14 @@ async fn a_duplicate_is_the_receivers_own() {
         Err(EngineError::Conflict(conflict::EXISTS))
     ));
     // What comes there goes into it, what is there already is known.
-    assert_eq!(bench.store_into(&there, &files[0]).await.unwrap().kind, StoreKind::Duplicate);
-    assert_eq!(bench.store_into(&there, &files[2]).await.unwrap().kind, StoreKind::Stored);
+    assert_eq!(
+        bench.store_into(&there, &files[0]).await.unwrap().kind,
+        StoreKind::Duplicate
+    );
+    assert_eq!(
+        bench.store_into(&there, &files[2]).await.unwrap().kind,
+        StoreKind::Stored
+    );
     is_whole(&bench, &there, &files).await;
     assert!(bench.find(&files[2]).is_err());
     let uid = identity(&files[0]).study.as_str().to_owned();

@@ -223,11 +223,8 @@ fn waiting(ask: &Ask) -> Outcome<Offer> {
 }
 
 async fn decided(ask: &Ask, offer: &Offer) -> Outcome<()> {
-    let done = ask
-        .accounts()
-        .documents
-        .delete(Kind::Offer, offer.document.id, &ask.source()?);
-    match done.await {
+    let (store, source) = (&ask.accounts().documents, ask.source()?);
+    match store.delete(Kind::Offer, offer.document.id, &source).await {
         Ok(()) | Err(EngineError::NotFound) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -320,7 +317,12 @@ pub async fn stop(ask: &Ask) -> Outcome {
     let study = stored(ask)?;
     let source = ask.source()?;
     let mut is_any = false;
-    let theirs = StudyName::of_uid(ask.services(), &into, storage_namespace(&study)?, &study_uid(ask, &study)?)?;
+    let theirs = StudyName::of_uid(
+        ask.services(),
+        &into,
+        storage_namespace(&study)?,
+        &study_uid(ask, &study)?,
+    )?;
     for offer in offers(ask, &into)?.iter().filter(|offer| offer.theirs == theirs) {
         decided(ask, offer).await?;
         is_any = true;
@@ -329,7 +331,11 @@ pub async fn stop(ask: &Ask) -> Outcome {
         share::stop(ask.services(), &study, into.id, &source).await?;
         is_any = true;
     }
-    if is_any { Ok(Reply::done()) } else { Err(Fault::not_found()) }
+    if is_any {
+        Ok(Reply::done())
+    } else {
+        Err(Fault::not_found())
+    }
 }
 
 /// `/study/share/who`: with whom of a kind the study can be shared.
@@ -377,7 +383,9 @@ async fn place(ask: &Ask, into: Arc<Namespace>) -> Outcome<StudyRef> {
         message: String::new(),
     };
     match show(ask, sharing).await {
-        Err(Fault::Error { token: "SHARE_FAILED", .. }) => Err(Fault::new("ALREADY_EXISTS")),
+        Err(Fault::Error {
+            token: "SHARE_FAILED", ..
+        }) => Err(Fault::new("ALREADY_EXISTS")),
         placed => placed.map(|()| from),
     }
 }
@@ -394,8 +402,8 @@ pub async fn duplicate(ask: &Ask) -> Outcome {
 /// `/study/move`: duplicated, then gone where it was.
 pub async fn move_to(ask: &Ask) -> Outcome {
     let into = destination(ask)?;
-    let is_frozen = super::study_record::notes(ask, ask.study()?.0)?
-        .is_some_and(|notes| values::is_set(&notes.body, "is_frozen"));
+    let is_frozen =
+        super::study_record::notes(ask, ask.study()?.0)?.is_some_and(|notes| values::is_set(&notes.body, "is_frozen"));
     if is_frozen {
         return Err(Fault::not_permitted());
     }

@@ -6,7 +6,9 @@ use septum_core::access::Permission as P;
 use septum_engine::accounts::documents::Kind;
 
 use super::entry::{Entry, Subject as S, run};
-use super::{account, documents, members, namespaces, orders, roles, session, shares, studies, study_list, units, users};
+use super::{
+    account, documents, members, namespaces, orders, roles, session, shares, studies, study_list, units, users,
+};
 
 static TABLE: LazyLock<Vec<Entry>> = LazyLock::new(table);
 

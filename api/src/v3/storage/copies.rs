@@ -24,10 +24,10 @@ use septum_engine::retrieve::InstanceRef;
 
 use super::error::{Answer, Kind, StorageError};
 use super::form::body_error;
+use super::jobs;
 use super::regions::{self, Regions};
 use super::scope::{self, Seen};
 use super::upload::job_id;
-use super::jobs;
 use crate::app::App;
 use crate::call::Call;
 

@@ -115,6 +115,8 @@ async fn delete(call: &Call, seen: &Seen, wanted: BTreeSet<String>) -> Answer<()
 pub(super) async fn cache(call: Call) -> Answer {
     let seen = scope::study(&call).await?;
     call.audit_study(&seen.study).await?;
-    call.services().summaries.forget(&seen.study.row);
+    call.services()
+        .summaries
+        .forget(seen.study.id(), seen.study.row.revision);
     Ok(HttpResponse::Accepted().finish())
 }

@@ -113,7 +113,7 @@ impl StorageConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CodecTier {
-    /// Prediction and LZ4.
+    /// Prediction and bit packing.
     Pressure,
     /// Prediction and zstd.
     Acknowledge,

@@ -1,28 +1,53 @@
 //! Which filter suits a frame: entropy of the planes of a few of its lines.
 
 use super::layout::Layout;
-use super::planes::{Filter, Lines};
+use super::lines::Lines;
+use super::planes::Filter;
 use super::predict::{Lane, Predictor, begin, residuals};
 
 /// Lines looked at, at most.
 const NUM_LINES: usize = 12;
 
-/// The filter to use out of left or MED, with or without colour differences, or `None` where the bytes as they are
+/// Predictors to try, and which share of the cost before a later one must at most have to be preferred.
+pub(super) struct Candidates {
+    predictors: &'static [Predictor],
+    share: f32,
+}
+
+/// For LZ4: the cheapest to decode.
+pub(super) const FOR_LZ4: Candidates = Candidates {
+    predictors: &[Predictor::Left],
+    share: 1.0,
+};
+
+/// For zstd.
+#[cfg(feature = "native")]
+pub(super) const FOR_ZSTD: Candidates = Candidates {
+    predictors: &[Predictor::Med, Predictor::Left],
+    share: 1.0,
+};
+
+/// For bit packing: what is rebuilt several times faster may be a little longer. In noise, which most of a CT is, the
+/// sample above is nearly as good as the median.
+pub(super) const FOR_PACKING: Candidates = Candidates {
+    predictors: &[Predictor::Above, Predictor::Med],
+    share: 0.97,
+};
+
+/// The filter to use out of `candidates`, with or without colour differences, or `None` where the bytes as they are
 /// promise less than any prediction (masks, palettes, noise).
-pub(super) fn choose(layout: &Layout, frame: &[u8], med: bool) -> Option<Filter> {
+pub(super) fn choose(layout: &Layout, frame: &[u8], candidates: &Candidates) -> Option<Filter> {
     match layout.bytes_per_sample {
-        1 => choose_lane::<u8>(layout, frame, med),
-        2 => choose_lane::<i16>(layout, frame, med),
-        _ => choose_lane::<i32>(layout, frame, med),
+        1 => choose_lane::<u8>(layout, frame, candidates),
+        2 => choose_lane::<i16>(layout, frame, candidates),
+        _ => choose_lane::<i32>(layout, frame, candidates),
     }
 }
 
-fn choose_lane<T: Lane>(layout: &Layout, frame: &[u8], med: bool) -> Option<Filter> {
+fn choose_lane<T: Lane>(layout: &Layout, frame: &[u8], candidates: &Candidates) -> Option<Filter> {
     let mut best: Option<Filter> = None;
     let mut lowest = cost_unpredicted::<T>(layout, frame);
-    let predictors = [Predictor::Med, Predictor::Left];
-    let predictors = if med { &predictors[..] } else { &predictors[1..] };
-    for &predictor in predictors {
+    for &predictor in candidates.predictors {
         for green_difference in [false, true] {
             if green_difference && layout.components != 3 {
                 continue;
@@ -32,7 +57,9 @@ fn choose_lane<T: Lane>(layout: &Layout, frame: &[u8], med: bool) -> Option<Filt
                 green_difference,
             };
             let cost = cost::<T>(layout, filter, frame);
-            if cost < lowest {
+            let is_same_predictor = best.is_none_or(|best| best.predictor == predictor);
+            let share = if is_same_predictor { 1.0 } else { candidates.share };
+            if cost < lowest * share {
                 lowest = cost;
                 best = Some(filter);
             }
@@ -131,7 +158,7 @@ impl Histogram {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "native"))]
 mod tests {
     use super::*;
 
@@ -148,7 +175,10 @@ mod tests {
         };
         let check = |sample: fn(usize, usize) -> u8, expected: Option<Predictor>| {
             let frame: Vec<u8> = (0..64 * 64).map(|i| sample(i / 64, i % 64)).collect();
-            assert_eq!(choose(&layout, &frame, true).map(|filter| filter.predictor), expected);
+            assert_eq!(
+                choose(&layout, &frame, &FOR_ZSTD).map(|filter| filter.predictor),
+                expected
+            );
         };
         check(
             |row, column| (row * row / 16 + column * column / 16) as u8,

@@ -1,4 +1,4 @@
-//! Prediction of one scan line from itself and the one above: left and MED (the median edge detector of JPEG-LS,
+//! Prediction of one scan line from itself and the one above: left, above and MED (the median edge detector of JPEG-LS,
 //! ITU-T T.87 section A.4.1), on wrapping integers.
 //!
 //! A line buffer holds `columns + 1` samples; index 0 is the border in front of the first sample. [`begin`] sets the
@@ -171,6 +171,8 @@ pub(super) enum Predictor {
     Left,
     /// Median of left, above, and left + above - corner.
     Med,
+    /// The sample above. Rebuilt many samples at a time, because none waits for the one before it.
+    Above,
 }
 
 /// Sets the borders of `current` before its samples are known: see the module's text.
@@ -205,6 +207,11 @@ pub(super) fn residuals<T: Lane>(predictor: Predictor, previous: &[T], current: 
                 *r = x.sub(med(a, b, c)).add(T::CENTRE);
             }
         }
+        Predictor::Above => {
+            for ((r, &x), &b) in residuals.iter_mut().zip(samples).zip(&previous[1..=columns]) {
+                *r = x.sub(b).add(T::CENTRE);
+            }
+        }
     }
 }
 
@@ -225,6 +232,11 @@ pub(super) fn restore<T: Lane>(predictor: Predictor, previous: &[T], current: &m
             for (((x, &r), &b), &c) in samples.iter_mut().zip(residuals).zip(above).zip(corner) {
                 a = r.sub(T::CENTRE).add(T::med_serial(a, b, c));
                 *x = a;
+            }
+        }
+        Predictor::Above => {
+            for ((x, &r), &b) in samples.iter_mut().zip(residuals).zip(&previous[1..=columns]) {
+                *x = b.add(r.sub(T::CENTRE));
             }
         }
     }
@@ -296,6 +308,11 @@ pub(super) fn restores<T: Lane>(predictor: Predictor, previous: &[T], current: &
                 difference = difference.or(r.sub(T::CENTRE).add(med(a, b, c)).xor(x));
             }
         }
+        Predictor::Above => {
+            for ((&r, &x), &b) in residuals.iter().zip(samples).zip(&previous[1..=columns]) {
+                difference = difference.or(r.sub(T::CENTRE).add(b).xor(x));
+            }
+        }
     }
     difference == T::default()
 }
@@ -339,6 +356,7 @@ mod tests {
         };
         check(Predictor::Left, [2, 9, 12]);
         check(Predictor::Med, [2, 1, 3]);
+        check(Predictor::Above, [2, 1, 3]);
     }
 
     #[test]

@@ -26,6 +26,13 @@ fn ramp(rows: u32, columns: u32) -> Vec<u8> {
         .collect()
 }
 
+/// A smooth 32-bit image.
+fn ramp32(rows: u32, columns: u32) -> Vec<u8> {
+    (0..rows * columns)
+        .flat_map(|i| (i / columns * 5 + i % columns * 3).to_le_bytes())
+        .collect()
+}
+
 fn check_round_trip(tier: Tier, shape: Option<&FrameShape>, frame: &[u8]) -> Encoded {
     let encoded = encode(tier, shape, frame);
     assert!(
@@ -48,12 +55,13 @@ fn wire_ids() {
         Codec::Lz4Planes,
         Codec::ZstdPlanes,
         Codec::Htj2k,
+        Codec::Packed,
     ];
     for (id, codec) in (0_u8..).zip(codecs) {
         assert_eq!(u8::from(codec), id);
         assert_eq!(Codec::try_from(id), Ok(codec));
     }
-    assert_eq!(Codec::try_from(5), Err(CodecError::UnknownCodec(5)));
+    assert_eq!(Codec::try_from(6), Err(CodecError::UnknownCodec(6)));
 }
 
 #[test]
@@ -85,6 +93,10 @@ fn golden_payloads_decode() {
         0x81, 0x81, 0x81, 0x81, 0x81, 0x81, 0x81, 0x81, 0x80, 0, 0, 0, 0, 0, 0, 0,
     ];
     check(Codec::Lz4Planes, &[&[0x02, 0xF0, 1][..], &med].concat());
+    // The first residual is 1 - 0x8000, folded 0xFFFD, whatever the predictor; the others are 1, folded 2.
+    for filter in [0x01, 0x02, 0x03] {
+        check(Codec::Packed, &golden_packed(filter, [0xFFFD, 2, 2, 2, 2, 2, 2, 2]));
+    }
     #[cfg(feature = "native")]
     {
         // Magic, descriptor (single segment, one byte of size), size 16, one last raw block of 16 bytes.
@@ -92,6 +104,14 @@ fn golden_payloads_decode() {
         check(Codec::ZstdPlanes, &[&[0x02][..], &zstd, &med].concat());
         check(Codec::Htj2k, &GOLDEN_HTJ2K);
     }
+}
+
+/// A payload of one block of full width: eight numbers are the first words of the eight lanes.
+fn golden_packed(filter: u8, numbers: [u16; 8]) -> Vec<u8> {
+    let mut payload = vec![filter, 16];
+    payload.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+    payload.resize(2 + 256, 0);
+    payload
 }
 
 #[cfg(feature = "native")]
@@ -118,7 +138,13 @@ fn tiers_choose_their_codecs() {
     };
     let (ramp, ramp_shape) = (ramp(64, 64), shape(64, 64, 1, 16, 12));
     let noise = blake3_noise(8192);
-    check(Tier::Pressure, Some(&ramp_shape), &ramp, Codec::Lz4Planes);
+    check(Tier::Pressure, Some(&ramp_shape), &ramp, Codec::Packed);
+    let wide = FrameShape {
+        bits_allocated: 32,
+        columns: 32,
+        ..ramp_shape
+    };
+    check(Tier::Pressure, Some(&wide), &ramp32(64, 32), Codec::Lz4Planes);
     check(Tier::Pressure, None, &[7; 8192], Codec::Lz4);
     check(Tier::Pressure, Some(&ramp_shape), &noise, Codec::Raw);
     check(Tier::Pressure, None, &[], Codec::Raw);
@@ -132,8 +158,8 @@ fn tiers_choose_their_codecs() {
     }
     #[cfg(not(feature = "native"))]
     {
-        check(Tier::Acknowledge, Some(&ramp_shape), &ramp, Codec::Lz4Planes);
-        check(Tier::Dense, Some(&ramp_shape), &ramp, Codec::Lz4Planes);
+        check(Tier::Acknowledge, Some(&ramp_shape), &ramp, Codec::Packed);
+        check(Tier::Dense, Some(&ramp_shape), &ramp, Codec::Packed);
         for codec in [Codec::ZstdPlanes, Codec::Htj2k] {
             assert_eq!(
                 decode(codec, Some(&ramp_shape), &[0], 1),
@@ -351,10 +377,35 @@ fn damaged_payloads_are_refused() {
     let check = |codec, shape: Option<&FrameShape>, payload: &[u8], length, expected| {
         assert_eq!(decode(codec, shape, payload, length), Err(expected), "{codec:?}");
     };
-    let encoded = encode(Tier::Pressure, Some(&shape), &frame).bytes;
+    let packed = encode(Tier::Pressure, Some(&shape), &frame).bytes;
+    let codec = Codec::Packed;
+    let malformed = CodecError::Malformed(codec);
+    check(codec, Some(&shape), &[], frame.len(), CodecError::Truncated);
+    check(codec, Some(&shape), &[0], frame.len(), CodecError::UnknownFilter(0));
+    check(codec, Some(&shape), &packed[..packed.len() - 1], frame.len(), malformed);
+    check(
+        codec,
+        Some(&shape),
+        &[&packed[..], &[0]].concat(),
+        frame.len(),
+        malformed,
+    );
+    check(codec, Some(&shape), &[2, 17], frame.len(), malformed);
+    check(
+        codec,
+        None,
+        &packed,
+        frame.len(),
+        CodecError::Shape {
+            decoded_length: frame.len(),
+        },
+    );
+    let encoded = encode_lz4(Some(&shape), &frame)
+        .map(|encoded| encoded.bytes)
+        .unwrap_or_default();
     let codec = Codec::Lz4Planes;
     check(codec, Some(&shape), &[], frame.len(), CodecError::Truncated);
-    check(codec, Some(&shape), &[0x03], frame.len(), CodecError::UnknownFilter(3));
+    check(codec, Some(&shape), &[0x04], frame.len(), CodecError::UnknownFilter(4));
     check(
         codec,
         Some(&shape),
@@ -489,7 +540,7 @@ proptest! {
                 }
             }
             for payload in [&bytes[..], &bytes[..cut.index(bytes.len() + 1)]] {
-                for codec in [codec, Codec::Lz4, Codec::Lz4Planes, Codec::ZstdPlanes] {
+                for codec in [codec, Codec::Lz4, Codec::Lz4Planes, Codec::ZstdPlanes, Codec::Packed] {
                     if let Ok(decoded) = decode(codec, Some(&shape), payload, frame.len()) {
                         prop_assert_eq!(decoded.len(), frame.len());
                     }

@@ -244,7 +244,7 @@ async fn densify_run(services: &Arc<Services>, reader: &PixelReader, run: &Run) 
     let first_unit = run.first_unit;
     let (bytes, units) = services
         .compute
-        .run(move || -> Result<_> {
+        .spread(move || -> Result<_> {
             let dense = units
                 .into_par_iter()
                 .map(|((codec, bytes), length)| {

@@ -290,6 +290,11 @@ impl Staging<'_> {
         self.staged.push(Box::new(note));
     }
 
+    /// Nobody hears of this batch before later ones, so it may wait for them a moment and share their sync.
+    pub fn may_wait(&mut self) {
+        self.batch.may_wait = true;
+    }
+
     /// Adds an audit leaf.
     pub fn audit(&mut self, event: Event) {
         self.events.push(event);

@@ -105,6 +105,8 @@ pub struct CommitBatch {
     pub generation: Option<u64>,
     /// May use the space held in reserve when the disk is full: for deletions, which give space back.
     pub may_use_reserve: bool,
+    /// Nobody hears of this commit before later ones: it may wait some milliseconds for them, to share their sync.
+    pub may_wait: bool,
 }
 
 /// Where an object lies.

@@ -38,6 +38,8 @@ const REMEMBERED: Duration = Duration::from_secs(300);
 const REMEMBERED_MAX: usize = 1024;
 /// Hashes at once.
 const HASHES_AT_ONCE: usize = 2;
+/// Groups of pairs of which only one at a time is hashed.
+const ALIKE: usize = 64;
 /// Requests that may wait for their turn to hash.
 const WAITING_MAX: usize = 16;
 /// Longest Authorization header.
@@ -69,6 +71,9 @@ pub struct Authenticator {
     key: [u8; 32],
     remembered: Mutex<HashMap<[u8; 32], Remembered>>,
     hashing: Arc<Semaphore>,
+    /// One hash at a time of each of so many groups of pairs: a client's first requests on several connections wait for
+    /// one hash instead of each making its own.
+    alike: [Semaphore; ALIKE],
     waiting: Arc<Semaphore>,
     limiter: Limiter,
 }
@@ -91,6 +96,7 @@ impl Authenticator {
             accounts,
             key,
             remembered: Mutex::default(),
+            alike: std::array::from_fn(|_| Semaphore::new(1)),
             hashing: Arc::new(Semaphore::new(HASHES_AT_ONCE)),
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             limiter: Limiter::default(),
@@ -175,6 +181,11 @@ impl Authenticator {
             return Err(later());
         }
         let _waiting = Arc::clone(&self.waiting).try_acquire_owned().map_err(|_| later())?;
+        // The pair's hash is keyed: nobody can choose a group to block.
+        let _alike = self.alike[usize::from(pair[0]) % ALIKE]
+            .acquire()
+            .await
+            .map_err(|_| later())?;
         let turn = Arc::clone(&self.hashing).acquire_owned().await.map_err(|_| later())?;
         // Whoever waited behind the same pair finds it remembered now.
         if let Some(user) = &user

@@ -138,9 +138,14 @@ impl Multipart {
 
     /// Takes the next bytes of the body. Take all events before the next call.
     pub fn push(&mut self, bytes: &[u8]) {
-        if !matches!(self.state, State::Ended) {
-            self.buffer.extend_from_slice(bytes);
+        if matches!(self.state, State::Ended) {
+            return;
         }
+        if matches!(self.state, State::Data) && self.buffer.capacity() - self.buffer.len() < bytes.len() {
+            // At once what a piece of data needs, or growing step by step would copy it several times.
+            self.buffer.reserve(DATA_BYTES + bytes.len());
+        }
+        self.buffer.extend_from_slice(bytes);
     }
 
     /// The body is complete: what is left in the buffer comes out with the next events.

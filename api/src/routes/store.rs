@@ -16,7 +16,7 @@ use septum_engine::accounts::Namespace;
 use septum_engine::error::ErrorKind;
 use septum_engine::pipeline::Pipeline;
 use septum_engine::pipeline::intake::Intake;
-use septum_engine::pipeline::messages::Source;
+use septum_engine::pipeline::messages::{More, Source};
 use tokio::task::JoinHandle;
 
 use super::accounts::body_problem;
@@ -63,6 +63,7 @@ pub(super) async fn store(mut call: Call) -> Answer {
         waiting: VecDeque::new(),
         done: Vec::new(),
         is_overloaded: false,
+        more: More::begin(),
     };
     let mut num_unreferenced = 0;
     let read = match content {
@@ -81,6 +82,7 @@ pub(super) async fn store(mut call: Call) -> Answer {
             read
         }
     };
+    ingest.more.end();
     let broken = read.err().map(|broken| {
         let failure = broken.failure();
         (broken.problem(bytes_max), failure)
@@ -248,6 +250,8 @@ pub(super) struct Ingest {
     waiting: VecDeque<JoinHandle<Instance>>,
     done: Vec<Instance>,
     is_overloaded: bool,
+    /// False once the body is read.
+    more: More,
 }
 
 impl Ingest {
@@ -315,6 +319,7 @@ impl Ingest {
                 .await
             {
                 Ok(mut intake) => {
+                    intake.in_request(self.more.clone());
                     if let Some(study_uid) = &self.study_uid {
                         intake.require_study(study_uid);
                     }

@@ -3,18 +3,19 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use rayon::prelude::*;
-use septum_core::codec::{Codec, Encoded, compress_with_template, encode};
+use septum_core::codec::{Codec, Encoded, Tier, compress_with_template, encode};
 use septum_core::dicom::SplitInstance;
 use serde_json::{Map, Value};
 
-use super::Handoffs;
 use super::actor::Stage;
 use super::handoff::Credit;
 use super::messages::{
     CompressWork, CompressedInstance, EncodedRun, EncodedUnit, FrameRun, InstanceEnded, SealWork, ValueWork,
 };
 use super::ticket::Receipt;
+use super::{COMPRESSOR_CREDITS, Handoffs};
 use crate::error::Result;
 use crate::headers::{Shown, metadata_of};
 use crate::records::{self, Template, VersionRecord};
@@ -46,6 +47,16 @@ impl Compressor {
         Self { services, handoffs }
     }
 
+    /// The configured tier, or the pressure tier while so much is under way that every core has its share: whoever
+    /// uploads that much waits for the processor, and the dense tier is made once it is idle.
+    fn tier(&self) -> Tier {
+        let enough = (2 * self.services.compute.num_threads()).clamp(4, COMPRESSOR_CREDITS);
+        match self.services.settings.tier {
+            Tier::Acknowledge if self.handoffs.num_out() >= enough => Tier::Pressure,
+            tier => tier,
+        }
+    }
+
     async fn run(&self, run: FrameRun) {
         let FrameRun {
             instance,
@@ -56,7 +67,7 @@ impl Compressor {
             ticket,
             share,
         } = run;
-        let tier = self.services.settings.tier;
+        let tier = self.tier();
         let payload: u64 = units.iter().map(|unit| unit.len() as u64).sum();
         self.services
             .telemetry
@@ -64,21 +75,19 @@ impl Compressor {
             .with_label_values(&["payload"])
             .inc_by(payload);
         let encoded = if native {
-            let work = move || {
-                units
-                    .par_iter()
-                    .map(|unit| {
-                        let Encoded { codec, bytes } = encode(tier, shape.as_ref(), unit);
-                        let bytes = if codec == Codec::Raw {
-                            unit.clone()
-                        } else {
-                            bytes.into()
-                        };
-                        EncodedUnit { codec, bytes }
-                    })
-                    .collect()
+            let compute = &self.services.compute;
+            let encode = move |unit: Bytes| {
+                let Encoded { codec, bytes } = encode(tier, shape.as_ref(), &unit);
+                let bytes = if codec == Codec::Raw { unit } else { bytes.into() };
+                EncodedUnit { codec, bytes }
             };
-            self.services.compute.run(work).await
+            if units.len() == 1 {
+                compute.run(move || units.into_iter().map(encode).collect()).await
+            } else {
+                compute
+                    .spread(move || units.into_par_iter().map(encode).collect())
+                    .await
+            }
         } else {
             // What comes compressed is kept as it came.
             Ok(units

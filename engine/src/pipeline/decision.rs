@@ -106,6 +106,9 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
     };
     staging.audit(event(Outcome::Success));
     sealed.values.stage_arrived(staging, sealed.instance.version)?;
+    if sealed.instance.more.follows() {
+        staging.may_wait();
+    }
     if let Some(version) = stored_alike(staging, sealed, &versions)? {
         staging.free(sealed.values.objects().iter().copied());
         sealed.instance.version = version;

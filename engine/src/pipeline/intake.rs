@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::Handoffs;
 use super::arrival::Arrival;
 use super::budget::Budget;
-use super::messages::{Input, InstanceContext, Parse, Parsed, RUN_BYTES_MAX, Source, StoreKind, StoreOutcome};
+use super::messages::{Input, InstanceContext, More, Parse, Parsed, RUN_BYTES_MAX, Source, StoreKind, StoreOutcome};
 use super::ticket::{Flow, Pending, Receipt, RunFlow, receipt};
 use crate::accounts::Namespace;
 use crate::error::{EngineError, ErrorKind, Result};
@@ -42,6 +42,8 @@ pub struct Progress {
     pub started: Arc<OnceLock<Arc<InstanceStart>>>,
     /// When it was admitted.
     pub admitted: Instant,
+    /// Whether more follow in its request.
+    pub more: More,
     /// Its version.
     pub version: VersionId,
     /// Its pixel set.
@@ -122,6 +124,7 @@ impl Intake {
             study_uid: None,
             started: Arc::clone(&started),
             admitted: Instant::now(),
+            more: More::default(),
             version: VersionId::random(),
             pixel_set: PixelSetId::random(),
             split: SplitId::random(),
@@ -156,6 +159,13 @@ impl Intake {
     pub fn require_study(&mut self, study_uid: &str) {
         if let Some(progress) = &mut self.progress {
             progress.study_uid = Some(study_uid.to_owned());
+        }
+    }
+
+    /// Tells of the request that the instance came in. Call it before the first bytes.
+    pub fn in_request(&mut self, more: More) {
+        if let Some(progress) = &mut self.progress {
+            progress.more = more;
         }
     }
 

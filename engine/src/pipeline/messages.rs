@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -87,6 +88,28 @@ pub enum Parsed {
     Whole(Arc<InstanceStart>),
 }
 
+/// Whether more instances follow in the request that an instance came in: its sender hears of none before all are
+/// through, so its commit may share their sync.
+#[derive(Debug, Clone, Default)]
+pub struct More(Arc<AtomicBool>);
+
+impl More {
+    /// More follow, until [`More::end`].
+    pub fn begin() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+
+    /// That was the last one.
+    pub fn end(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+
+    /// Whether more follow; never where nobody said so.
+    pub fn follows(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 /// What all parts of one instance share.
 #[derive(Clone)]
 pub struct InstanceContext {
@@ -104,6 +127,8 @@ pub struct InstanceContext {
     pub source: Source,
     /// When its first byte was admitted.
     pub admitted: Instant,
+    /// Whether more follow in its request.
+    pub more: More,
 }
 
 /// A run of consecutive units as received.

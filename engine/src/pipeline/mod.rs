@@ -60,6 +60,16 @@ pub struct Handoffs {
     pub committers: Vec<Handoff<CommitWork>>,
 }
 
+impl Handoffs {
+    /// Credits of all stages that are out right now: about as many instances are under way.
+    pub fn num_out(&self) -> usize {
+        self.parser.num_out()
+            + self.compressor.num_out()
+            + self.sealer.num_out()
+            + self.committers.iter().map(Handoff::num_out).sum::<usize>()
+    }
+}
+
 /// How much the pipeline takes at once.
 #[derive(Debug, Clone)]
 pub struct PipelineLimits {
@@ -149,10 +159,7 @@ impl Pipeline {
 
     /// Credits that are out right now: 0 when the pipeline is idle.
     pub fn num_credits_out(&self) -> usize {
-        self.handoffs.parser.num_out()
-            + self.handoffs.compressor.num_out()
-            + self.handoffs.sealer.num_out()
-            + self.handoffs.committers.iter().map(Handoff::num_out).sum::<usize>()
+        self.handoffs.num_out()
     }
 
     /// Memory permits that are out right now, in bytes.

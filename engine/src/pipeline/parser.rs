@@ -137,6 +137,7 @@ impl Parser {
                         start,
                         source: progress.source.clone(),
                         admitted: progress.admitted,
+                        more: progress.more.clone(),
                     });
                 }
                 SplitEvent::Unit(unit) => {

@@ -1,6 +1,8 @@
 //! Supervision of pipeline generations.
 //!
-//! A generation is one actor a stage, each on an arbiter (a thread) of its own. The first panic, or a heartbeat missed
+//! A generation is one actor a stage. Parser and committers, which compute, each have an arbiter (a thread) of their own;
+//! compressor and sealer, which only hand to the CPU pool and on, share one: what a thread passes to itself wakes nobody.
+//! The first panic, or a heartbeat missed
 //! for [`HEARTBEAT_TIMEOUT`], ends the whole generation: its arbiters stop, which drops all work inside it, and the next
 //! one starts downstream first. Too many ends within a minute make the server unready instead of looping.
 
@@ -179,32 +181,46 @@ impl Nursery {
         };
         let (services, handoffs) = (&self.services, &self.handoffs);
         for (shard, handoff) in handoffs.committers.iter().enumerate() {
+            let arbiter = Arbiter::new();
             self.spawn(
                 &mut raised,
+                &arbiter,
                 generation,
                 Committer::new(Arc::clone(services), shard),
                 handoff,
             );
+            raised.arbiters.push(arbiter);
         }
+        let shared = Arbiter::new();
         self.spawn(
             &mut raised,
+            &shared,
             generation,
             Sealer::new(Arc::clone(services), Arc::clone(handoffs)),
             &handoffs.sealer,
         );
         let compressor = Compressor::new(Arc::clone(services), Arc::clone(handoffs));
-        self.spawn(&mut raised, generation, compressor, &handoffs.compressor);
+        self.spawn(&mut raised, &shared, generation, compressor, &handoffs.compressor);
+        let own = Arbiter::new();
         self.spawn(
             &mut raised,
+            &own,
             generation,
             Parser::new(Arc::clone(services), Arc::clone(handoffs)),
             &handoffs.parser,
         );
+        raised.arbiters.extend([shared, own]);
         raised
     }
 
-    fn spawn<S: Stage>(&self, raised: &mut Generation, generation: u64, stage: S, handoff: &Handoff<S::Work>) {
-        let arbiter = Arbiter::new();
+    fn spawn<S: Stage>(
+        &self,
+        raised: &mut Generation,
+        arbiter: &Arbiter,
+        generation: u64,
+        stage: S,
+        handoff: &Handoff<S::Work>,
+    ) {
         let death = Death {
             generation,
             stage: S::NAME,
@@ -215,7 +231,6 @@ impl Nursery {
         let address: Addr<StageActor<S>> = StageActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
         handoff.publish(address.clone().recipient());
         raised.pulses.push((S::NAME, address.recipient()));
-        raised.arbiters.push(arbiter);
     }
 
     /// Nothing goes into a dying generation.

@@ -3,8 +3,10 @@
 //! The catalogue is a shard without pixels. See [`writer`](self) for the steps of a commit; the journal is the truth,
 //! the index a cache.
 
+mod alongside;
 mod compact;
 pub(crate) mod core;
+mod group;
 pub(crate) mod journal;
 mod pixels;
 pub(crate) mod recovery;
@@ -222,6 +224,7 @@ impl Shard {
             journal_segment_bytes: config.journal_segment_bytes,
             batch: applied.batch,
             hash: applied.hash,
+            alongside: alongside::Alongside::start(config.shard),
         };
         let pixels = config.pixels.as_ref().map(|_| {
             Arc::new(PixelAppender::new(

@@ -1,7 +1,8 @@
 //! The committer of a shard: one thread, group commit.
 //!
-//! While one group is synced, the queue fills; all that is queued then forms the next group. There is no artificial
-//! delay. The steps of a group, each with a fail point before it:
+//! While one group is synced, the queue fills; all that is queued then forms the next group. A group of commits that
+//! nobody hears of before later ones ([`CommitBatch::may_wait`]) waits for those a moment (module `group`); any other commit
+//! is written at once. The steps of a group, each with a fail point before it:
 //!
 //! 1. `storage::append`: journal objects and one batch record are appended to the journal (page cache);
 //! 2. `storage::fsync_pixels` and `storage::fsync_journal`: in parallel;
@@ -12,7 +13,9 @@
 //! built upon rows that never came to be. A failure in step 2 or 3 poisons the shard: the batch may or may not be
 //! there after a restart. A full disk in step 3 is waited out: the batch is durable already.
 
+use super::alongside::Alongside;
 use super::core::{Applied, Core};
+use super::group::gather;
 use super::pixels::Gather;
 use crate::batch::{BatchBody, CommitBatch, CommitProof, Location, Placed, Row, running_hash};
 use crate::error::{Result, SegmentKind, StorageError};
@@ -20,7 +23,7 @@ use crate::format::{FileHeader, RECORD_HEADER_BYTES, RecordHeader, RecordKind};
 use crate::metrics::Stage;
 use crate::segment::{SegmentFile, now_ms};
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use crossbeam_channel::{Receiver, Sender};
 use septum_core::ids::ObjectId;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,11 +31,6 @@ use tokio::sync::oneshot;
 
 /// Commits that can wait; more are answered [`StorageError::Overloaded`].
 pub(crate) const QUEUE_COMMITS: usize = 4096;
-/// A group stops growing at this many bytes of rows and journal objects.
-const GROUP_BYTES_MAX: usize = 16 << 20;
-/// A group stops growing at this many commits.
-const GROUP_COMMITS_MAX: usize = 1024;
-
 /// A queued commit.
 pub(crate) struct Queued {
     pub(crate) batch: CommitBatch,
@@ -78,6 +76,7 @@ pub(crate) struct Writer {
     pub(crate) journal_segment_bytes: u64,
     pub(crate) batch: u64,
     pub(crate) hash: [u8; 32],
+    pub(super) alongside: Alongside,
 }
 
 /// Everything one batch record will say, and the bytes that go with it.
@@ -120,21 +119,8 @@ impl Writer {
                     let _ = reply.send(result);
                 }
                 Message::Commit(first) => {
-                    let mut bytes = first.batch.weight_bytes();
-                    let mut group = vec![*first];
-                    while bytes < GROUP_BYTES_MAX && group.len() < GROUP_COMMITS_MAX {
-                        match receiver.try_recv() {
-                            Ok(Message::Commit(next)) => {
-                                bytes += next.batch.weight_bytes();
-                                group.push(*next);
-                            }
-                            Ok(other) => {
-                                held = Some(other);
-                                break;
-                            }
-                            Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-                        }
-                    }
+                    let (group, other) = gather(receiver, *first);
+                    held = other;
                     self.group(group);
                 }
             }
@@ -355,15 +341,6 @@ impl Writer {
                 pixels.push(Arc::clone(&placed.segment));
             }
         }
-        let sync_pixels = || -> Result<()> {
-            fail::fail_point!("storage::fsync_pixels", |_| Err(StorageError::Poisoned {
-                shard: core.shard
-            }));
-            let start = core.observer.start();
-            pixels.iter().try_for_each(|file| file.sync())?;
-            core.observer.finish(Stage::SyncPixels, start, pixels.len() as u64);
-            Ok(())
-        };
         let sync_journal = || -> Result<()> {
             fail::fail_point!("storage::fsync_journal", |_| Err(StorageError::Poisoned {
                 shard: core.shard
@@ -373,24 +350,19 @@ impl Writer {
             core.observer.finish(Stage::SyncJournal, start, 1);
             Ok(())
         };
-        let (pixels_result, journal_result) = if pixels.is_empty() {
-            (Ok(()), sync_journal())
+        let (journal_result, pixels_result) = if pixels.is_empty() {
+            (sync_journal(), Ok(()))
         } else {
-            std::thread::scope(|scope| {
-                let other = std::thread::Builder::new().spawn_scoped(scope, sync_pixels);
-                let journal_result = sync_journal();
-                let pixels_result = match other {
-                    Ok(handle) => handle
-                        .join()
-                        .unwrap_or(Err(StorageError::Poisoned { shard: core.shard })),
-                    // No thread to be had: the same, one after the other.
-                    Err(_) => pixels
-                        .iter()
-                        .try_for_each(|file| file.sync())
-                        .map_err(|_| StorageError::Poisoned { shard: core.shard }),
-                };
-                (pixels_result, journal_result)
-            })
+            let (observer, shard) = (core.observer.clone(), core.shard);
+            let sync_pixels = move || -> Result<()> {
+                fail::fail_point!("storage::fsync_pixels", |_| Err(StorageError::Poisoned { shard }));
+                let start = observer.start();
+                pixels.iter().try_for_each(|file| file.sync())?;
+                observer.finish(Stage::SyncPixels, start, pixels.len() as u64);
+                Ok(())
+            };
+            let lost = || Err(StorageError::Poisoned { shard });
+            self.alongside.both(sync_journal, sync_pixels, lost)
         };
         pixels_result.and(journal_result).map_err(|_| core.poison())
     }

@@ -116,7 +116,8 @@ async fn a_share_has_all_and_writes_no_pixels() {
     let holders = share::holders(&bench.archive.services, &original).unwrap();
     let mut ids: Vec<_> = holders.iter().map(|(namespace, _)| namespace.id).collect();
     let mut expected = vec![bench.namespace.id, there.id];
-    (ids.sort(), expected.sort());
+    ids.sort();
+    expected.sort();
     assert_eq!(ids, expected);
     // After a restart as well.
     let bench = bench.reopen().await;

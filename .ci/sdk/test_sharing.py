@@ -167,3 +167,103 @@ def test_duplicates_and_moves(sides, sdk, server):
     sdk.Study.move(uuid=uuid, namespace_id=receiver.namespace).get()
     assert study not in sender.studies() and receiver.studies()[study].image_count == 1
     assert receiver.web(f"/studies/{study}/metadata").status_code == 200
+
+
+def link_session(server, link, **parameters):
+    return requests.post(f"{server.origin}/api/v3/link/session", data={"uuid": link, **parameters}, verify=server.verify,
+                         timeout=60)
+
+
+def with_sid(server, sid, path, accept="application/dicom+json"):
+    return requests.get(f"{server.origin}{path}", headers={"Authorization": f"Bearer {sid}", "Accept": accept},
+                        verify=server.verify, timeout=60)
+
+
+def test_a_link_opens_one_study(sides, server, sdk):
+    sender, _ = sides
+    named, other = f"{ROOT}.6", f"{ROOT}.7"
+    uuid = upload(sender, named)
+    upload(sender, other)
+    with pytest.raises(NotPermitted):
+        sender.api.Link.add(study_id=uuid, action="STUDY_VIEW", prompt_for_anonymize=None).get()
+    added = [sdk.Link.add(study_id=uuid, action="STUDY_VIEW", prompt_for_anonymize=0, password="tell nobody",
+                          password_max_attempts=3, max_hits=2, minutes_alive=10).get() for _ in range(2)]
+    link = added[0].uuid
+    assert added[1].uuid == link
+    listed = sdk.Link.list(study_id=uuid).all()
+    assert [(one.uuid, one.has_password, one.hits) for one in listed] == [(link, 1, 0)]
+    status = sdk.Link.status(uuid=link).get()
+    assert (status.action, status.has_password) == ("STUDY_VIEW", 1)
+    wrong = link_session(server, link, password="guessed")
+    assert (wrong.status_code, wrong.json()["error_type"]) == (412, "INVALID_CREDENTIALS")
+    opened = link_session(server, link, password="tell nobody")
+    assert opened.status_code == 200, opened.text
+    sid = opened.json()["sid"]
+    # What the link names, at every door; nothing else at any.
+    studies = with_sid(server, sid, "/dicomweb/studies").json()
+    assert [study["0020000D"]["Value"][0] for study in studies] == [named]
+    assert with_sid(server, sid, f"/dicomweb/studies/{named}/metadata").status_code == 200
+    for path in (f"/dicomweb/studies/{other}/metadata", f"/namespaces/{sender.namespace}/dicomweb/studies/{named}/metadata",
+                 f"/namespaces/{sender.namespace}/dicomweb/studies"):
+        assert with_sid(server, sid, path).status_code == 404, path
+    rows = requests.post(f"{server.origin}/api/v3/study/list", data={"sid": sid}, verify=server.verify, timeout=60).json()
+    assert [row["study_uid"] for row in rows["studies"]] == [named]
+    theirs = rows["studies"][0]["uuid"]
+    for path in ("study/delete", "study/share/list", "study/move"):
+        answer = requests.post(f"{server.origin}/api/v3/{path}", data={"sid": sid, "uuid": theirs, "namespace_id": "1"},
+                               verify=server.verify, timeout=60)
+        assert answer.json()["error_type"] in ("NOT_PERMITTED", "NOT_FOUND"), path
+    assert link_session(server, link, password="tell nobody").status_code == 200
+    assert link_session(server, link, password="tell nobody").json()["error_type"] == "NOT_FOUND"
+    access = sdk.Study.share_list(uuid=uuid).get()
+    assert (access.user_id, access.link_id) == ([], [link])
+    sdk.Link.delete(uuid=link).get()
+    assert with_sid(server, sid, "/dicomweb/studies").status_code == 401
+    with pytest.raises(NotFound):
+        sdk.Link.get(uuid=link).get()
+    assert sdk.Study.share_list(uuid=uuid).get().link_id == []
+
+
+def test_a_link_goes_with_its_study(sides, server, sdk):
+    sender, _ = sides
+    study = f"{ROOT}.8"
+    uuid = upload(sender, study)
+    link = sdk.Link.add(study_id=uuid, action="STUDY_VIEW", prompt_for_anonymize=0).get().uuid
+    sid = link_session(server, link).json()["sid"]
+    assert with_sid(server, sid, f"/dicomweb/studies/{study}/metadata").status_code == 200
+    sdk.Study.delete(uuid=uuid).get()
+    assert with_sid(server, sid, f"/dicomweb/studies/{study}/metadata").status_code == 401
+    assert link_session(server, link).status_code == 412
+
+
+def test_wrong_passwords_lock_a_link(sides, server, sdk):
+    sender, _ = sides
+    uuid = upload(sender, f"{ROOT}.9")
+    link = sdk.Link.add(study_id=uuid, action="STUDY_VIEW", prompt_for_anonymize=0, password="right",
+                        password_max_attempts=2).get().uuid
+    for _ in range(2):
+        assert link_session(server, link, password="wrong").json()["error_type"] == "INVALID_CREDENTIALS"
+    assert link_session(server, link, password="right").json()["error_type"] == "PIN_LOCKOUT"
+    sdk.Link.delete(uuid=link).get()
+
+
+def test_a_link_takes_uploads(sides, server, sdk):
+    sender, _ = sides
+    link = sdk.Link.add(namespace_id=sender.namespace, action="STUDY_UPLOAD", prompt_for_anonymize=0).get().uuid
+    opened = link_session(server, link).json()
+    assert (opened["action"], opened["namespace_id"]) == ("STUDY_UPLOAD", sender.namespace)
+    study = f"{ROOT}.10"
+    stream = synthetic.instance(study, study + ".1", f"{study}.1.1", 1, bytes(2 * 16 * 16), 16)
+    content_type, body = harness.multipart([stream])
+    address = f"{server.origin}/namespaces/{sender.namespace}/dicomweb/studies"
+    bearer = {"Authorization": f"Bearer {opened['sid']}"}
+    stored = requests.post(address, data=body, verify=server.verify, timeout=60,
+                           headers=bearer | {"Content-Type": content_type, "Accept": "application/dicom+json"})
+    assert stored.status_code == 200, stored.text
+    assert study in sender.studies()
+    # They see nothing of it.
+    for path in (f"/namespaces/{sender.namespace}/dicomweb/studies", f"/namespaces/{sender.namespace}/dicomweb/studies/{study}/metadata"):
+        assert with_sid(server, opened["sid"], path).status_code == 404
+    sdk.Link.delete(uuid=link).get()
+    again = requests.post(address, data=body, verify=server.verify, timeout=60, headers=bearer | {"Content-Type": content_type})
+    assert again.status_code == 401

@@ -14,6 +14,7 @@ use septum_engine::archive::{Archive, ArchiveConfig};
 use crate::app::App;
 use crate::config::{CodecTier, Config, TlsMode};
 use crate::tls::{Certificate, TlsError, ensure_self_signed};
+use crate::v3::links;
 use crate::{admin, first_start, routes, viewer};
 
 /// How long a drain may take altogether.
@@ -160,6 +161,7 @@ pub async fn start(config: &Config) -> Result<Running, ServerError> {
     };
     actix_web::rt::spawn(public);
     actix_web::rt::spawn(operators);
+    actix_web::rt::spawn(links::sweep(Arc::downgrade(&running.archive.services)));
     if let Some(certificate) = certificate {
         actix_web::rt::spawn(certificate.watch());
     }

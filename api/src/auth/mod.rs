@@ -157,36 +157,24 @@ impl Authenticator {
         })
     }
 
-    /// The user of a name and password.
+    /// The user of a name and password. Guests have none: they come by their link.
     ///
     /// # Errors
     /// 401 where they are not right, 429 after too many failures.
     pub async fn verify(&self, name: &str, password: &str, address: Option<IpAddr>) -> Answer<Arc<User>> {
-        let user = self.accounts.user(name)?;
+        let user = self.accounts.user(name)?.filter(|user| user.guest.is_none());
         let pair = self.pair(name, password);
         if let Some(user) = &user
             && self.remembers(&pair, user)
         {
             return Ok(Arc::clone(user));
         }
-        let later = || {
-            Problem::later(
-                StatusCode::TOO_MANY_REQUESTS,
-                "too-many-attempts",
-                "too many attempts to sign in",
-                10,
-            )
-        };
-        if !self.limiter.may_try(address) {
-            return Err(later());
-        }
-        let _waiting = Arc::clone(&self.waiting).try_acquire_owned().map_err(|_| later())?;
+        let _waiting = self.may_try(address)?;
         // The pair's hash is keyed: nobody can choose a group to block.
         let _alike = self.alike[usize::from(pair[0]) % ALIKE]
             .acquire()
             .await
-            .map_err(|_| later())?;
-        let turn = Arc::clone(&self.hashing).acquire_owned().await.map_err(|_| later())?;
+            .map_err(|_| too_many())?;
         // Whoever waited behind the same pair finds it remembered now.
         if let Some(user) = &user
             && self.remembers(&pair, user)
@@ -194,23 +182,57 @@ impl Authenticator {
             return Ok(Arc::clone(user));
         }
         let stored = user.as_ref().map(|user| user.password_hash.clone());
+        match user {
+            Some(user) if self.matches(stored, password).await? => {
+                self.remember(pair, &user);
+                Ok(user)
+            }
+            Some(_) => Err(self.failed(address)),
+            None => {
+                // As long as for a name that is known.
+                self.matches(None, password).await?;
+                Err(self.failed(address))
+            }
+        }
+    }
+
+    /// Whether a password is that of a hash, for what has a password beside users.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub async fn check(&self, hash: String, password: &str, address: Option<IpAddr>) -> Answer<()> {
+        let _waiting = self.may_try(address)?;
+        if self.matches(Some(hash), password).await? {
+            Ok(())
+        } else {
+            Err(self.failed(address))
+        }
+    }
+
+    fn may_try(&self, address: Option<IpAddr>) -> Answer<tokio::sync::OwnedSemaphorePermit> {
+        if !self.limiter.may_try(address) {
+            return Err(too_many());
+        }
+        Arc::clone(&self.waiting).try_acquire_owned().map_err(|_| too_many())
+    }
+
+    fn failed(&self, address: Option<IpAddr>) -> Problem {
+        self.limiter.note_failure(address);
+        Problem::unauthenticated()
+    }
+
+    async fn matches(&self, stored: Option<String>, password: &str) -> Answer<bool> {
+        let turn = Arc::clone(&self.hashing)
+            .acquire_owned()
+            .await
+            .map_err(|_| too_many())?;
         let given = password.to_owned();
         let verified = tokio::task::spawn_blocking(move || {
             let verified = password::verify(stored.as_deref(), &given);
             drop(turn);
             verified
         });
-        let verified = verified.await.unwrap_or(false);
-        match user {
-            Some(user) if verified => {
-                self.remember(pair, &user);
-                Ok(user)
-            }
-            _ => {
-                self.limiter.note_failure(address);
-                Err(Problem::unauthenticated())
-            }
-        }
+        Ok(verified.await.unwrap_or(false))
     }
 
     fn pair(&self, name: &str, password: &str) -> [u8; 32] {
@@ -258,6 +280,15 @@ impl Authenticator {
             );
         }
     }
+}
+
+fn too_many() -> Problem {
+    Problem::later(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too-many-attempts",
+        "too many attempts to sign in",
+        10,
+    )
 }
 
 /// A cookie by its name (RFC 6265 section 4.2).

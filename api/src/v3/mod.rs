@@ -12,7 +12,7 @@
 //! | [`values`], [`custom_fields`], [`specs`] | what objects consist of |
 //! | [`session`], [`users`], [`account`], [`members`], [`units`], [`roles`], [`namespaces`] | who may what, where |
 //! | [`study_id`], [`study_record`], [`study_list`], [`studies`] | studies |
-//! | [`shares`] | who else sees a study: sharing, approving, duplicating, moving |
+//! | [`shares`], [`links`] | who else sees a study: sharing, approving, duplicating, moving; links |
 //! | [`documents`], [`orders`] | everything that is nothing but fields |
 //! | [`storage`] | images, attachments and what is made of them, `/api/v3/storage` |
 //!
@@ -27,6 +27,7 @@ pub mod dispatch;
 pub mod documents;
 pub mod entry;
 pub mod fault;
+pub mod links;
 pub mod lists;
 pub mod members;
 pub mod namespaces;

@@ -43,6 +43,17 @@ fn named(namespace: &Namespace) -> Option<(&'static str, String)> {
     }
 }
 
+/// Whether a namespace is a link's: the link is what is listed then.
+fn is_guest(ask: &Ask, namespace: &Namespace) -> bool {
+    match namespace.kind {
+        NamespaceKind::Personal(user) => {
+            let user = ask.accounts().user_by_id(user);
+            user.is_ok_and(|user| user.guest.is_some())
+        }
+        _ => false,
+    }
+}
+
 fn receiver_of(ask: &Ask, kind: &str, text: &str) -> Option<Arc<Namespace>> {
     let (accounts, id) = (ask.accounts(), uuid(text)?);
     let unit = || accounts.unit(UnitId::from_bytes(id)).ok();
@@ -56,6 +67,7 @@ fn receiver_of(ask: &Ask, kind: &str, text: &str) -> Option<Arc<Namespace>> {
         "location_id" => unit().filter(|unit| matches!(unit.kind, NamespaceKind::Location(_))),
         _ => {
             let user = accounts.user_by_id(UserId::from_bytes(id)).ok()?;
+            let user = user.guest.is_none().then_some(user)?;
             accounts.namespace(user.personal?).ok()
         }
     }
@@ -288,18 +300,17 @@ pub async fn list(ask: &Ask) -> Outcome {
         .map(|(kind, _)| (kind.to_owned(), json!([])))
         .collect();
     lists.insert("user_invite_share_id".into(), json!([]));
-    for (holder, study) in given(ask)? {
-        let Some((kind, id)) = named(&holder) else { continue };
-        let open = ask.services().summaries.open(&study.row)?;
-        let Some(shared) = &open.summary.shared else { continue };
+    lists.insert("link_id".into(), json!([]));
+    let mut add = |kind: &str, id: String, about: (String, i64, UserId)| {
+        let (name, since_ms, by) = about;
         let entry = if with_names {
-            let by = ask.accounts().user_by_id(shared.by);
+            let author = ask.accounts().user_by_id(by);
             json!({
                 "uuid": id,
-                "name": users::namespace_name(ask, &holder)?,
-                "since": times::written(shared.at_ms),
-                "by": shared.by.to_string(),
-                "by_name": by.map_or_else(|_| String::new(), |user| user.full_name()),
+                "name": name,
+                "since": times::written(since_ms),
+                "by": by.to_string(),
+                "by_name": author.map_or_else(|_| String::new(), |user| user.full_name()),
             })
         } else {
             id.into()
@@ -307,6 +318,26 @@ pub async fn list(ask: &Ask) -> Outcome {
         if let Some(Value::Array(entries)) = lists.get_mut(kind) {
             entries.push(entry);
         }
+    };
+    for link in ask.accounts().documents.list(Kind::Link, &ask.study()?.0.owner())? {
+        let description = values::text(&link.body, "description").to_owned();
+        add(
+            "link_id",
+            link.id.to_string(),
+            (description, link.created_ms, link.created_by),
+        );
+    }
+    for (holder, study) in given(ask)? {
+        let Some((kind, id)) = named(&holder).filter(|_| !is_guest(ask, &holder)) else {
+            continue;
+        };
+        let open = ask.services().summaries.open(&study.row)?;
+        let Some(shared) = &open.summary.shared else { continue };
+        add(
+            kind,
+            id,
+            (users::namespace_name(ask, &holder)?, shared.at_ms, shared.by),
+        );
     }
     Ok(Reply(lists))
 }

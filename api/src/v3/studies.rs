@@ -15,7 +15,7 @@ use super::ask::Ask;
 use super::fault::{Fault, Outcome};
 use super::reply::{Reply, flag};
 use super::study_record::{NOTED, PHI, Records, notes, stored};
-use super::{custom_fields, documents, namespaces, resolve, session, values};
+use super::{custom_fields, documents, links, namespaces, resolve, session, values};
 
 /// Whether nothing is stored in a namespace, and nothing announced.
 ///
@@ -212,6 +212,9 @@ pub async fn delete(ask: &Ask) -> Outcome {
     }
     arrive(ask).await?;
     let store = &ask.accounts().documents;
+    for link in store.list(Kind::Link, &name.owner())? {
+        links::close(ask.services(), &link, &source).await?;
+    }
     for kind in documents::OF_STUDIES {
         for document in store.list(kind, &name.owner())? {
             match store.delete(kind, document.id, &source).await {

@@ -22,6 +22,14 @@ use crate::http::problem::Problem;
 /// `BAD_PASSWORD`; 503 where there is no memory for it.
 pub async fn hashed(password: &str) -> Outcome<String> {
     session::check_password(password)?;
+    hash(password).await
+}
+
+/// The hash of a password that no rule concerns.
+///
+/// # Errors
+/// 503 where nothing can be hashed now.
+pub async fn hash(password: &str) -> Outcome<String> {
     let password = password.to_owned();
     let hashed = tokio::task::spawn_blocking(move || auth::hash(&password)).await;
     hashed

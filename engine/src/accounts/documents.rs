@@ -256,6 +256,19 @@ impl Documents {
         self.unseal(kind, id, &sealed)
     }
 
+    /// All documents of a kind.
+    pub fn all(&self, kind: Kind) -> Result<Vec<Document>> {
+        let prefix = RowKind::Document.key(&[&[1, kind as u8]]);
+        let rows = crate::scan::rows(self.ledger.shard(), prefix.clone());
+        rows.map(|row| {
+            let (key, sealed) = row?;
+            let id = key.get(prefix.len() + 16..).and_then(|id| id.try_into().ok());
+            let id = id.ok_or(EngineError::Corrupt("document key"))?;
+            self.unseal(kind, DocumentId::from_bytes(id), &sealed)
+        })
+        .collect()
+    }
+
     /// The documents of a kind that something owns, by id. Of more than [`PER_OWNER_MAX`] none is given.
     pub fn list(&self, kind: Kind, owner: &Owner) -> Result<Vec<Document>> {
         let prefix = RowKind::Document.key(&[&[1, kind as u8], owner]);

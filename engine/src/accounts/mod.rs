@@ -35,7 +35,7 @@ use crate::ledger::Ledger;
 
 pub use changes::conflict;
 pub use memberships::NewMembership;
-pub use model::{Account, Membership, Namespace, NamespaceKind, Properties, Role, User};
+pub use model::{Account, Guest, Membership, Namespace, NamespaceKind, Properties, Role, User};
 pub use people::NewUser;
 pub use tenants::NewUnit;
 

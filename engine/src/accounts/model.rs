@@ -116,6 +116,18 @@ pub struct User {
     /// Their settings by name.
     #[serde(default)]
     pub settings: Properties,
+    /// Came by a link: may do this, and nothing else.
+    #[serde(default)]
+    pub guest: Option<Guest>,
+}
+
+/// What somebody who came by a link may do.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Guest {
+    /// Where.
+    pub namespace: NamespaceId,
+    /// What.
+    pub template: Template,
 }
 
 impl User {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use septum_core::access::Template;
 use septum_core::audit::ObjectKind;
-use septum_core::ids::{AccountId, RoleId, UserId};
+use septum_core::ids::{AccountId, NamespaceId, RoleId, UserId};
 
 use super::Accounts;
 use super::changes::{Step, Turn, check_share_code, conflict, event};
-use super::model::{NamespaceKind, Properties, Role, User};
+use super::model::{Guest, NamespaceKind, Properties, Role, User};
 use super::tenants::{new_account, new_namespace};
 use crate::error::{EngineError, Result};
 use crate::pipeline::messages::Source;
@@ -74,6 +74,26 @@ impl Accounts {
         check_share_code(&*self.read()?, user.id.as_bytes(), &user.properties)?;
         let steps = self.personal(&mut user).await?;
         self.save_user(turn, "user.create", user, steps, source).await
+    }
+
+    /// Makes a guest: somebody without a password, who may do what `template` says in the namespace given, or else in one
+    /// of their own.
+    pub async fn add_guest(
+        &self,
+        template: Template,
+        into: Option<NamespaceId>,
+        source: Option<&Source>,
+    ) -> Result<Arc<User>> {
+        let turn = self.turn().await;
+        let mut user = new_user("");
+        user.name = format!("guest {}", user.id);
+        let steps = match into {
+            Some(_) => Vec::new(),
+            None => self.personal(&mut user).await?,
+        };
+        let namespace = into.or(user.personal).ok_or(EngineError::NotFound)?;
+        user.guest = Some(Guest { namespace, template });
+        self.save_user(turn, "guest.create", user, steps, source).await
     }
 
     /// Makes sure that a user has a namespace of their own.
@@ -243,5 +263,6 @@ fn new_user(name: &str) -> User {
         created_ms: now_ms(),
         properties: Properties::new(),
         settings: Properties::new(),
+        guest: None,
     }
 }

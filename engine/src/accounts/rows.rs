@@ -174,6 +174,7 @@ impl Record for User {
             created_ms: 0,
             properties: Map::new(),
             settings: Map::new(),
+            guest: None,
         })
     }
 }

@@ -48,6 +48,10 @@ impl State {
         let mut principal = Principal::new(user.id, user.name.clone());
         principal.administrator = user.administrator;
         principal.suspended = user.disabled;
+        if let Some(guest) = &user.guest {
+            principal.add(guest.namespace, &guest.template.rights());
+            return principal;
+        }
         let mine = self
             .memberships
             .values()

@@ -74,7 +74,7 @@ class World:
                    "patient_birth_date": "20000101", "referring_physician": "c", "sending_facility": "d"}
         needed = {"name": name, **account, "object": "Study", "mrn": name, **patient, "rules": "{}", "old": "x", "new": "y",
                   "user_id": self.other, "namespace_id": self.namespace, "key": "k", "value": "v", "action": "VIEW",
-                  "detail": "d", "body": "b", "star": "1", "json": "{}", "version": "1", **mark}
+                  "detail": "d", "type": "account", "body": "b", "star": "1", "json": "{}", "version": "1", **mark}
         if group in ("group", "location"):
             needed["uuid"] = ok(f"{group}/add", name=name + "x", **account)["uuid"]
             if path.endswith("user/delete"):
@@ -110,6 +110,9 @@ class World:
                 needed.pop("study_id"), needed.pop("uuid")
             if path == "namespace/settings":
                 needed["uuid"] = self.namespace
+        elif group == "link":
+            needed["study_id"] = self.study()[0]
+            needed["uuid"] = ok("link/add", action="STUDY_UPLOAD", namespace_id=self.namespace, description=name)["uuid"]
         elif path == "user/add":
             needed |= {"first": "N", "last": "N", "email": f"{name}@example.org", "password": PASSWORD}
         return needed
@@ -135,6 +138,7 @@ def world(server, admin, rows):
 # Of `a/b` in the reference some alternatives are no flags; of others more is needed than one flag, or the object decides.
 DIFFERENT = {
     "study/clone", "study/duplicate", "study/split", "link/pin", "study/status/set", "order/sps/find",
+    "study/approve", "study/reject", "study/move", "link/add",
 }
 
 

@@ -339,6 +339,11 @@ fn picture(rows: u16, columns: u16, samples_per_pixel: u16, photometric: &str) -
     edits.short(tags::BITS_STORED, 8);
     edits.short(tags::HIGH_BIT, 7);
     edits.short(tags::PIXEL_REPRESENTATION, 0);
+    if samples_per_pixel == 1 {
+        // As the file shows it: without a window, viewers spread what grey there is from black to white.
+        edits.text(tags::WINDOW_CENTER, VR::DS, "128");
+        edits.text(tags::WINDOW_WIDTH, VR::DS, "256");
+    }
     edits
 }
 

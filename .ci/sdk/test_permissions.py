@@ -135,6 +135,8 @@ def world(server, admin, rows):
     return made
 
 
+# Whoever has a link is nobody yet.
+PUBLIC = {"link/session", "link/status"}
 # Of `a/b` in the reference some alternatives are no flags; of others more is needed than one flag, or the object decides.
 DIFFERENT = {
     "study/clone", "study/duplicate", "study/split", "link/pin", "study/status/set", "order/sps/find",
@@ -154,7 +156,7 @@ def test_every_answering_entrypoint_asks_for_its_flag(server, world, rows):
         parameters = world.parameters(path)
         cells += 1
         status = nobody.post(path, **parameters).status_code
-        if status != 401:
+        if status != 401 and path not in PUBLIC:
             wrong.append((path, "nobody", status))
         if not needed or path in DIFFERENT or path in NO_FLAG:
             continue

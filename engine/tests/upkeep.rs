@@ -213,17 +213,19 @@ async fn a_scan_finds_studies_that_become_fresh_while_it_runs() {
     // They stay in their pages at first, and then are about to leave them.
     for leaves in [false, true] {
         let (mut first, mut seen) = (true, BTreeSet::new());
-        let scan = services.columns.scan(services, bench.namespace.id, &all, &mut |found| {
-            seen.insert(found.row_key());
-            if std::mem::take(&mut first) {
-                for (shard, row_key) in &row_keys {
-                    services.columns.note(*shard, row_key, &nothing).unwrap();
-                    if leaves {
-                        services.columns.move_out(*shard, bench.namespace.id);
+        let scan = services
+            .columns
+            .scan(services, bench.namespace.id, &all, &mut |found, _, _| {
+                seen.insert(found.row_key());
+                if std::mem::take(&mut first) {
+                    for (shard, row_key) in &row_keys {
+                        services.columns.note(*shard, row_key, &nothing).unwrap();
+                        if leaves {
+                            services.columns.move_out(*shard, bench.namespace.id);
+                        }
                     }
                 }
-            }
-        });
+            });
         scan.unwrap();
         assert_eq!(seen, row_keys.iter().map(|(_, row_key)| row_key.clone()).collect());
     }

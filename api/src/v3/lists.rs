@@ -199,6 +199,11 @@ impl Wanted {
     pub fn page(&self, name: &str, mut rows: Vec<Map<String, Value>>) -> Reply {
         rows.retain(|row| self.matches(row));
         rows.sort_by(|one, other| self.order(one, other));
+        self.page_in_order(name, rows)
+    }
+
+    /// The page asked for out of rows that match and are in order, of which those behind the page may be missing but one.
+    pub fn page_in_order(&self, name: &str, rows: Vec<Map<String, Value>>) -> Reply {
         let has_more = rows.len() > self.skipped().saturating_add(self.rows);
         let page: Vec<Value> = rows
             .into_iter()

@@ -18,8 +18,10 @@ use super::shares;
 use super::study_id::StudyName;
 use super::study_record::{FIELDS, Records, Stored, stored};
 
-/// Studies asked for in one step.
+/// Studies asked for in one step, at most.
 const STEP: usize = 512;
+/// And at least.
+const STEP_MIN: usize = 32;
 /// Most studies that are looked at for one page.
 const LOOKED_AT_MAX: usize = 200_000;
 
@@ -109,6 +111,12 @@ impl Collected<'_> {
         self.enough.is_some_and(|enough| self.rows.len() >= enough)
     }
 
+    /// Rows that are wanted still.
+    fn missing(&self) -> usize {
+        self.enough
+            .map_or(usize::MAX, |enough| enough.saturating_sub(self.rows.len()))
+    }
+
     fn offer(&mut self, row: Map<String, Value>) {
         if !self.is_full() && self.wanted.matches(&row) {
             self.rows.push(row);
@@ -116,7 +124,20 @@ impl Collected<'_> {
     }
 }
 
-async fn collect(ask: &Ask, wanted: &Wanted, enough: Option<usize>) -> Outcome<Vec<Map<String, Value>>> {
+/// The order that is asked for as a search takes it, where columns hold all of it.
+fn order_of(wanted: &Wanted) -> Option<String> {
+    let keys = wanted.sort.iter().map(|(field, _, is_descending)| {
+        let (_, keyword) = COLUMNS.iter().find(|(known, _)| known == field)?;
+        let sign = if *is_descending { "-" } else { "" };
+        // Of several modalities a row shows another one than a search sorts by.
+        (field != "modality").then(|| format!("{sign}{keyword}"))
+    });
+    let keys: Option<Vec<String>> = keys.collect();
+    keys.filter(|keys| !keys.is_empty()).map(|keys| keys.join(","))
+}
+
+/// What was found, and whether it is in the order asked for already.
+async fn collect(ask: &Ask, wanted: &Wanted, enough: usize) -> Outcome<(Vec<Map<String, Value>>, bool)> {
     let namespaces = namespaces(ask, wanted)?;
     for namespace in &namespaces {
         ask.audit_namespace(namespace).await?;
@@ -124,7 +145,7 @@ async fn collect(ask: &Ask, wanted: &Wanted, enough: Option<usize>) -> Outcome<V
     let mut records = Records::new(ask);
     let mut collected = Collected {
         wanted,
-        enough,
+        enough: None,
         rows: Vec::new(),
     };
     // What is announced is newer than what is there.
@@ -138,11 +159,17 @@ async fn collect(ask: &Ask, wanted: &Wanted, enough: Option<usize>) -> Outcome<V
     for namespace in &namespaces {
         offered(ask, namespace, &mut records, &mut collected)?;
     }
-    let asked = parameters(wanted);
+    // What is not stored here yet comes first, unless something else is asked for; a search does not know of it.
+    let order = order_of(wanted).filter(|_| collected.rows.is_empty());
+    let is_in_order = wanted.sort.is_empty() || order.is_some();
+    collected.enough = is_in_order.then_some(enough);
+    let mut asked = parameters(wanted);
+    asked.extend(order.map(|order| ("orderby".to_owned(), order)));
     let mut offset = 0;
     while !collected.is_full() && !namespaces.is_empty() {
         let mut pairs = asked.clone();
-        for (name, value) in [("includefield", "all".to_owned()), ("limit", STEP.to_string())] {
+        let step = collected.missing().clamp(STEP_MIN, STEP);
+        for (name, value) in [("includefield", "all".to_owned()), ("limit", step.to_string())] {
             pairs.push((name.to_owned(), value));
         }
         pairs.push(("offset".to_owned(), offset.to_string()));
@@ -160,7 +187,7 @@ async fn collect(ask: &Ask, wanted: &Wanted, enough: Option<usize>) -> Outcome<V
             };
             collected.offer(records.make(&name, namespace, Some(&stored))?);
         }
-        offset += STEP;
+        offset += step;
         if !found.truncated {
             break;
         }
@@ -168,7 +195,7 @@ async fn collect(ask: &Ask, wanted: &Wanted, enough: Option<usize>) -> Outcome<V
             return Err(Fault::new("TRY_LATER"));
         }
     }
-    Ok(collected.rows)
+    Ok((collected.rows, is_in_order))
 }
 
 /// What waits for whoever may approve it.
@@ -231,14 +258,17 @@ pub fn phantoms(ask: &Ask, namespace: &Namespace) -> Outcome<Vec<StudyName>> {
 /// `/study/list`.
 pub async fn list(ask: &Ask) -> Outcome {
     let wanted = ask.wanted(FIELDS)?;
-    let enough = wanted.sort.is_empty().then(|| wanted.skipped() + wanted.rows + 1);
-    let rows = collect(ask, &wanted, enough).await?;
-    Ok(wanted.page("studies", rows))
+    let (rows, is_in_order) = collect(ask, &wanted, wanted.skipped() + wanted.rows + 1).await?;
+    Ok(if is_in_order {
+        wanted.page_in_order("studies", rows)
+    } else {
+        wanted.page("studies", rows)
+    })
 }
 
 /// `/study/count`.
 pub async fn count(ask: &Ask) -> Outcome {
     let wanted = ask.wanted(FIELDS)?;
-    let rows = collect(ask, &wanted, None).await?;
+    let (rows, _) = collect(ask, &wanted, usize::MAX).await?;
     Ok(Reply::of("count", rows.len()))
 }

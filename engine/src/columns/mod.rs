@@ -279,7 +279,7 @@ impl Columns {
         services: &Services,
         namespace: NamespaceId,
         predicates: &CompiledPredicates,
-        each: &mut dyn FnMut(Match),
+        each: &mut dyn FnMut(Match, &Page, usize),
     ) -> Result<()> {
         (0..services.ledgers.len()).try_for_each(|shard| self.scan_shard(services, namespace, shard, predicates, each))
     }
@@ -290,17 +290,18 @@ impl Columns {
         namespace: NamespaceId,
         shard: usize,
         predicates: &CompiledPredicates,
-        each: &mut dyn FnMut(Match),
+        each: &mut dyn FnMut(Match, &Page, usize),
     ) -> Result<()> {
         let mut matching = |page: &Page, is_behind: &dyn Fn(&RowKey) -> bool| {
             for row in page.scan(predicates) {
                 if let Some(key) = page.key(row).filter(|key| !is_behind(key)) {
-                    each(Match {
+                    let found = Match {
                         namespace,
                         shard,
                         key,
                         moment: moment(page, row),
-                    });
+                    };
+                    each(found, page, row);
                 }
             }
         };

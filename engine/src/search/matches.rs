@@ -6,7 +6,9 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use septum_core::ids::NamespaceId;
-use septum_core::query::columns::{Column, CompiledPredicates, RowKey};
+use septum_core::query::columns::{Column, CompiledPredicates, Page, RowKey};
+use septum_core::query::{OrderKey, Query};
+use serde_json::Map;
 
 use super::study_map;
 use crate::accounts::Namespace;
@@ -16,11 +18,28 @@ use crate::lookup;
 use crate::records::{decode, key};
 use crate::services::Services;
 
-/// Studies in a batch: about 8 MiB.
+/// Studies in a batch, at most: about 8 MiB.
 const BATCH_STUDIES: usize = 65_536;
 
-/// Where a study stands in the order of results, newest first.
-pub(super) type Place = (Reverse<u64>, NamespaceId, RowKey, usize);
+/// Studies in a batch of a search that is sorted, at least.
+const SORTED_STUDIES: usize = 64;
+
+/// What comes first: the newest, or what the search is sorted by.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Newest(Reverse<u64>),
+    Sorted(OrderKey),
+}
+
+/// Where a study stands in the order of results.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    rank: Rank,
+    namespace: NamespaceId,
+    key: RowKey,
+    shard: usize,
+    moment: u64,
+}
 
 /// The first ones behind a place, of however many come in whatever order.
 struct First {
@@ -40,9 +59,15 @@ impl First {
         }
     }
 
-    fn offer(&mut self, found: Match) {
-        let place = (Reverse(found.moment), found.namespace, found.key, found.shard);
-        if self.after.is_some_and(|after| place <= after) {
+    fn offer(&mut self, rank: Rank, found: Match) {
+        let place = Place {
+            rank,
+            namespace: found.namespace,
+            key: found.key,
+            shard: found.shard,
+            moment: found.moment,
+        };
+        if self.after.as_ref().is_some_and(|after| place <= *after) {
             return;
         }
         self.kept.insert(place);
@@ -53,88 +78,138 @@ impl First {
     }
 
     /// What was kept, and its last place if there is more behind it.
-    fn finish(self) -> (Vec<Match>, Option<Place>) {
-        let rest = self.kept.last().copied().filter(|_| self.has_more);
-        // A study whose date was corrected meanwhile may have been seen twice.
+    fn finish(self) -> Batch {
+        let rest = self.kept.last().cloned().filter(|_| self.has_more);
+        // A study that was corrected meanwhile may have been seen twice.
         let mut seen = HashSet::with_capacity(self.kept.len());
         let matches = self
             .kept
             .into_iter()
-            .filter(|(_, namespace, key, shard)| seen.insert((*namespace, *key, *shard)))
-            .map(|(Reverse(moment), namespace, key, shard)| Match {
-                namespace,
-                shard,
-                key,
-                moment,
+            .filter(|place| seen.insert((place.namespace, place.key, place.shard)))
+            .map(|place| Match {
+                namespace: place.namespace,
+                shard: place.shard,
+                key: place.key,
+                moment: place.moment,
             });
-        (matches.collect(), rest)
+        Batch {
+            matches: matches.collect(),
+            rest,
+        }
     }
 }
 
-/// The studies that may match, newest first, from behind `after` on; and how to go on where there are more.
-pub(super) fn batch(
-    services: &Services,
-    namespaces: &[Arc<Namespace>],
-    study_uid: Option<&str>,
-    predicates: &CompiledPredicates,
-    after: Option<Place>,
-) -> Result<(Vec<Match>, Option<Place>)> {
-    let mut first = First::new(after, BATCH_STUDIES);
-    for namespace in namespaces {
-        let uids = match study_uid {
-            Some(uid) => Some(vec![uid]),
-            None => predicates.exact_values(Column::StudyInstanceUid),
+/// Studies that may match, in the order of results.
+pub(super) struct Batch {
+    pub(super) matches: Vec<Match>,
+    /// How to go on where there are more.
+    pub(super) rest: Option<Place>,
+}
+
+/// What is looked for, and in which order it comes.
+#[derive(Clone)]
+pub(super) struct Looking {
+    pub(super) namespaces: Vec<Arc<Namespace>>,
+    pub(super) study_uid: Option<String>,
+    pub(super) predicates: Arc<CompiledPredicates>,
+    /// The search, where columns say all that it is sorted by; else the newest come first.
+    pub(super) sorted: Option<Arc<Query>>,
+}
+
+impl Looking {
+    fn room(&self) -> usize {
+        let Some(query) = &self.sorted else {
+            return BATCH_STUDIES;
         };
-        let account = services.keyring.account(namespace.account)?;
-        if let Some(uids) = uids {
-            for uid in uids {
-                let token = services.studies.study_token(&account, namespace.id, uid);
-                let (shard, stored_in) = services.studies.shard(uid);
-                for row in crate::scan::rows(stored_in, key::studies_of(namespace.id, &token)) {
-                    let (row_key, row) = row?;
-                    first.offer(looked_up(services, shard, &row_key, Some(&row))?);
-                }
-            }
-        } else if let Some(prefixes) = lookup::prefixes(&account, namespace.id, predicates) {
-            for (shard, stored_in) in services.store.shards().iter().enumerate() {
-                for prefix in &prefixes {
-                    for row in crate::scan::rows(stored_in, prefix.clone()) {
-                        let (lookup, _) = row?;
-                        let row_key = [
-                            &key::studies(namespace.id),
-                            lookup.get(prefix.len()..).unwrap_or_default(),
-                        ]
-                        .concat();
-                        let row = stored_in.get(&row_key)?;
-                        first.offer(looked_up(services, shard, &row_key, row.as_deref())?);
+        let wanted = query.limit.unwrap_or(super::RESULTS_MAX).saturating_add(query.offset);
+        wanted.saturating_add(1).clamp(SORTED_STUDIES, BATCH_STUDIES)
+    }
+
+    /// The studies that may match, from behind `after` on. `None` where a column lacks what the search is sorted by.
+    pub(super) fn batch(&self, services: &Services, after: Option<Place>) -> Result<Option<Batch>> {
+        let mut first = First::new(after, self.room());
+        for namespace in &self.namespaces {
+            let uids = match &self.study_uid {
+                Some(uid) => Some(vec![uid.as_str()]),
+                None => self.predicates.exact_values(Column::StudyInstanceUid),
+            };
+            let account = services.keyring.account(namespace.account)?;
+            if let Some(uids) = uids {
+                for uid in uids {
+                    let token = services.studies.study_token(&account, namespace.id, uid);
+                    let (shard, stored_in) = services.studies.shard(uid);
+                    for row in crate::scan::rows(stored_in, key::studies_of(namespace.id, &token)) {
+                        let (row_key, row) = row?;
+                        self.looked_up(services, &mut first, shard, &row_key, Some(&row))?;
                     }
                 }
+            } else if let Some(prefixes) = lookup::prefixes(&account, namespace.id, &self.predicates) {
+                for (shard, stored_in) in services.store.shards().iter().enumerate() {
+                    for prefix in &prefixes {
+                        for row in crate::scan::rows(stored_in, prefix.clone()) {
+                            let (lookup, _) = row?;
+                            let row_key = [
+                                &key::studies(namespace.id),
+                                lookup.get(prefix.len()..).unwrap_or_default(),
+                            ]
+                            .concat();
+                            let row = stored_in.get(&row_key)?;
+                            self.looked_up(services, &mut first, shard, &row_key, row.as_deref())?;
+                        }
+                    }
+                }
+            } else if !self.scanned(services, namespace, &mut first)? {
+                return Ok(None);
             }
-        } else {
-            services
-                .columns
-                .scan(services, namespace.id, predicates, &mut |found| first.offer(found))?;
         }
+        Ok(Some(first.finish()))
     }
-    Ok(first.finish())
-}
 
-/// A study found by its token; one that is gone meanwhile is left out when it is opened.
-fn looked_up(services: &Services, shard: usize, row_key: &[u8], row: Option<&[u8]>) -> Result<Match> {
-    let mut found = Match {
-        namespace: namespace_of(row_key)?,
-        shard,
-        key: row_key_of(row_key)?,
-        moment: 0,
-    };
-    if let Some(row) = row {
-        match services.summaries.open(&decode(row, "study row")?) {
-            Ok(open) => found.moment = moment_of(&study_map(&open.summary))?,
-            Err(EngineError::NotFound) => {}
-            Err(error) => return Err(error),
-        }
+    /// Offers what the columns of a namespace have; `false` where one lacks what the search is sorted by.
+    fn scanned(&self, services: &Services, namespace: &Namespace, first: &mut First) -> Result<bool> {
+        let mut is_known = true;
+        let mut offer = |found: Match, page: &Page, row: usize| match &self.sorted {
+            None => first.offer(Rank::Newest(Reverse(found.moment)), found),
+            Some(query) => match query.order_key_of_row(page, row) {
+                Some(key) => first.offer(Rank::Sorted(key), found),
+                None => is_known = false,
+            },
+        };
+        let columns = &services.columns;
+        columns.scan(services, namespace.id, &self.predicates, &mut offer)?;
+        Ok(is_known)
     }
-    Ok(found)
+
+    /// Offers a study found by its token; one that is gone meanwhile is left out when it is opened.
+    fn looked_up(
+        &self,
+        services: &Services,
+        first: &mut First,
+        shard: usize,
+        row_key: &[u8],
+        row: Option<&[u8]>,
+    ) -> Result<()> {
+        let mut attributes = Map::new();
+        if let Some(row) = row {
+            match services.summaries.open(&decode(row, "study row")?) {
+                Ok(open) => attributes = study_map(&open.summary),
+                Err(EngineError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let found = Match {
+            namespace: namespace_of(row_key)?,
+            shard,
+            key: row_key_of(row_key)?,
+            moment: moment_of(&attributes)?,
+        };
+        let rank = match &self.sorted {
+            None => Rank::Newest(Reverse(found.moment)),
+            Some(query) => Rank::Sorted(query.order_key(&attributes)),
+        };
+        first.offer(rank, found);
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -155,11 +230,12 @@ mod tests {
             loop {
                 let mut first = First::new(after, room);
                 for number in (0..20).rev().chain(0..20) {
-                    first.offer(found(number));
+                    let found = found(number);
+                    first.offer(Rank::Newest(Reverse(found.moment)), found);
                     assert!(first.kept.len() <= room);
                 }
-                let (mut batch, rest) = first.finish();
-                all.append(&mut batch);
+                let Batch { mut matches, rest } = first.finish();
+                all.append(&mut matches);
                 match rest {
                     Some(_) => after = rest,
                     None => break,

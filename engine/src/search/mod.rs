@@ -24,6 +24,8 @@ use crate::retrieve::metadata::Reader;
 use crate::services::Services;
 use crate::summaries::OpenSummary;
 
+use matches::{Batch, Looking};
+
 /// Most results of one search, whatever the client asks for.
 pub const RESULTS_MAX: usize = 10_000;
 
@@ -83,21 +85,29 @@ pub async fn search(
 ) -> Result<Found> {
     let parts = split_by_level(query);
     let (compiled, others) = CompiledPredicates::new(&parts.study);
-    let compiled = Arc::new(compiled);
     let limit = query.limit.unwrap_or(RESULTS_MAX).min(RESULTS_MAX);
-    let mut page = Page::new(query, limit)?;
-    // What the columns say is enough to count with.
-    let counts_by_columns =
-        query.level == Level::Study && others.is_empty() && parts.deepest() == Level::Study && query.order.is_empty();
+    // What the columns say is enough to count with, and perhaps to sort by.
+    let is_of_columns = query.level == Level::Study && others.is_empty() && parts.deepest() == Level::Study;
+    let is_sorted = !query.order.is_empty();
+    let mut looking = Looking {
+        namespaces: namespaces.to_vec(),
+        study_uid: scope.study_uid.clone(),
+        predicates: Arc::new(compiled),
+        sorted: (is_of_columns && is_sorted).then(|| Arc::new(query.clone())),
+    };
+    let mut page = Page::new(query, limit, is_sorted && looking.sorted.is_none())?;
     let mut after = None;
     loop {
-        let (owned, wanted, study_uid) = (Arc::clone(services), namespaces.to_vec(), scope.study_uid.clone());
-        let compiled = Arc::clone(&compiled);
-        let (mut matches, rest) = services
-            .compute
-            .run(move || matches::batch(&owned, &wanted, study_uid.as_deref(), &compiled, after))
-            .await??;
-        if counts_by_columns {
+        let (owned, wanted) = (Arc::clone(services), looking.clone());
+        let batch = services.compute.run(move || wanted.batch(&owned, after)).await??;
+        let Some(Batch { mut matches, rest }) = batch else {
+            // From the beginning, the long way.
+            looking.sorted = None;
+            page = Page::new(query, limit, true)?;
+            after = None;
+            continue;
+        };
+        if is_of_columns && page.sorted.is_none() {
             let skipped = page.skip.min(matches.len());
             matches.drain(..skipped);
             page.skip -= skipped;
@@ -201,13 +211,12 @@ struct Page {
     limit: usize,
     items: Vec<Item>,
     truncated: bool,
-    /// With `orderby`, everything must be looked at.
+    /// What is sorted by something that columns lack: everything must be looked at.
     sorted: Option<Window<Item>>,
 }
 
 impl Page {
-    fn new(query: &Query, limit: usize) -> Result<Self> {
-        let is_sorted = !query.order.is_empty();
+    fn new(query: &Query, limit: usize, is_sorted: bool) -> Result<Self> {
         if is_sorted && query.offset > SORTED_OFFSET_MAX {
             return Err(EngineError::Conflict(
                 "with orderby, offset is limited: narrow the search instead",

@@ -124,13 +124,20 @@ pub async fn set(ask: &Ask) -> Outcome {
     values::take(parameters, values::NAMESPACE, &mut own.properties)?;
     values::take_settings(parameters, &mut changed.settings)?;
     custom_fields::take(ask, account.id, "Account", &mut changed.properties)?;
-    if let Some(role) = ask.role_of("role_id", account.id)? {
-        own.default_role = Some(role);
-    }
+    let role = ask.role_of("role_id", account.id)?;
+    super::members::check_promotion(ask, role, namespace)?;
     let source = ask.source()?;
-    let edit = |account: &mut Account| *account = changed;
+    let edit = |now: &mut Account| {
+        now.name = changed.name;
+        now.properties = changed.properties;
+        now.settings = changed.settings;
+    };
     ask.accounts().edit_account(account.id, Some(&source), edit).await?;
-    let edit = |namespace: &mut Namespace| *namespace = own;
+    let edit = |now: &mut Namespace| {
+        now.name = own.name;
+        now.properties = own.properties;
+        now.default_role = role.or(now.default_role);
+    };
     ask.accounts().edit_namespace(namespace.id, Some(&source), edit).await?;
     Ok(Reply::done())
 }

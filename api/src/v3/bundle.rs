@@ -5,11 +5,13 @@ use serde_json::{Map, Value};
 
 use super::dispatch::{Caller, find};
 use super::fault::{Fault, Outcome};
-use super::parameters::Parameters;
+use super::parameters::{BODY_BYTES_MAX, Parameters};
 use crate::http::problem::Problem;
 
 /// Most calls in a bundle.
 const CALLS_MAX: usize = 100;
+/// Most bytes of all answers together.
+const ANSWERS_BYTES_MAX: usize = 64 << 20;
 
 /// Does the calls and gives their answers, in order.
 ///
@@ -22,13 +24,28 @@ pub async fn answer(caller: &Caller<'_>, body: &[u8]) -> Outcome<Value> {
         return Err(malformed());
     }
     let mut answers: Vec<Value> = Vec::new();
+    let mut num_bytes = 0;
     for call in calls {
         let (status, mut answer) = match one(caller, call, &answers).await {
             Ok(answer) => (StatusCode::OK, answer),
-            Err(fault) => fault.parts().map_err(Fault::Problem)?,
+            Err(fault) => match fault.parts() {
+                Ok(parts) => parts,
+                // One call that could not be answered takes no answer from the others.
+                Err(problem) => {
+                    let mut answer = Map::new();
+                    answer.insert("status".into(), "ERROR".into());
+                    answer.insert("error_type".into(), "EXCEPTION".into());
+                    (problem.status(), answer)
+                }
+            },
         };
         answer.insert("HTTP_STATUS_CODE".into(), status.as_u16().into());
-        answers.push(Value::Object(answer));
+        let answer = Value::Object(answer);
+        num_bytes += answer.to_string().len();
+        answers.push(answer);
+        if num_bytes > ANSWERS_BYTES_MAX {
+            return Err(malformed());
+        }
     }
     Ok(Value::Array(answers))
 }
@@ -36,23 +53,32 @@ pub async fn answer(caller: &Caller<'_>, body: &[u8]) -> Outcome<Value> {
 async fn one(caller: &Caller<'_>, call: Map<String, Value>, answers: &[Value]) -> Outcome<Map<String, Value>> {
     let url = call.get("URL").and_then(Value::as_str).unwrap_or_default();
     let entry = find(url).ok_or_else(|| Fault::new("NOT_SUPPORTED"))?;
-    let pairs = call.iter().filter(|(name, _)| *name != "URL").map(|(name, value)| {
+    let mut pairs = Vec::new();
+    // What is put in counts as if it had been sent.
+    let mut room = BODY_BYTES_MAX as usize;
+    for (name, value) in call.iter().filter(|(name, _)| *name != "URL") {
         let text = match value {
-            Value::String(text) => substituted(text, answers),
-            Value::Bool(flag) => u8::from(*flag).to_string(),
-            Value::Null => String::new(),
-            other => substituted(&other.to_string(), answers),
+            Value::String(text) => substituted(text, answers, room),
+            Value::Bool(flag) => Some(u8::from(*flag).to_string()),
+            Value::Null => Some(String::new()),
+            other => substituted(&other.to_string(), answers, room),
         };
-        (name.clone(), text)
-    });
+        let text = text.ok_or_else(|| Fault::new("INVALID_PARAMETERS"))?;
+        room = room.saturating_sub(text.len());
+        pairs.push((name.clone(), text));
+    }
     caller.call(entry, Parameters::new(pairs)?).await
 }
 
-/// `{{path}}` replaced by what the latest answer that has it says there. What no answer has is left as it is.
-fn substituted(text: &str, answers: &[Value]) -> String {
+/// `{{path}}` replaced by what the latest answer that has it says there. What no answer has is left as it is. `None` where
+/// that is more than `room` bytes.
+fn substituted(text: &str, answers: &[Value], room: usize) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, tail)) = rest.split_once("{{") {
+        if out.len() > room {
+            return None;
+        }
         out.push_str(before);
         let Some((path, after)) = tail.split_once("}}") else {
             out.push_str("{{");
@@ -71,7 +97,7 @@ fn substituted(text: &str, answers: &[Value]) -> String {
         rest = after;
     }
     out.push_str(rest);
-    out
+    (out.len() <= room).then_some(out)
 }
 
 fn looked_up<'a>(answer: &'a Value, path: &str) -> Option<&'a Value> {
@@ -102,7 +128,8 @@ mod tests {
             ("{{{{sid}}}}", "{{{{sid}}}}"),
             ("plain", "plain"),
         ] {
-            assert_eq!(substituted(text, &answers), expected, "{text}");
+            assert_eq!(substituted(text, &answers, 64).as_deref(), Some(expected), "{text}");
         }
+        assert_eq!(substituted(&"{{sid}}".repeat(65), &answers, 64), None);
     }
 }

@@ -135,6 +135,7 @@ impl Wanted {
             let (field, asked) = name
                 .rsplit_once('.')
                 .ok_or_else(|| Fault::about("INVALID_CONDITION", name))?;
+            let field = without_table(fields, field);
             let compare = compare_of(fields, field).ok_or_else(|| Fault::about("INVALID_FIELD", field))?;
             let (condition, or_null) = condition(asked).ok_or_else(|| Fault::about("INVALID_CONDITION", asked))?;
             let values = if asked.starts_with("in") {
@@ -220,6 +221,14 @@ impl Wanted {
             "page",
             json!({"more": u8::from(has_more), "rows": self.rows, "number": self.number}),
         )
+    }
+}
+
+/// A field without the name of its table, which may stand before it: `Study.patient_name`.
+fn without_table<'a>(fields: Fields, field: &'a str) -> &'a str {
+    match field.split_once('.') {
+        Some((_, rest)) if compare_of(fields, field).is_none() && compare_of(fields, rest).is_some() => rest,
+        _ => field,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use septum_core::access::{BuiltIn, FieldRight};
 use septum_core::ids::{RoleId, UserId};
 use septum_engine::accounts::{Membership, Namespace, NamespaceKind, NewMembership, User};
 use serde_json::{Map, Value, json};
@@ -35,14 +36,22 @@ fn place(ask: &Ask) -> Outcome<&Arc<Namespace>> {
     }
 }
 
-/// Nobody gives a role that permits more than they may do themselves.
-fn check_promotion(ask: &Ask, role: Option<RoleId>, namespace: &Namespace) -> Outcome<()> {
+/// Nobody gives a role that permits more than they may do themselves, or shows fields that are hidden from them.
+///
+/// # Errors
+/// `CAN_NOT_PROMOTE`.
+pub fn check_promotion(ask: &Ask, role: Option<RoleId>, namespace: &Namespace) -> Outcome<()> {
     let Some(role) = role else {
         return Ok(());
     };
     let principal = ask.principal()?;
     let account = ask.accounts().namespace_of(namespace.account)?;
     let role = ask.accounts().role(role)?;
+    let hidden = principal.fields(namespace.id);
+    let mut hidden = hidden.iter().filter(|(_, right)| *right == FieldRight::Hidden);
+    if hidden.any(|(field, _)| role.template.fields().of(field) != FieldRight::Hidden) {
+        return Err(Fault::new("CAN_NOT_PROMOTE"));
+    }
     let mut given = role.template.rights().effective();
     for permission in role.template.rights().effective().iter() {
         if principal.has(permission, namespace.id) || principal.has(permission, account.id) {
@@ -53,6 +62,23 @@ fn check_promotion(ask: &Ask, role: Option<RoleId>, namespace: &Namespace) -> Ou
         Ok(())
     } else {
         Err(Fault::new("CAN_NOT_PROMOTE"))
+    }
+}
+
+/// The role that a membership has in the end.
+fn applying(ask: &Ask, role: Option<RoleId>, namespace: &Namespace) -> Outcome<RoleId> {
+    match role.or(namespace.default_role) {
+        Some(role) => Ok(role),
+        None => Ok(ask.accounts().built_in(namespace.account, BuiltIn::User)?.id),
+    }
+}
+
+/// Only who runs the installation changes the membership of somebody who does.
+fn check_target(ask: &Ask, user: &User) -> Outcome<()> {
+    if user.administrator && !ask.principal()?.administrator {
+        Err(Fault::not_permitted())
+    } else {
+        Ok(())
     }
 }
 
@@ -84,7 +110,8 @@ pub async fn account_add(ask: &Ask) -> Outcome {
             .ok_or_else(|| Fault::new("USER_NOT_FOUND"))?,
         None => ask.user_named("user_id")?,
     };
-    let (role, changes) = (ask.role_of("role_id", account.id)?, changes(ask)?);
+    check_target(ask, &user)?;
+    let (role, changes) = (ask.role_of("role_id", account.id)?, changes(ask, user.id)?);
     join(ask, user.id, namespace, role).await?;
     if !changes.is_empty() {
         apply(ask, user.id, namespace, changes).await?;
@@ -107,12 +134,25 @@ impl Changes {
     }
 }
 
-fn changes(ask: &Ask) -> Outcome<Changes> {
+fn changes(ask: &Ask, user: UserId) -> Outcome<Changes> {
     let (account, namespace) = ask.account()?;
     let global_role = ask.role_of("global_role_id", account.id)?;
     check_promotion(ask, global_role, namespace)?;
+    let global = ask.parameters.flag("global")?;
+    if global == Some(true) || global_role.is_some() {
+        // It reaches every group and location: nobody gives what they do not have there.
+        let before = ask.accounts().membership(user, namespace.id).ok();
+        let role = ask.role_of("role_id", account.id)?;
+        let role = role.or(before.and_then(|membership| membership.role));
+        let reaching = global_role.map_or_else(|| applying(ask, role, namespace), Ok)?;
+        for unit in ask.accounts().namespaces()? {
+            if unit.account == account.id && unit.unit().is_some() {
+                check_promotion(ask, Some(reaching), &unit)?;
+            }
+        }
+    }
     let mut changes = Changes {
-        global: ask.parameters.flag("global")?,
+        global,
         global_role,
         ..Changes::default()
     };
@@ -165,9 +205,10 @@ pub async fn unit_add(ask: &Ask) -> Outcome {
 pub async fn account_set(ask: &Ask) -> Outcome {
     let (account, namespace) = ask.account()?;
     let user = member(ask, namespace)?;
+    check_target(ask, &user)?;
     let role = ask.role_of("role_id", account.id)?;
     check_promotion(ask, role, namespace)?;
-    let changes = changes(ask)?;
+    let changes = changes(ask, user.id)?;
     let mut properties = Map::new();
     values::take(&ask.parameters, values::MEMBER, &mut properties)?;
     values::take_events(&ask.parameters, &mut properties)?;
@@ -264,6 +305,7 @@ pub async fn list(ask: &Ask) -> Outcome {
 pub async fn delete(ask: &Ask) -> Outcome {
     let namespace = place(ask)?;
     let user = member(ask, namespace)?;
+    check_target(ask, &user)?;
     ask.accounts()
         .delete_membership(user.id, namespace.id, Some(&ask.source()?))
         .await?;

@@ -37,11 +37,18 @@ pub async fn permissions(ask: &Ask) -> Outcome {
 
 /// `/namespace/engine/fqdn`: where the storage calls for a namespace go. That is here.
 pub async fn engine(ask: &Ask) -> Outcome {
-    let namespace = about(ask)?;
     let host = host(ask);
-    Ok(Reply::of("engine_fqdn", host.clone())
-        .with("engine_url", format!("{}/api/v3/storage", ask.base_url))
-        .with("storage_namespace", namespace.id.to_string()))
+    let reply = Reply::of("engine_fqdn", host).with("engine_url", format!("{}/api/v3/storage", ask.base_url));
+    if ask.signed_in.is_none() {
+        // The client asks before it signs in. There is one engine, so nothing is looked up, and nothing learnt.
+        let named = ask
+            .parameters
+            .text("namespace_id")
+            .or(ask.parameters.text("storage_namespace"));
+        return Ok(reply.with("storage_namespace", json!(named)));
+    }
+    let namespace = about(ask)?;
+    Ok(reply.with("storage_namespace", namespace.id.to_string()))
 }
 
 /// Host and port as the client used them.

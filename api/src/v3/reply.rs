@@ -34,7 +34,9 @@ impl Reply {
         let mut body = self.0;
         for (name, _) in parameters.starting("fields.") {
             let wanted = names(parameters, &format!("fields.{name}"))?;
-            let plural = format!("{name}s");
+            let plural = name
+                .strip_suffix('y')
+                .map_or_else(|| format!("{name}s"), |stem| format!("{stem}ies"));
             if name == "_top" {
                 body.retain(|key, _| wanted.contains(key));
             } else if let Some(Value::Array(rows)) = list_of(&mut body, name, &plural) {

@@ -140,8 +140,16 @@ fn take(ask: &Ask, role: &mut Role) -> Outcome<()> {
     let namespace = ask.accounts().namespace_of(role.account)?;
     let principal = ask.principal()?;
     let (now, before) = (role.template.rights(), before.rights());
+    // Permits that are new, and denials that go.
     let added = now.permitted.without(&before.permitted);
-    if added.iter().any(|permission| !principal.has(permission, namespace.id)) {
+    let freed = before.denied.without(&now.denied);
+    let mut widened = added.iter().chain(freed.iter());
+    if widened.any(|permission| !principal.has(permission, namespace.id)) {
+        return Err(Fault::new("NO_OTHER_ROLE_EDIT"));
+    }
+    let own = principal.fields(namespace.id);
+    let mut narrowed = before.fields.iter();
+    if narrowed.any(|(field, right)| now.fields.of(field) < right && now.fields.of(field) < own.of(field)) {
         return Err(Fault::new("NO_OTHER_ROLE_EDIT"));
     }
     Ok(())

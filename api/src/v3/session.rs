@@ -3,7 +3,7 @@
 use septum_core::access::{Permission, STUDY_FIELDS};
 use septum_core::ids::{AccountId, NamespaceId, ObjectId};
 use septum_engine::accounts::sessions::{IDLE_MS, LIFE_MS};
-use septum_engine::accounts::{Account, NamespaceKind, User};
+use septum_engine::accounts::{Account, Membership, NamespaceKind, User};
 use septum_engine::pipeline::messages::Source;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -40,6 +40,15 @@ pub async fn login(ask: &Ask) -> Outcome {
             user.properties.remove("password_reset");
         };
         ask.accounts().edit_user(user.id, Some(&source), edit).await?;
+        for membership in ask.accounts().memberships_of(user.id)? {
+            if values::is_set(&membership.properties, "password_reset") {
+                let edit = |membership: &mut Membership| {
+                    membership.properties.remove("password_reset");
+                };
+                let key = (user.id, membership.namespace);
+                ask.accounts().edit_membership(key, Some(&source), edit).await?;
+            }
+        }
     } else if must_change_password(ask, &user)? {
         return Err(Fault::new("PASSWORD_RESET"));
     }
@@ -79,8 +88,20 @@ async fn verified(ask: &Ask, login: &str, password: &str, wrong: &'static str) -
 
 fn must_change_password(ask: &Ask, user: &User) -> Outcome<bool> {
     let is_asked = |properties| values::is_set(properties, "password_reset");
-    let memberships = ask.accounts().memberships_of(user.id)?;
+    let memberships = binding_memberships(ask, user)?;
     Ok(is_asked(&user.properties) || memberships.iter().any(|membership| is_asked(&membership.properties)))
+}
+
+/// The memberships whose rules of signing in bind a user: of those whose only account it is. Whoever belongs to several,
+/// or runs the installation, is not to be locked out by one of them.
+fn binding_memberships(ask: &Ask, user: &User) -> Outcome<Vec<Arc<Membership>>> {
+    let memberships = ask.accounts().memberships_of(user.id)?;
+    let mut accounts = std::collections::HashSet::new();
+    for membership in &memberships {
+        accounts.insert(ask.accounts().namespace(membership.namespace)?.account);
+    }
+    let is_bound = !user.administrator && accounts.len() <= 1;
+    Ok(if is_bound { memberships } else { Vec::new() })
 }
 
 /// The shortest that the user's accounts and memberships ask for.
@@ -90,7 +111,7 @@ fn idle_ms(ask: &Ask, user: &User) -> Outcome<i64> {
         minutes.filter(|minutes| *minutes > 0)
     };
     let mut idle = IDLE_MS;
-    for membership in ask.accounts().memberships_of(user.id)? {
+    for membership in binding_memberships(ask, user)? {
         let account: Arc<Account> = ask
             .accounts()
             .account(ask.accounts().namespace(membership.namespace)?.account)?;

@@ -73,22 +73,18 @@ fn receiver_of(ask: &Ask, kind: &str, text: &str) -> Option<Arc<Namespace>> {
     }
 }
 
-/// The one receiver that a call names, and the permission that sharing with it takes.
-fn receiver(ask: &Ask) -> Outcome<(Arc<Namespace>, Permission)> {
+/// The one receiver that a call names.
+fn receiver(ask: &Ask) -> Outcome<Arc<Namespace>> {
     let parameters = &ask.parameters;
     if let Some(name) = ELSEWHERE.into_iter().find(|name| parameters.text(name).is_some()) {
         return Err(Fault::about("NOT_SUPPORTED", name));
     }
     let mut given = RECEIVERS
         .into_iter()
-        .filter_map(|(name, permission)| Some((name, permission, parameters.text(name)?)))
+        .filter_map(|(name, _)| Some((name, parameters.text(name)?)))
         .collect::<Vec<_>>();
-    given.extend(
-        parameters
-            .text("share_code")
-            .map(|code| ("share_code", Permission::StudyShareShareCode, code)),
-    );
-    let [(name, permission, text)] = given.as_slice() else {
+    given.extend(parameters.text("share_code").map(|code| ("share_code", code)));
+    let [(name, text)] = given.as_slice() else {
         return Err(Fault::new("INVALID_PARAMETERS"));
     };
     let found = if *name == "share_code" {
@@ -97,8 +93,7 @@ fn receiver(ask: &Ask) -> Outcome<(Arc<Namespace>, Permission)> {
     } else {
         receiver_of(ask, name, text)
     };
-    let namespace = found.ok_or_else(|| Fault::about("NOT_FOUND", *name))?;
-    Ok((namespace, *permission))
+    found.ok_or_else(|| Fault::about("NOT_FOUND", *name))
 }
 
 /// The stored study a call is about; one that is only announced is a phantom.
@@ -121,9 +116,19 @@ fn study_uid(ask: &Ask, study: &StudyRef) -> Outcome<String> {
 /// `/study/share`.
 pub async fn share(ask: &Ask) -> Outcome {
     let (name, namespace) = ask.study()?;
-    let (into, permission) = receiver(ask)?;
-    let _granted = ask.authorize(permission, namespace.id)?;
-    if values::is_set(&namespace.properties, "no_share") {
+    // Asked before anybody is looked up: who may not share with groups does not learn which there are.
+    for (parameter, permission) in RECEIVERS
+        .into_iter()
+        .chain([("share_code", Permission::StudyShareShareCode)])
+    {
+        if ask.parameters.text(parameter).is_some() {
+            let _granted = ask.authorize(permission, namespace.id)?;
+        }
+    }
+    let into = receiver(ask)?;
+    let owner = ask.accounts().namespace(name.storage);
+    let forbids = |namespace: &Namespace| values::is_set(&namespace.properties, "no_share");
+    if forbids(namespace) || owner.is_ok_and(|owner| forbids(&owner)) {
         return Err(Fault::not_permitted());
     }
     let from = stored(ask)?;
@@ -139,7 +144,7 @@ pub async fn share(ask: &Ask) -> Outcome {
         Err(error) => return Err(error.into()),
     };
     if values::is_set(&into.properties, "must_approve") && !is_known {
-        return offer(ask, name, &into, theirs, &message).await;
+        return offer(ask, (name, &from), &into, theirs, &message).await;
     }
     let sharing = Sharing {
         from,
@@ -162,13 +167,20 @@ async fn show(ask: &Ask, sharing: Sharing) -> Outcome<()> {
 }
 
 /// Leaves a study to be approved. One that waits already waits once.
-async fn offer(ask: &Ask, from: &StudyName, into: &Namespace, theirs: StudyName, message: &str) -> Outcome {
+async fn offer(
+    ask: &Ask,
+    (from, study): (&StudyName, &StudyRef),
+    into: &Namespace,
+    theirs: StudyName,
+    message: &str,
+) -> Outcome {
     let user = ask.principal()?.user;
     if offers(ask, into)?.iter().any(|offer| offer.theirs == theirs) {
         return Ok(Reply::done());
     }
     let body = json!({
         "study_id": theirs.to_string(), "from": from.to_string(), "by": user.to_string(), "message": message,
+        "study": study.id().to_string(),
     });
     let new = NewDocument {
         kind: Kind::Offer,
@@ -206,7 +218,10 @@ impl Offer {
             Err(error) => return Err(error.into()),
         };
         match self.from.find(ask.services(), &namespace) {
-            Ok(study) => Ok(Some(study)),
+            // Another study of that UID is not what was offered.
+            Ok(study) => {
+                Ok(Some(study).filter(|study| study.id().to_string() == values::text(&self.document.body, "study")))
+            }
             Err(EngineError::NotFound) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -256,6 +271,10 @@ pub async fn approve(ask: &Ask) -> Outcome {
         decided(ask, &offer).await?;
         return Err(Fault::not_found());
     };
+    let sender = ask.accounts().namespace(offer.from.phi)?;
+    if values::is_set(&sender.properties, "no_share") {
+        return Err(Fault::not_permitted());
+    }
     let by = uuid(values::text(&offer.document.body, "by")).map(UserId::from_bytes);
     let sharing = Sharing {
         from,
@@ -344,7 +363,7 @@ pub async fn list(ask: &Ask) -> Outcome {
 
 /// `/study/share/stop`: from then on the receiver has nothing of it.
 pub async fn stop(ask: &Ask) -> Outcome {
-    let (into, _) = receiver(ask)?;
+    let into = receiver(ask)?;
     let study = stored(ask)?;
     let source = ask.source()?;
     let mut is_any = false;
@@ -354,7 +373,9 @@ pub async fn stop(ask: &Ask) -> Outcome {
         storage_namespace(&study)?,
         &study_uid(ask, &study)?,
     )?;
-    for offer in offers(ask, &into)?.iter().filter(|offer| offer.theirs == theirs) {
+    let (name, _) = ask.study()?;
+    let is_ours = |offer: &&Offer| offer.theirs == theirs && (offer.from == *name || name.storage == name.phi);
+    for offer in offers(ask, &into)?.iter().filter(is_ours) {
         decided(ask, offer).await?;
         is_any = true;
     }

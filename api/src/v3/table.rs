@@ -109,7 +109,7 @@ fn sessions_and_users() -> Vec<Entry> {
         Entry::new("session/permissions", run!(session::permissions)).needs("(account_id|namespace_id)"),
         Entry::new("session/logout", run!(session::logout)),
         Entry::new("session/ttl", run!(session::ttl)).fails("EXPIRED"),
-        Entry::new("session/uuid", run!(session::fresh_uuid)),
+        Entry::new("session/uuid", run!(session::fresh_uuid)).public(),
         Entry::new("session/oauth/token", run!(session::token))
             .public()
             .post_only()
@@ -230,6 +230,7 @@ fn roles_and_namespaces() -> Vec<Entry> {
         Entry::new("namespace/permissions", run!(namespaces::permissions))
             .needs("(namespace_id|study_id|study_uid&storage_namespace&phi_namespace)"),
         Entry::new("namespace/engine/fqdn", run!(namespaces::engine))
+            .public()
             .needs("(namespace_id|study_id|study_uid&storage_namespace&phi_namespace)")
             .takes("source"),
         Entry::new("namespace/settings", run!(namespaces::settings))

@@ -71,10 +71,12 @@ pub async fn list(ask: &Ask) -> Outcome {
 
 /// `/group/add`, `/location/add`.
 pub async fn add(ask: &Ask) -> Outcome {
-    let (account, _) = ask.account()?;
+    let (account, home) = ask.account()?;
     let mut properties = Map::new();
     values::take(&ask.parameters, values::NAMESPACE, &mut properties)?;
     custom_fields::take(ask, account.id, object(ask), &mut properties)?;
+    let default_role = ask.role_of("role_id", account.id)?;
+    super::members::check_promotion(ask, default_role, home)?;
     let new = NewUnit {
         kind: if is_group(ask) {
             NamespaceKind::new_group()
@@ -82,7 +84,7 @@ pub async fn add(ask: &Ask) -> Outcome {
             NamespaceKind::new_location()
         },
         name: ask.required("name").to_owned(),
-        default_role: ask.role_of("role_id", account.id)?,
+        default_role,
         properties,
     };
     let unit = ask
@@ -108,10 +110,13 @@ pub async fn set(ask: &Ask) -> Outcome {
     }
     values::take(&ask.parameters, values::NAMESPACE, &mut changed.properties)?;
     custom_fields::take(ask, unit.account, object(ask), &mut changed.properties)?;
-    if let Some(role) = ask.role_of("role_id", unit.account)? {
-        changed.default_role = Some(role);
-    }
-    let edit = |unit: &mut Namespace| *unit = changed;
+    let role = ask.role_of("role_id", unit.account)?;
+    super::members::check_promotion(ask, role, unit)?;
+    let edit = |now: &mut Namespace| {
+        now.name = changed.name;
+        now.properties = changed.properties;
+        now.default_role = role.or(now.default_role);
+    };
     ask.accounts()
         .edit_namespace(unit.id, Some(&ask.source()?), edit)
         .await

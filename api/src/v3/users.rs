@@ -94,7 +94,7 @@ fn about(ask: &Ask, permission: Permission) -> Outcome<Arc<User>> {
     }
 }
 
-/// Whether the caller has the permission in an account of the user's: whoever runs the installation has.
+/// Whether the caller has the permission in the accounts of the user: whoever runs the installation has.
 fn may_manage(ask: &Ask, user: &User, permission: Permission) -> Outcome<bool> {
     let principal = ask.principal()?;
     if authorize(Some(principal), Permission::InstallationUsers, Object::System).is_ok() {
@@ -104,11 +104,18 @@ fn may_manage(ask: &Ask, user: &User, permission: Permission) -> Outcome<bool> {
         return Ok(false);
     }
     let memberships = ask.accounts().memberships_of(user.id)?;
-    Ok(memberships.iter().any(|membership| {
-        let namespace = ask.accounts().namespace(membership.namespace);
-        let is_account = namespace.is_ok_and(|namespace| namespace.kind == NamespaceKind::Account);
-        is_account && principal.has(permission, membership.namespace)
-    }))
+    let mut given = memberships.iter().filter_map(|membership| {
+        let namespace = ask.accounts().namespace(membership.namespace).ok()?;
+        (namespace.kind == NamespaceKind::Account).then(|| principal.has(permission, membership.namespace))
+    });
+    // A member is seen by each account; a person who belongs to others too is changed by none of them alone.
+    Ok(match permission {
+        Permission::AccountUserView => given.any(|given| given),
+        _ => {
+            let all: Vec<bool> = given.collect();
+            !all.is_empty() && all.into_iter().all(|given| given)
+        }
+    })
 }
 
 /// `/user/get`.
@@ -145,8 +152,9 @@ pub async fn set(ask: &Ask) -> Outcome {
     let (parameters, own) = (&ask.parameters, ask.user()?);
     let user = about(ask, Permission::UserEdit)?;
     let mut changed = User::clone(&user);
-    values::take(parameters, values::USER, &mut changed.properties)?;
-    values::take_events(parameters, &mut changed.properties)?;
+    let mut properties = Map::new();
+    values::take(parameters, values::USER, &mut properties)?;
+    values::take_events(parameters, &mut properties)?;
     if let Some(zone) = parameters.text("time_zone")
         && times::zone(zone).is_none()
     {
@@ -176,8 +184,24 @@ pub async fn set(ask: &Ask) -> Outcome {
         changed.password_hash = hashed(password).await?;
     }
     let source = ask.source()?;
-    let edit = |user: &mut User| *user = changed;
+    // What was not named stays as it is by then: somebody may have disabled the user meanwhile.
+    let edit = |now: &mut User| {
+        now.properties.extend(properties);
+        for (field, before, after) in [
+            (&mut now.first, &user.first, &changed.first),
+            (&mut now.last, &user.last, &changed.last),
+            (&mut now.name, &user.name, &changed.name),
+            (&mut now.password_hash, &user.password_hash, &changed.password_hash),
+        ] {
+            if before != after {
+                field.clone_from(after);
+            }
+        }
+    };
     ask.accounts().edit_user(user.id, Some(&source), edit).await?;
+    if user.password_hash != changed.password_hash && user.id != own.id {
+        ask.accounts().sessions.end_all(user.id, Some(&source)).await?;
+    }
     Ok(Reply::done())
 }
 

@@ -22,6 +22,9 @@ use crate::stow::held::Share;
 /// Uploads at a time.
 const UPLOADS_MAX: usize = 256;
 
+/// Uploads of one user at a time.
+const PER_OWNER_MAX: usize = 32;
+
 /// Parts of one upload.
 const PARTS_MAX: u32 = 100_000;
 
@@ -54,6 +57,14 @@ impl Uploads {
         let mut uploads = self.all();
         if uploads.len() >= UPLOADS_MAX {
             return Err(StorageError::later("there are too many uploads at the moment", 30));
+        }
+        // Nobody takes the places of all others: the oldest of their own goes.
+        let own = uploads.iter().filter(|(_, upload)| upload.owner == owner);
+        let own: Vec<(Instant, ObjectId)> = own.map(|(id, upload)| (upload.touched, *id)).collect();
+        if own.len() >= PER_OWNER_MAX
+            && let Some((_, oldest)) = own.into_iter().min()
+        {
+            uploads.remove(&oldest);
         }
         let id = ObjectId::random();
         let upload = Upload {

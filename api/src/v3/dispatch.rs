@@ -223,8 +223,10 @@ fn admit(ask: &mut Ask) -> Outcome<()> {
             };
             if permissions.iter().any(|&permission| is_given(permission)) {
                 Ok(())
-            } else {
+            } else if resolve::may_know(ask)? {
                 Err(Fault::not_permitted())
+            } else {
+                Err(resolve::absent(ask))
             }
         }
     }

@@ -1,8 +1,13 @@
 //! Objects that are nothing but fields: custom fields, filters, annotations, key images, comments, patients, orders.
 //! One specification each, one set of handlers for all.
 
+use std::sync::Arc;
+
 use septum_core::ids::AccountId;
+use septum_engine::EngineError;
 use septum_engine::accounts::documents::{Document, Kind, NewDocument, Owner};
+use septum_engine::pipeline::messages::Source;
+use septum_engine::services::Services;
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Target};
@@ -10,7 +15,9 @@ use super::fault::{Fault, Outcome};
 use super::lists::{self, Compare};
 use super::reply::{Reply, flag};
 use super::specs::{SPECS, Spec, Whose};
-use super::{custom_fields, times, values};
+use super::study_id::StudyName;
+use super::study_record::must_be_there;
+use super::{custom_fields, links, times, values};
 
 /// The specification of the call's object.
 fn spec(ask: &Ask) -> Outcome<&'static Spec> {
@@ -25,7 +32,10 @@ fn spec(ask: &Ask) -> Outcome<&'static Spec> {
 fn owner(ask: &Ask, spec: &Spec) -> Outcome<(Owner, AccountId)> {
     match (spec.whose, &ask.target) {
         (Whose::Account, Target::Account(account, _)) => Ok((*account.id.as_bytes(), account.id)),
-        (Whose::Study, Target::Study(name, namespace)) => Ok((name.owner(), namespace.account)),
+        (Whose::Study, Target::Study(name, namespace)) => {
+            must_be_there(ask, name, namespace)?;
+            Ok((name.owner(), namespace.account))
+        }
         (Whose::User, _) => {
             let user = ask.user()?;
             let own = user.personal.ok_or_else(Fault::not_found)?;
@@ -33,6 +43,31 @@ fn owner(ask: &Ask, spec: &Spec) -> Outcome<(Owner, AccountId)> {
         }
         _ => Err(Fault::not_found()),
     }
+}
+
+/// Deletes what is noted of a study that is gone, its links with it: it would go on being shown.
+///
+/// # Errors
+/// Where that cannot be stored; forgetting it again goes on.
+pub async fn forget_study(services: &Arc<Services>, name: &StudyName, source: &Source) -> Result<(), EngineError> {
+    let store = &services.accounts.documents;
+    for link in store.list(Kind::Link, &name.owner())? {
+        links::close(services, &link, source).await?;
+    }
+    let mut gone = Vec::new();
+    for kind in OF_STUDIES {
+        gone.extend(store.list(kind, &name.owner())?);
+    }
+    let text = name.to_string();
+    let announced = store.list(Kind::Phantom, name.phi.as_bytes())?;
+    gone.extend(announced.into_iter().filter(|one| values::text(&one.body, "study_id") == text));
+    for document in gone {
+        match store.delete(document.kind, document.id, source).await {
+            Ok(()) | Err(EngineError::NotFound) => {}
+            failed => return failed,
+        }
+    }
+    Ok(())
 }
 
 /// A document's fields.
@@ -162,6 +197,11 @@ pub async fn set(ask: &Ask) -> Outcome {
 pub async fn delete(ask: &Ask) -> Outcome {
     let spec = spec(ask)?;
     let document = document(ask, spec)?;
+    // Annotations have a flag that says whether one's own only; of these it is always so.
+    let is_own = document.created_by == ask.principal()?.user;
+    if matches!(spec.kind, Kind::KeyImage | Kind::Comment) && !is_own && !ask.is_sysadmin() {
+        return Err(Fault::not_permitted());
+    }
     ask.accounts()
         .documents
         .delete(spec.kind, document.id, &ask.source()?)

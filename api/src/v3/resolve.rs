@@ -1,5 +1,6 @@
 //! From the parameters of a call to what it is about.
 
+use septum_core::access::Permission;
 use septum_core::ids::{AccountId, DocumentId, NamespaceId, RoleId, UnitId};
 use septum_engine::accounts::documents::Kind;
 use septum_engine::accounts::{Namespace, NamespaceKind};
@@ -33,9 +34,28 @@ pub fn absent(ask: &Ask) -> Fault {
     let of_account = matches!(ask.entry.subject, Subject::Account("account_id"));
     if of_account && ask.entry.errors.contains("ACCOUNT_NOT_FOUND") {
         Fault::new("ACCOUNT_NOT_FOUND")
+    } else if ask.entry.subject == Subject::Study {
+        Fault::new(missing_namespace(ask))
     } else {
         Fault::not_found()
     }
+}
+
+/// Whether a caller who has a role in a place of the call's may know what it is about: a group or location, who has a role
+/// there or may see all of the account's.
+///
+/// # Errors
+/// 401 where nobody asks.
+pub fn may_know(ask: &Ask) -> Outcome<bool> {
+    let Target::Unit(unit, account) = &ask.target else {
+        return Ok(true);
+    };
+    let view = match unit.kind {
+        NamespaceKind::Group(_) => Permission::GroupView,
+        _ => Permission::LocationView,
+    };
+    let principal = ask.principal()?;
+    Ok(principal.reaches(unit.id) || principal.has(view, account.id))
 }
 
 /// Where the permission may come from.

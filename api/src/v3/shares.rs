@@ -19,7 +19,8 @@ use super::ask::{Ask, uuid};
 use super::fault::{Fault, Outcome};
 use super::reply::Reply;
 use super::study_id::StudyName;
-use super::{resolve, times, users, values};
+use super::study_record::must_be_there;
+use super::{documents, resolve, times, users, values};
 
 /// Kinds of receiver: the parameter that names one, and the permission to share with one.
 const RECEIVERS: [(&str, Permission); 4] = [
@@ -381,6 +382,7 @@ pub async fn stop(ask: &Ask) -> Outcome {
     }
     if given(ask)?.iter().any(|(holder, _)| holder.id == into.id) {
         share::stop(ask.services(), &study, into.id, &source).await?;
+        documents::forget_study(ask.services(), &theirs, &source).await?;
         is_any = true;
     }
     if is_any {
@@ -393,6 +395,7 @@ pub async fn stop(ask: &Ask) -> Outcome {
 /// `/study/share/who`: with whom of a kind the study can be shared.
 pub async fn who(ask: &Ask) -> Outcome {
     let (name, namespace) = ask.study()?;
+    must_be_there(ask, name, namespace)?;
     let kind = format!("{}_id", ask.required("type"));
     let Some((kind, _)) = RECEIVERS.into_iter().find(|(known, _)| **known == kind) else {
         return Err(Fault::about("INVALID_TYPE", "type"));
@@ -419,7 +422,9 @@ pub async fn who(ask: &Ask) -> Outcome {
 
 /// The namespace that a study goes to, where the caller may put it.
 fn destination(ask: &Ask) -> Outcome<Arc<Namespace>> {
-    let into = resolve::namespace(ask, "namespace_id").ok_or_else(|| Fault::about("NOT_FOUND", "namespace_id"))?;
+    let into = resolve::namespace(ask, "namespace_id")
+        .filter(|into| ask.principal().is_ok_and(|principal| principal.reaches(into.id)))
+        .ok_or_else(|| Fault::about("NOT_FOUND", "namespace_id"))?;
     let _granted = ask.authorize(Permission::StudyUpload, into.id)?;
     Ok(into)
 }

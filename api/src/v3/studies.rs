@@ -8,14 +8,15 @@ use septum_core::ids::NamespaceId;
 use septum_engine::EngineError;
 use septum_engine::accounts::documents::{Document, Kind, NewDocument};
 use septum_engine::erase;
+use septum_engine::pipeline::messages::Source;
 use septum_engine::records::key;
 use serde_json::{Map, Value, json};
 
 use super::ask::Ask;
 use super::fault::{Fault, Outcome};
 use super::reply::{Reply, flag};
-use super::study_record::{NOTED, PHI, Records, notes, stored};
-use super::{custom_fields, documents, links, namespaces, resolve, session, values};
+use super::study_record::{NOTED, PHI, Records, must_be_there, notes, stored};
+use super::{custom_fields, documents, namespaces, resolve, session, values};
 
 /// Whether nothing is stored in a namespace, and nothing announced.
 ///
@@ -66,6 +67,10 @@ pub async fn add(ask: &Ask) -> Outcome {
         let record = record(ask).await?;
         return Err(Fault::new("ALREADY_EXISTS").with_data(record.into()));
     }
+    // Of a study that is new, the pixels go where the caller has a role; elsewhere is as if it were not there.
+    if !ask.principal()?.reaches(name.storage) {
+        return Err(Fault::new("NAMESPACE_NOT_FOUND"));
+    }
     ask.parameters.integer("image_count")?;
     let mut body = Map::new();
     take(ask, &mut body)?;
@@ -112,7 +117,8 @@ pub async fn exists(ask: &Ask) -> Outcome {
 
 /// `/study/permissions`.
 pub async fn permissions(ask: &Ask) -> Outcome {
-    let (name, _) = ask.study()?;
+    let (name, namespace) = ask.study()?;
+    must_be_there(ask, name, namespace)?;
     let mut flags = session::flags(ask, name.phi)?;
     flags.insert("reports".into(), json!([]));
     Ok(Reply(flags))
@@ -210,19 +216,7 @@ pub async fn delete(ask: &Ask) -> Outcome {
         let study_uid = ask.services().summaries.open(&found.row)?.summary.study_uid.clone();
         erase::of(ask.services(), found, study_uid, &source).await?;
     }
-    arrive(ask).await?;
-    let store = &ask.accounts().documents;
-    for link in store.list(Kind::Link, &name.owner())? {
-        links::close(ask.services(), &link, &source).await?;
-    }
-    for kind in documents::OF_STUDIES {
-        for document in store.list(kind, &name.owner())? {
-            match store.delete(kind, document.id, &source).await {
-                Ok(()) | Err(EngineError::NotFound) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
+    documents::forget_study(ask.services(), name, &source).await?;
     Ok(Reply::done())
 }
 
@@ -261,6 +255,7 @@ pub async fn star(ask: &Ask) -> Outcome {
 /// `/study/status/get`.
 pub async fn status_get(ask: &Ask) -> Outcome {
     let (name, namespace) = ask.study()?;
+    must_be_there(ask, name, namespace)?;
     let notes = notes(ask, name)?;
     let status = notes.and_then(|notes| notes.body.get("study_status").cloned());
     let account = ask.accounts().account(namespace.account)?;

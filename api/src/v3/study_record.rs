@@ -11,7 +11,7 @@ use septum_engine::search::study_map;
 use serde_json::{Map, Value, json};
 
 use super::ask::Ask;
-use super::fault::Outcome;
+use super::fault::{Fault, Outcome};
 use super::lists::{Compare, Fields};
 use super::reply::flag;
 use super::study_id::StudyName;
@@ -132,6 +132,17 @@ pub fn stored(ask: &Ask, name: &StudyName, namespace: &Namespace) -> Outcome<Opt
         attributes: study_map(&open.summary),
         last_commit_ms: open.summary.last_commit_ms,
     }))
+}
+
+/// Whether anything of a study is stored or announced.
+///
+/// # Errors
+/// `NOT_FOUND` where nothing is.
+pub fn must_be_there(ask: &Ask, name: &StudyName, namespace: &Namespace) -> Outcome<()> {
+    if stored(ask, name, namespace)?.is_none() && notes(ask, name)?.is_none() {
+        return Err(Fault::not_found());
+    }
+    Ok(())
 }
 
 fn text_of(attributes: &Map<String, Value>, tag: &str) -> Value {

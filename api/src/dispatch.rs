@@ -21,6 +21,7 @@ use septum_engine::ledger::Event;
 use crate::app::App;
 use crate::auth::Presented;
 use crate::call::{Call, header_value};
+use crate::hidden::{self, Hidden};
 use crate::http::problem::{Answer, Problem};
 use crate::http::{base_url, cors};
 use crate::routes::{Reach, Route};
@@ -177,6 +178,7 @@ fn admit(app: &App, row: &Route, request: &HttpRequest, principal: &Principal) -
         problem,
         object: ObjectRef::System,
     };
+    let is_closed = hidden::is_closed(row.name, row.action);
     match row.reach {
         Reach::Public => Err(system(Problem::not_found())),
         Reach::System => {
@@ -193,6 +195,10 @@ fn admit(app: &App, row: &Route, request: &HttpRequest, principal: &Principal) -
                 object,
             };
             let granted = authorize(Some(principal), row.permission, Object::Namespace(id)).map_err(absent)?;
+            if is_closed && !Hidden::of(principal, id).is_empty() {
+                let problem = Problem::forbidden("some fields of these datasets are hidden from you");
+                return Err(Refused { problem, object });
+            }
             let namespace = accounts.namespace(id).map_err(|error| Refused {
                 problem: Problem::from(error),
                 object,
@@ -212,6 +218,7 @@ fn admit(app: &App, row: &Route, request: &HttpRequest, principal: &Principal) -
             }
             let namespaces = all
                 .into_iter()
+                .filter(|namespace| !is_closed || Hidden::of(principal, namespace.id).is_empty())
                 .filter(|namespace| {
                     granted
                         .iter()

@@ -12,10 +12,10 @@
 //! | [`http`] | what HTTP needs whatever it is about: media types, multipart, problems, addresses |
 //! | [`auth`] | passwords and who a request comes from |
 //! | [`app`], [`call`], [`dispatch`] | shared state; one request; the one way to a handler |
+//! | [`hidden`] | study fields that a caller's roles hide |
 //! | [`docs`] | the routes described: OpenAPI, a page, the conformance statement |
 //! | [`routes`] | the route table and its handlers |
 //! | [`stow`] | instances made of metadata and bulk data |
-//! | [`v3`] | the service calls of API V3 |
 //! | [`tls`] | certificates |
 //! | [`v3`] | the vendor's public API V3 |
 //! | [`viewer`] | the viewer's files and what its page may do |
@@ -37,6 +37,7 @@ pub mod dispatch;
 pub mod docs;
 pub mod export;
 pub mod first_start;
+pub mod hidden;
 pub mod http;
 pub mod import;
 pub mod logging;

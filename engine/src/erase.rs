@@ -73,6 +73,43 @@ pub async fn of(services: &Arc<Services>, found: StudyRef, study_uid: String, so
     detached(async move { erase(&services, &found, &source, Some(study_uid)).await }).await
 }
 
+/// Erases a study as it was found, and nothing that came since.
+///
+/// # Errors
+/// [`EngineError::Conflict`] with [`CHANGED`] where something came.
+pub async fn as_found(services: &Arc<Services>, found: StudyRef, study_uid: String, source: &Source) -> Result<()> {
+    let (services, source) = (Arc::clone(services), source.clone());
+    detached(async move { erase_as_found(&services, &found, &source, &study_uid).await }).await
+}
+
+/// What [`as_found`] and its like say where something came meanwhile.
+pub const CHANGED: &str = "the study changed meanwhile, try again";
+
+pub(crate) async fn erase_as_found(
+    services: &Arc<Services>,
+    found: &StudyRef,
+    source: &Source,
+    study_uid: &str,
+) -> Result<()> {
+    match erase_once(services, found, source, Some(study_uid), true).await {
+        Err(EngineError::Corrupt(columns::DAMAGED_PAGE)) => {
+            columns::mend(services).await;
+            erase_once(services, found, source, Some(study_uid), true).await
+        }
+        erased => erased,
+    }
+}
+
+/// Erases a part of a study that was found; the study goes with its last part.
+///
+/// # Errors
+/// [`EngineError::NotFound`] where there is no such part; [`EngineError::Conflict`] where it holds more than
+/// [`Removal::only`] says.
+pub async fn part(services: &Arc<Services>, found: StudyRef, removal: Removal, source: &Source) -> Result<()> {
+    let (services, source) = (Arc::clone(services), source.clone());
+    detached(async move { reseal::without(&services, found, removal, &source).await }).await
+}
+
 /// Erases a series; the study goes with its last series.
 pub async fn series(
     services: &Arc<Services>,
@@ -84,6 +121,7 @@ pub async fn series(
     let removal = Removal {
         series_uid: series_uid.to_owned(),
         instance_uid: None,
+        only: None,
     };
     remove(services, namespace, study_uid, removal, source).await
 }
@@ -100,6 +138,7 @@ pub async fn instance(
     let removal = Removal {
         series_uid: series_uid.to_owned(),
         instance_uid: Some(instance_uid.to_owned()),
+        only: None,
     };
     remove(services, namespace, study_uid, removal, source).await
 }
@@ -112,8 +151,7 @@ async fn remove(
     source: &Source,
 ) -> Result<()> {
     let found = StudyRef::find(services, namespace, study_uid)?;
-    let (services, source) = (Arc::clone(services), source.clone());
-    detached(async move { reseal::without(&services, found, removal, &source).await }).await
+    part(services, found, removal, source).await
 }
 
 /// Erases whatever a study row names. `announced` is the UID that the change feed shows, none for held studies.
@@ -123,7 +161,7 @@ pub async fn erase(
     source: &Source,
     announced: Option<String>,
 ) -> Result<()> {
-    match erase_once(services, found, source, announced.as_deref()).await {
+    match erase_once(services, found, source, announced.as_deref(), false).await {
         Err(EngineError::Corrupt(columns::DAMAGED_PAGE)) => columns::mend(services).await,
         Err(EngineError::Conflict(_)) => {}
         erased => return erased,
@@ -136,7 +174,7 @@ pub async fn erase(
         found.shard,
         found.row_key.clone(),
     )?;
-    erase_once(services, &found, source, announced.as_deref()).await
+    erase_once(services, &found, source, announced.as_deref(), false).await
 }
 
 async fn erase_once(
@@ -144,6 +182,7 @@ async fn erase_once(
     found: &StudyRef,
     source: &Source,
     announced: Option<&str>,
+    is_as_found: bool,
 ) -> Result<()> {
     let intent = Intent {
         study: found.id(),
@@ -155,8 +194,8 @@ async fn erase_once(
         .commit(|staging| {
             let row = staging.get(&found.row_key)?.ok_or(EngineError::NotFound)?;
             let row: StudyRow = decode(&row, "study row")?;
-            if row.study != intent.study {
-                return Err(EngineError::Conflict("the study changed meanwhile, try again"));
+            if row.study != intent.study || (is_as_found && row.revision != found.row.revision) {
+                return Err(EngineError::Conflict(CHANGED));
             }
             staging.use_reserve();
             staging.delete(found.row_key.clone());

@@ -4,15 +4,16 @@
 //! and notes the intent to erase the old one. If instances arrived meanwhile (the row's revision tells), they are copied
 //! too and the commit is tried again.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use septum_core::audit::Action;
-use septum_core::ids::StudyId;
+use septum_core::ids::{StudyId, VersionId};
 use septum_core::seal::Token;
 use septum_storage::RowKind;
 
 use crate::columns::{self, withdraw};
-use crate::copy::{Pixels, StudyCopy, instance_rows};
+use crate::copy::{InstanceEntry, Pixels, StudyCopy, instance_rows};
 use crate::erase::{self, Intent};
 use crate::error::{EngineError, Result};
 use crate::ledger::{Change, ChangeKind};
@@ -26,6 +27,8 @@ use crate::services::{Services, now_ms};
 /// Rounds of copying before the study counts as too busy.
 const ROUNDS_MAX: usize = 16;
 
+const ARRIVED: &str = "instances arrived meanwhile";
+
 const DELETE_SERIES: Action = Action::new("series.delete");
 const DELETE_INSTANCE: Action = Action::new("instance.delete");
 
@@ -36,6 +39,21 @@ pub struct Removal {
     pub series_uid: String,
     /// One instance of it, or all of it.
     pub instance_uid: Option<String>,
+    /// Nothing goes where there is another version than these in it.
+    pub only: Option<HashSet<VersionId>>,
+}
+
+impl Removal {
+    /// Refuses to remove what came since it was decided.
+    fn check(&self, removed: &[InstanceEntry]) -> Result<()> {
+        let Some(only) = &self.only else { return Ok(()) };
+        let mut versions = removed.iter().flat_map(|(_, _, versions)| versions);
+        if versions.all(|version| only.contains(version)) {
+            Ok(())
+        } else {
+            Err(EngineError::Conflict(erase::CHANGED))
+        }
+    }
 }
 
 /// Makes the study what it is without the removed part.
@@ -45,13 +63,19 @@ pub async fn without(services: &Arc<Services>, found: StudyRef, removal: Removal
     let is_removed = |row_series: &Token, row_instance: &Token| {
         *row_series == series && instance.is_none_or(|instance| *row_instance == instance)
     };
-    let all = instance_rows(services, &found)?;
-    if !all.iter().any(|(series, instance, _)| is_removed(series, instance)) {
+    let (removed, kept): (Vec<InstanceEntry>, Vec<_>) = instance_rows(services, &found)?
+        .into_iter()
+        .partition(|(series, instance, _)| is_removed(series, instance));
+    if removed.is_empty() {
         return Err(EngineError::NotFound);
     }
-    if all.iter().all(|(series, instance, _)| is_removed(series, instance)) {
+    removal.check(&removed)?;
+    if kept.is_empty() {
         let announced = services.summaries.open(&found.row)?.summary.study_uid.clone();
-        return erase::erase(services, &found, source, Some(announced)).await;
+        return match removal.only {
+            Some(_) => erase::erase_as_found(services, &found, source, &announced).await,
+            None => erase::erase(services, &found, source, Some(announced)).await,
+        };
     }
     let keys = services.keyring.create_study(&found.account).await?;
     let to = StudyRef {
@@ -99,10 +123,15 @@ async fn make(
         if seen.study != found.id() {
             return Err(EngineError::Overloaded { retry_after_seconds: 1 });
         }
+        if switch.removal.only.is_some() {
+            let mut removed = instance_rows(services, found)?;
+            removed.retain(|(series, instance, _)| is_removed(series, instance));
+            switch.removal.check(&removed)?;
+        }
         let is_wanted = |series: &Token, instance: &Token| !is_removed(series, instance);
         let summary = copy.catch_up(&seen, is_wanted).await?;
         match switch.commit(copy, &seen, summary).await {
-            Err(EngineError::Conflict(_)) => {}
+            Err(EngineError::Conflict(ARRIVED)) => {}
             Err(EngineError::Corrupt(columns::DAMAGED_PAGE)) => columns::mend(services).await,
             switched => return switched,
         }
@@ -147,7 +176,7 @@ impl Switch<'_> {
                 let row = staging.get(&found.row_key)?.ok_or(EngineError::NotFound)?;
                 let mut row: StudyRow = decode(&row, "study row")?;
                 if row.revision != seen.revision || row.study != seen.study {
-                    return Err(EngineError::Conflict("instances arrived meanwhile"));
+                    return Err(EngineError::Conflict(ARRIVED));
                 }
                 for lookup in erase::lookup_rows(services, found, &row)? {
                     staging.delete(lookup);

@@ -7,6 +7,7 @@
 //!
 //! A duplicate is the same, but the receiver's own: what is sent there later goes into it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use septum_core::audit::{Action, Actor, ObjectKind, ObjectRef, Outcome};
@@ -39,6 +40,8 @@ const ROUNDS_MAX: usize = 16;
 pub mod conflict {
     /// It is the receiver's already.
     pub const SAME: &str = "the study is in that namespace already";
+    /// Others have shares of it.
+    pub const SHARED: &str = "the study is shared";
     /// The receiver has a study of that UID.
     pub const EXISTS: &str = "a study of that UID is there already";
 }
@@ -149,13 +152,77 @@ async fn share_now(services: &Arc<Services>, sharing: &Sharing, source: &Source)
     copy.end(made).await
 }
 
+/// Moves a study into another namespace, on the same pixels: what is in both in between is in the end in that one alone,
+/// whatever comes meanwhile.
+///
+/// # Errors
+/// [`EngineError::Conflict`] as [`share`], and with [`conflict::SHARED`] where others have shares of the study.
+pub async fn move_to(services: &Arc<Services>, sharing: Sharing, source: &Source) -> Result<StudyRef> {
+    let (services, source) = (Arc::clone(services), source.clone());
+    detached(async move { move_now(&services, sharing, &source).await }).await
+}
+
+async fn move_now(services: &Arc<Services>, mut sharing: Sharing, source: &Source) -> Result<StudyRef> {
+    if holders(services, &sharing.from)?.len() > 1 {
+        return Err(EngineError::Conflict(conflict::SHARED));
+    }
+    let study_uid = services.summaries.open(&sharing.from.row)?.summary.study_uid.clone();
+    for _ in 0..ROUNDS_MAX {
+        let from = StudyRef::load(
+            services,
+            sharing.from.namespace,
+            Arc::clone(&sharing.from.account),
+            sharing.from.shard,
+            sharing.from.row_key.clone(),
+        )?;
+        sharing.from = from.clone();
+        let moved = match share_now(services, &sharing, source).await {
+            Err(EngineError::Conflict(conflict::EXISTS)) => {
+                match halfway(services, &sharing, source, &study_uid).await? {
+                    Some(moved) => moved,
+                    None => continue,
+                }
+            }
+            moved => moved?,
+        };
+        match erase::erase_as_found(services, &from, source, &study_uid).await {
+            // What came since is not there yet.
+            Err(EngineError::Conflict(erase::CHANGED)) => {}
+            Ok(()) => return Ok(moved),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(EngineError::Overloaded { retry_after_seconds: 5 })
+}
+
+/// What an earlier move left at its destination: it is whole, or it goes and is made anew.
+async fn halfway(
+    services: &Arc<Services>,
+    sharing: &Sharing,
+    source: &Source,
+    study_uid: &str,
+) -> Result<Option<StudyRef>> {
+    let there = StudyRef::find(services, &sharing.into, study_uid)?;
+    let (theirs, ours) = (versions(services, &there)?, versions(services, &sharing.from)?);
+    if theirs == ours {
+        return Ok(Some(there));
+    }
+    if !theirs.iter().all(|version| ours.contains(version)) {
+        return Err(EngineError::Conflict(conflict::EXISTS));
+    }
+    erase::erase_as_found(services, &there, source, study_uid).await?;
+    Ok(None)
+}
+
 /// Whether a share shows every version that the study has, and no other.
 fn is_up_to_date(services: &Services, share: &StudyRef, study: &StudyRef) -> Result<bool> {
-    let versions = |study: &StudyRef| -> Result<Vec<Vec<u8>>> {
-        let rows = crate::scan::rows(study.stored_in(services), key::versions(study.id()));
-        rows.map(|row| Ok(row?.0.split_off(17))).collect()
-    };
-    Ok(versions(share)? == versions(study)?)
+    Ok(versions(services, share)? == versions(services, study)?)
+}
+
+/// The ids of all versions of a study. Copies keep them.
+fn versions(services: &Services, study: &StudyRef) -> Result<BTreeSet<Vec<u8>>> {
+    let rows = crate::scan::rows(study.stored_in(services), key::versions(study.id()));
+    rows.map(|row| Ok(row?.0.split_off(17))).collect()
 }
 
 fn text(summary: &StudySummary, tag: &str) -> String {

@@ -2,14 +2,17 @@
 
 use actix_web::HttpResponse;
 use septum_engine::erase;
+use septum_engine::retrieve::StudyRef;
 
 use crate::call::Call;
 use crate::http::problem::Answer;
+use crate::v3;
 
 /// `DELETE …/studies/{study}`.
 pub(super) async fn study(call: Call) -> Answer {
     let (namespace, _) = call.study()?;
-    erase::study(call.services(), &namespace, &call.study_uid()?, &call.source()).await?;
+    let found = StudyRef::find(call.services(), &namespace, &call.study_uid()?)?;
+    v3::erase_study(call.services(), &namespace, found, &call.source()).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

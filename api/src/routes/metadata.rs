@@ -11,6 +11,7 @@ use super::dicom_type::{DicomType, Writer, dicom_type};
 use super::instances;
 use super::stream::{self, Break, send};
 use crate::call::{Call, header_value};
+use crate::hidden::Hidden;
 use crate::http::problem::{Answer, Problem};
 
 /// Text is sent in pieces of about this, in bytes.
@@ -31,7 +32,8 @@ pub(crate) async fn of_study(call: Call) -> Answer {
         return Err(Problem::not_found());
     };
     let base = format!("{}/studies/{}", call.service_url(&namespace), call.study_uid()?);
-    Ok(respond(first, Some(reader), base, media_type, &etag))
+    let hidden = Hidden::of(&call.principal, namespace.id);
+    Ok(respond(first, Some(reader), base, media_type, &etag, hidden))
 }
 
 /// `GET …/instances/{instance}/metadata`.
@@ -46,7 +48,8 @@ pub(super) async fn of_instance(call: Call) -> Answer {
     }
     let entry = metadata::of_instance(call.services(), &instance).await?;
     let base = format!("{}/studies/{}", call.service_url(&namespace), call.study_uid()?);
-    Ok(respond(vec![entry], None, base, media_type, &etag))
+    let hidden = Hidden::of(&call.principal, namespace.id);
+    Ok(respond(vec![entry], None, base, media_type, &etag, hidden))
 }
 
 fn etag_word(media_type: DicomType) -> &'static str {
@@ -62,6 +65,7 @@ fn respond(
     base: String,
     media_type: DicomType,
     etag: &str,
+    hidden: Hidden,
 ) -> HttpResponse {
     let mut writer = Writer::new(media_type);
     HttpResponse::Ok()
@@ -73,7 +77,7 @@ fn respond(
             let mut next = Some(first);
             while let Some(entries) = next {
                 for entry in entries {
-                    let entry = metadata::with_study_address(&entry.text, &base);
+                    let entry = hidden.stripped(metadata::with_study_address(&entry.text, &base));
                     if media_type == DicomType::Xml {
                         // Another encoding takes its time: not on a thread that serves others.
                         let written = tokio::task::spawn_blocking(move || {

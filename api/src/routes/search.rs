@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::dicom_type::{Writer, dicom_type};
 use crate::call::Call;
+use crate::hidden::{self, Hidden};
 use crate::http::problem::{Answer, Problem};
 use crate::http::query_pairs;
 
@@ -51,7 +52,8 @@ async fn run(call: Call, level: Level) -> Answer {
     let most = call.app.search_results_max;
     query.limit = Some(query.limit.unwrap_or(most).min(most));
     call.audit_namespaces().await?;
-    let found = search(call.services(), &call.namespaces, scope, &query).await?;
+    let searched = hidden::searched(&call.principal, &call.namespaces, &query);
+    let found = search(call.services(), &searched, scope, &query).await?;
     if found.items.is_empty() {
         return Ok(HttpResponse::NoContent()
             .insert_header((header::VARY, "Accept"))
@@ -67,6 +69,7 @@ async fn run(call: Call, level: Level) -> Answer {
         let base = services.get(&item.namespace).map_or("", String::as_str);
         let url = retrieve_url(base, &item);
         let mut attributes = item.attributes;
+        Hidden::of(&call.principal, item.namespace).strip(&mut attributes);
         attributes.insert("00081190".to_owned(), json!({"vr": "UR", "Value": [url]}));
         writer.push(&Value::Object(attributes).to_string(), &mut body)?;
     }

@@ -60,7 +60,11 @@ pub async fn forget_study(services: &Arc<Services>, name: &StudyName, source: &S
     }
     let text = name.to_string();
     let announced = store.list(Kind::Phantom, name.phi.as_bytes())?;
-    gone.extend(announced.into_iter().filter(|one| values::text(&one.body, "study_id") == text));
+    gone.extend(
+        announced
+            .into_iter()
+            .filter(|one| values::text(&one.body, "study_id") == text),
+    );
     for document in gone {
         match store.delete(document.kind, document.id, source).await {
             Ok(()) | Err(EngineError::NotFound) => {}

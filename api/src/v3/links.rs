@@ -25,7 +25,7 @@ use super::lists::{Compare, Fields};
 use super::reply::{Reply, flag};
 use super::study_id::StudyName;
 use super::values::{self, Holds};
-use super::{resolve, times, users};
+use super::{resolve, shares, times, users};
 
 const MINUTE_MS: i64 = 60_000;
 /// A link that says nothing lives so long, in minutes: thirty days.
@@ -153,6 +153,9 @@ pub async fn add(ask: &Ask) -> Outcome {
         (Some(_), false) => Permission::StudyView,
     };
     let _granted = ask.authorize(needed, namespace.id)?;
+    if study.is_some() {
+        shares::sees_all(ask, &namespace)?;
+    }
     let owner = match &study {
         Some(name) => {
             let _there = name.find(ask.services(), &namespace)?;

@@ -19,6 +19,8 @@
 //! Invariants: a call that is not in the table answers 412 `NOT_SUPPORTED`; nothing in an answer tells whether something
 //! exists that the caller may not see; a call sent twice makes nothing twice.
 
+pub use studies::erase_study;
+
 pub mod account;
 pub mod ask;
 pub mod bundle;

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use septum_core::access::Permission;
 use septum_core::ids::{AccountId, UnitId, UserId};
+use septum_engine::EngineError;
 use septum_engine::accounts::documents::{Document, Kind, NewDocument};
 use septum_engine::accounts::{Namespace, NamespaceKind};
 use septum_engine::retrieve::StudyRef;
 use septum_engine::share::{self, Manner, Sharing, conflict, storage_namespace};
-use septum_engine::{EngineError, erase};
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, uuid};
@@ -21,6 +21,7 @@ use super::reply::Reply;
 use super::study_id::StudyName;
 use super::study_record::must_be_there;
 use super::{documents, resolve, times, users, values};
+use crate::hidden::Hidden;
 
 /// Kinds of receiver: the parameter that names one, and the permission to share with one.
 const RECEIVERS: [(&str, Permission); 4] = [
@@ -114,6 +115,18 @@ fn study_uid(ask: &Ask, study: &StudyRef) -> Outcome<String> {
     Ok(ask.services().summaries.open(&study.row)?.summary.study_uid.clone())
 }
 
+/// Nobody gives on what is hidden from them: they would have it themselves then.
+///
+/// # Errors
+/// `NOT_PERMITTED`.
+pub fn sees_all(ask: &Ask, namespace: &Namespace) -> Outcome<()> {
+    if Hidden::of(ask.principal()?, namespace.id).is_empty() {
+        Ok(())
+    } else {
+        Err(Fault::not_permitted())
+    }
+}
+
 /// `/study/share`.
 pub async fn share(ask: &Ask) -> Outcome {
     let (name, namespace) = ask.study()?;
@@ -126,6 +139,7 @@ pub async fn share(ask: &Ask) -> Outcome {
             let _granted = ask.authorize(permission, namespace.id)?;
         }
     }
+    sees_all(ask, namespace)?;
     let into = receiver(ask)?;
     let owner = ask.accounts().namespace(name.storage);
     let forbids = |namespace: &Namespace| values::is_set(&namespace.properties, "no_share");
@@ -429,21 +443,15 @@ fn destination(ask: &Ask) -> Outcome<Arc<Namespace>> {
     Ok(into)
 }
 
-async fn place(ask: &Ask, into: Arc<Namespace>) -> Outcome<StudyRef> {
-    let from = stored(ask)?;
-    let sharing = Sharing {
-        from: from.clone(),
+fn duplicating(ask: &Ask, into: Arc<Namespace>) -> Outcome<Sharing> {
+    sees_all(ask, ask.study()?.1)?;
+    Ok(Sharing {
+        from: stored(ask)?,
         into,
         manner: Manner::Duplicate,
         by: ask.principal()?.user,
         message: String::new(),
-    };
-    match show(ask, sharing).await {
-        Err(Fault::Error {
-            token: "SHARE_FAILED", ..
-        }) => Err(Fault::new("ALREADY_EXISTS")),
-        placed => placed.map(|()| from),
-    }
+    })
 }
 
 /// `/study/duplicate`: a study of the receiver's own, on the same pixels.
@@ -451,8 +459,13 @@ pub async fn duplicate(ask: &Ask) -> Outcome {
     if ask.parameters.is_set("overwrite")? {
         return Err(Fault::about("NOT_SUPPORTED", "overwrite"));
     }
-    place(ask, destination(ask)?).await?;
-    Ok(Reply::done())
+    let sharing = duplicating(ask, destination(ask)?)?;
+    match show(ask, sharing).await {
+        Err(Fault::Error {
+            token: "SHARE_FAILED", ..
+        }) => Err(Fault::new("ALREADY_EXISTS")),
+        shown => shown.map(|()| Reply::done()),
+    }
 }
 
 /// `/study/move`: duplicated, then gone where it was.
@@ -463,8 +476,15 @@ pub async fn move_to(ask: &Ask) -> Outcome {
     if is_frozen {
         return Err(Fault::not_permitted());
     }
-    let from = place(ask, into).await?;
-    let uid = study_uid(ask, &from)?;
-    erase::of(ask.services(), from, uid, &ask.source()?).await?;
+    let (name, _) = ask.study()?;
+    let sharing = duplicating(ask, into)?;
+    let source = ask.source()?;
+    match share::move_to(ask.services(), sharing, &source).await {
+        Ok(_) => {}
+        Err(EngineError::Conflict(conflict::SHARED)) => return Err(Fault::about("NOT_PERMITTED", "SHARED")),
+        Err(EngineError::Conflict(conflict::SAME | conflict::EXISTS)) => return Err(Fault::new("ALREADY_EXISTS")),
+        Err(error) => return Err(error.into()),
+    }
+    documents::forget_study(ask.services(), name, &source).await?;
     Ok(Reply::done())
 }

@@ -6,15 +6,19 @@ use septum_core::access::Permission;
 use septum_core::audit::{ObjectKind, ObjectRef};
 use septum_core::ids::NamespaceId;
 use septum_engine::EngineError;
+use septum_engine::accounts::Namespace;
 use septum_engine::accounts::documents::{Document, Kind, NewDocument};
 use septum_engine::erase;
 use septum_engine::pipeline::messages::Source;
 use septum_engine::records::key;
+use septum_engine::retrieve::StudyRef;
+use septum_engine::services::Services;
 use serde_json::{Map, Value, json};
 
 use super::ask::Ask;
 use super::fault::{Fault, Outcome};
 use super::reply::{Reply, flag};
+use super::study_id::StudyName;
 use super::study_record::{NOTED, PHI, Records, must_be_there, notes, stored};
 use super::{custom_fields, documents, namespaces, resolve, session, values};
 
@@ -29,6 +33,11 @@ pub fn is_empty(ask: &Ask, namespace: NamespaceId) -> Outcome<bool> {
             if septum_engine::scan::rows(shard, prefix).next().transpose()?.is_some() {
                 return Ok(false);
             }
+        }
+    }
+    for kind in [Kind::Phantom, Kind::Offer] {
+        if !ask.accounts().documents.list(kind, namespace.as_bytes())?.is_empty() {
+            return Ok(false);
         }
     }
     Ok(true)
@@ -64,7 +73,17 @@ async fn record(ask: &Ask) -> Outcome<Map<String, Value>> {
 pub async fn add(ask: &Ask) -> Outcome {
     let (name, namespace) = ask.study()?;
     if stored(ask, name, namespace)?.is_some() || notes(ask, name)?.is_some() {
-        let record = record(ask).await?;
+        let principal = ask.principal()?;
+        let mut record = record(ask).await?;
+        if ![Permission::StudyView, Permission::StudyBrowse]
+            .into_iter()
+            .any(|permission| principal.has(permission, namespace.id))
+        {
+            // Who may only upload learns that it is there, and its name.
+            record.retain(|name, _| {
+                ["uuid", "study_uid", "phi_namespace", "storage_namespace", "engine_fqdn"].contains(&name.as_str())
+            });
+        }
         return Err(Fault::new("ALREADY_EXISTS").with_data(record.into()));
     }
     // Of a study that is new, the pixels go where the caller has a role; elsewhere is as if it were not there.
@@ -199,6 +218,22 @@ async fn arrive(ask: &Ask) -> Outcome<()> {
     Ok(())
 }
 
+/// Erases a study with what is noted of it.
+///
+/// # Errors
+/// Where something of it stays; what is noted is noted of nothing then, and goes when it is tried again.
+pub async fn erase_study(
+    services: &Arc<Services>,
+    namespace: &Namespace,
+    found: StudyRef,
+    source: &Source,
+) -> Result<(), EngineError> {
+    let name = StudyName::of_row_key(namespace.id, &found.row_key).ok_or(EngineError::Corrupt("study row key"))?;
+    let study_uid = services.summaries.open(&found.row)?.summary.study_uid.clone();
+    erase::of(services, found, study_uid, source).await?;
+    documents::forget_study(services, &name, source).await
+}
+
 /// `/study/delete`: for ever, with everything that belongs to it.
 pub async fn delete(ask: &Ask) -> Outcome {
     let (name, namespace) = ask.study()?;
@@ -213,8 +248,7 @@ pub async fn delete(ask: &Ask) -> Outcome {
     }
     let source = ask.source()?;
     if let Some(found) = found {
-        let study_uid = ask.services().summaries.open(&found.row)?.summary.study_uid.clone();
-        erase::of(ask.services(), found, study_uid, &source).await?;
+        erase_study(ask.services(), namespace, found, &source).await?;
     }
     documents::forget_study(ask.services(), name, &source).await?;
     Ok(Reply::done())

@@ -15,12 +15,16 @@ use dicom_core::VR;
 use dicom_dictionary_std::tags;
 use septum_core::access::Permission;
 use septum_core::dicom::edit::Edits;
-use septum_core::ids::{StudyInstanceUid, Uid};
+use septum_core::ids::{StudyInstanceUid, Uid, VersionId};
+use septum_engine::EngineError;
 use septum_engine::accounts::Namespace;
+use septum_engine::copy::instance_rows;
 use septum_engine::derive::{self, PixelChange, Recipe};
 use septum_engine::erase;
 use septum_engine::pipeline::messages::{Source, StoreKind};
-use septum_engine::retrieve::InstanceRef;
+use septum_engine::reseal::Removal;
+use septum_engine::retrieve::{InstanceRef, StudyRef};
+use septum_engine::services::Services;
 
 use super::error::{Answer, Kind, StorageError};
 use super::form::body_error;
@@ -30,6 +34,11 @@ use super::scope::{self, Seen};
 use super::upload::job_id;
 use crate::app::App;
 use crate::call::Call;
+use crate::v3::documents;
+use crate::v3::study_id::StudyName;
+
+/// Rounds of copying before a study counts as too busy.
+const ROUNDS_MAX: usize = 16;
 
 /// Longest description of regions, in bytes.
 const REGIONS_BYTES_MAX: u64 = 4 << 20;
@@ -129,6 +138,72 @@ impl Plan {
         }
     }
 
+    /// The study as it is now.
+    fn refresh(&mut self) -> Answer<()> {
+        let before = &self.from.study;
+        let (account, row_key) = (Arc::clone(&before.account), before.row_key.clone());
+        let services = &self.app.archive.services;
+        self.from.study = StudyRef::load(services, before.namespace, account, before.shard, row_key)?;
+        Ok(())
+    }
+
+    /// Every version that the study has now: what may be erased once all of it is copied.
+    fn versions(&self) -> Answer<HashSet<VersionId>> {
+        let rows = instance_rows(&self.app.archive.services, &self.from.study)?;
+        Ok(rows.into_iter().flat_map(|(_, _, versions)| versions).collect())
+    }
+
+    /// Erases the series that were copied, all of the study where none are named. `false` where something came that was
+    /// not copied: then that stays, and is to be copied first.
+    async fn erase(&mut self, copied: &HashSet<VersionId>) -> Answer<bool> {
+        let services = Arc::clone(&self.app.archive.services);
+        let erased = match self.series.clone() {
+            None => {
+                let study = self.from.study.clone();
+                erase::as_found(&services, study, self.from.uid.clone(), &self.source).await
+            }
+            Some(series) => self.erase_series(&services, series, copied).await,
+        };
+        match erased {
+            Ok(()) => {}
+            Err(EngineError::Conflict(erase::CHANGED)) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        // What was noted of a study that is gone goes too.
+        if let Err(StorageError { .. }) = self.refresh()
+            && let Some(name) = StudyName::of_row_key(self.from.namespace.id, &self.from.study.row_key)
+        {
+            documents::forget_study(&services, &name, &self.source).await?;
+        }
+        Ok(true)
+    }
+
+    async fn erase_series(
+        &mut self,
+        services: &Arc<Services>,
+        series: HashSet<String>,
+        copied: &HashSet<VersionId>,
+    ) -> Result<(), EngineError> {
+        for series_uid in series {
+            let before = &self.from.study;
+            let (account, row_key) = (Arc::clone(&before.account), before.row_key.clone());
+            let study = match StudyRef::load(services, before.namespace, account, before.shard, row_key) {
+                Err(EngineError::NotFound) => return Ok(()),
+                study => study?,
+            };
+            let removal = Removal {
+                series_uid,
+                instance_uid: None,
+                only: Some(copied.clone()),
+            };
+            match erase::part(services, study, removal, &self.source).await {
+                Ok(()) | Err(EngineError::NotFound) => {}
+                failed => return failed,
+            }
+        }
+        Ok(())
+    }
+
     /// Copies everything; `change` says what becomes of an image's pixels.
     async fn run(&self, change: impl Fn(&InstanceRef) -> PixelChange) -> Answer<Vec<InstanceRef>> {
         let images = self.images().await?;
@@ -213,7 +288,10 @@ pub(super) async fn split(call: Call) -> Answer {
     }
     call.audit_study(&seen.study).await?;
     let study_uid = new_uid();
-    let plan = Plan {
+    if deletes {
+        scope::not_frozen(&call, &seen)?;
+    }
+    let mut plan = Plan {
         app: Arc::clone(&call.app),
         source: call.source(),
         from: seen,
@@ -224,16 +302,15 @@ pub(super) async fn split(call: Call) -> Answer {
         seed: study_uid.clone(),
     };
     run(&call, &[], study_uid, async move {
-        let images = plan.run(|_| PixelChange::Keep).await?;
-        if !deletes {
-            return Ok(());
+        for _ in 0..ROUNDS_MAX {
+            plan.refresh()?;
+            let copied = plan.versions()?;
+            plan.run(|_| PixelChange::Keep).await?;
+            if !deletes || plan.erase(&copied).await? {
+                return Ok(());
+            }
         }
-        let series: HashSet<&str> = images.iter().map(|image| image.record.series_uid.as_str()).collect();
-        let (services, from) = (&plan.app.archive.services, &plan.from);
-        for uid in series {
-            erase::series(services, &from.namespace, &from.uid, uid, &plan.source).await?;
-        }
-        Ok(())
+        Err(EngineError::Overloaded { retry_after_seconds: 5 }.into())
     })
     .await
 }
@@ -262,6 +339,9 @@ pub(super) async fn merge(call: Call) -> Answer {
             ));
         }
         let from = scope::study_of(&call, &uid).await?;
+        if deletes {
+            scope::not_frozen(&call, &from)?;
+        }
         call.audit_study(&from.study).await?;
         plans.push(Plan {
             app: Arc::clone(&call.app),
@@ -275,22 +355,23 @@ pub(super) async fn merge(call: Call) -> Answer {
         });
     }
     let uid = primary.uid.clone();
-    let response = run(&call, &[], uid, async move {
-        for plan in plans {
-            merge_one(&plan, &attributes).await?;
-            let (services, from) = (&plan.app.archive.services, &plan.from);
-            if deletes {
-                match &plan.series {
-                    None => erase::study(services, &from.namespace, &from.uid, &plan.source).await?,
-                    Some(series) => {
-                        for uid in series {
-                            match erase::series(services, &from.namespace, &from.uid, uid, &plan.source).await {
-                                Err(septum_engine::EngineError::NotFound) => {}
-                                erased => erased?,
-                            }
-                        }
-                    }
+    // What came since an earlier request is merged by this one.
+    let revisions = plans.iter().map(|plan| plan.from.study.row.revision.to_string());
+    let revisions = revisions.collect::<Vec<_>>().join(" ");
+    let response = run(&call, revisions.as_bytes(), uid, async move {
+        for mut plan in plans {
+            let mut is_done = false;
+            for _ in 0..ROUNDS_MAX {
+                plan.refresh()?;
+                let copied = plan.versions()?;
+                merge_one(&plan, &attributes).await?;
+                is_done = !deletes || plan.erase(&copied).await?;
+                if is_done {
+                    break;
                 }
+            }
+            if !is_done {
+                return Err(EngineError::Overloaded { retry_after_seconds: 5 }.into());
             }
         }
         Ok(())

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use actix_web::HttpResponse;
-use septum_engine::{EngineError, erase};
+use septum_engine::erase;
+use septum_engine::reseal::Removal;
 
 use super::error::{Answer, Kind, StorageError};
 use super::form::body_error;
 use super::scope::{self, Seen};
 use crate::call::Call;
+use crate::v3;
 
 /// Longest list of images, in bytes.
 const LIST_BYTES_MAX: u64 = 8 << 20;
@@ -22,34 +24,35 @@ pub(super) async fn study(call: Call) -> Answer {
         let text = "a study cannot be kept for its attachments alone";
         return Err(StorageError::new(Kind::NotAcceptable, text));
     }
+    scope::not_frozen(&call, &seen)?;
     erase_study(&call, &seen).await?;
     Ok(HttpResponse::Accepted().finish())
 }
 
-/// Tries once more where the study was folded meanwhile.
 async fn erase_study(call: &Call, seen: &Seen) -> Answer<()> {
-    let source = call.source();
-    let erase = || erase::study(call.services(), &seen.namespace, &seen.uid, &source);
-    match erase().await {
-        Err(EngineError::Conflict(_)) => Ok(erase().await?),
-        erased => Ok(erased?),
-    }
+    let study = seen.study.clone();
+    Ok(v3::erase_study(call.services(), &seen.namespace, study, &call.source()).await?)
+}
+
+/// Erases a series, or an image of it.
+async fn erase_part(call: &Call, seen: &Seen, series_uid: &str, image_uid: Option<&str>) -> Answer<()> {
+    // As it is now: what was erased before has sealed the rest of it anew.
+    let study = scope::study_of(call, &seen.uid).await?.study;
+    let removal = Removal {
+        series_uid: series_uid.to_owned(),
+        instance_uid: image_uid.map(str::to_owned),
+        only: None,
+    };
+    Ok(erase::part(call.services(), study, removal, &call.source()).await?)
 }
 
 /// `DELETE /study/{namespace}/{study}/image/{image}`.
 pub(super) async fn image(call: Call) -> Answer {
     let seen = scope::study(&call).await?;
     let image = scope::image(&call, &seen.study)?;
+    scope::not_frozen(&call, &seen)?;
     let (series, instance) = (&image.record.series_uid, &image.record.instance_uid);
-    erase::instance(
-        call.services(),
-        &seen.namespace,
-        &seen.uid,
-        series,
-        instance,
-        &call.source(),
-    )
-    .await?;
+    erase_part(&call, &seen, series, Some(instance)).await?;
     Ok(HttpResponse::Accepted().finish())
 }
 
@@ -65,13 +68,14 @@ pub(super) async fn images(mut call: Call) -> Answer {
     if wanted.is_empty() {
         return Err(StorageError::new(Kind::BadRequest, "the list of images is empty"));
     }
+    scope::not_frozen(&call, &seen)?;
     delete(&call, &seen, wanted).await?;
     Ok(HttpResponse::Accepted().finish())
 }
 
 /// Deletes images of a study; none where one of them is missing.
 async fn delete(call: &Call, seen: &Seen, wanted: BTreeSet<String>) -> Answer<()> {
-    let (services, source) = (call.services(), call.source());
+    let services = call.services();
     let mut by_series: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for uid in wanted {
         let Some(image) = scope::find_image(services, &seen.study, &uid, None)? else {
@@ -101,11 +105,11 @@ async fn delete(call: &Call, seen: &Seen, wanted: BTreeSet<String>) -> Answer<()
     for (series_uid, images) in &by_series {
         // A series at once: what remains of the study is sealed anew only once.
         if is_whole(series_uid, images) {
-            erase::series(services, &seen.namespace, &seen.uid, series_uid, &source).await?;
+            erase_part(call, seen, series_uid, None).await?;
             continue;
         }
         for uid in images {
-            erase::instance(services, &seen.namespace, &seen.uid, series_uid, uid, &source).await?;
+            erase_part(call, seen, series_uid, Some(uid)).await?;
         }
     }
     Ok(())

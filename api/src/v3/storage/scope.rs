@@ -10,11 +10,14 @@ use septum_core::audit::{ObjectKind, ObjectRef, Outcome};
 use septum_core::ids::{NamespaceId, StudyInstanceUid, VersionId};
 use septum_engine::EngineError;
 use septum_engine::accounts::Namespace;
+use septum_engine::accounts::documents::Kind as DocumentKind;
 use septum_engine::retrieve::{InstanceRef, StudyRef};
 use septum_engine::services::Services;
 
 use super::error::{Answer, Kind, StorageError};
 use crate::call::Call;
+use crate::v3::study_id::StudyName;
+use crate::v3::values;
 
 /// A study, and the namespace it is seen in.
 pub(super) struct Seen {
@@ -89,19 +92,28 @@ pub(super) async fn study_of(call: &Call, uid: &str) -> Answer<Seen> {
             .with("namespace", call.path("namespace"))
     };
     let parsed = StudyInstanceUid::parse(uid).map_err(|_| missing())?;
-    let study = match StudyRef::find(call.services(), namespace, parsed.as_str()) {
+    // There may be two of that UID: one's own, and one that was shared.
+    let name = StudyName::of_uid(call.services(), namespace, storage, parsed.as_str())?;
+    let study = match name.find(call.services(), namespace) {
         Err(EngineError::NotFound) => return Err(missing()),
         found => found?,
     };
-    // A row's key ends with the namespace that its pixels lie in.
-    if !study.row_key.ends_with(storage.as_bytes()) {
-        return Err(missing());
-    }
     Ok(Seen {
         namespace: Arc::clone(namespace),
         study,
         uid: parsed.as_str().to_owned(),
     })
+}
+
+/// Refuses to change a study that is frozen.
+pub(super) fn not_frozen(call: &Call, seen: &Seen) -> Answer<()> {
+    let name = StudyName::of_row_key(seen.namespace.id, &seen.study.row_key);
+    let owner = name.ok_or(EngineError::Corrupt("study row key"))?.owner();
+    let notes = call.services().accounts.documents.list(DocumentKind::Study, &owner)?;
+    if notes.iter().any(|notes| values::is_set(&notes.body, "is_frozen")) {
+        return Err(StorageError::new(Kind::Conflict, "the study is frozen"));
+    }
+    Ok(())
 }
 
 /// The image of the path, in the version that it names.

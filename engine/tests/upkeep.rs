@@ -257,6 +257,7 @@ async fn studies_that_were_folded_since_they_were_found_can_be_erased() {
     let removal = septum_engine::reseal::Removal {
         series_uid: part.record.series_uid.clone(),
         instance_uid: Some(part.record.instance_uid.clone()),
+        only: None,
     };
     septum_engine::reseal::without(services, part.study.clone(), removal, &source())
         .await

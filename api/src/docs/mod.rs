@@ -44,6 +44,7 @@ const CONFORMANCE_TITLE: &str = "Septum: DICOM Conformance Statement";
 static OPENAPI: LazyLock<String> = LazyLock::new(|| openapi::document().to_string());
 static PAGE: LazyLock<String> = LazyLock::new(page::body);
 static STORAGE: LazyLock<String> = LazyLock::new(crate::v3::storage::docs::page);
+static CALLS: LazyLock<String> = LazyLock::new(crate::v3::docs::page);
 static CONFORMANCE: LazyLock<String> = LazyLock::new(conformance::body);
 
 /// `GET /api/docs/openapi.json`.
@@ -61,6 +62,11 @@ pub(crate) async fn api_page(_: Entry) -> Answer {
 /// `GET /api/docs/conformance`.
 pub(crate) async fn conformance_page(_: Entry) -> Answer {
     Ok(respond(CONFORMANCE_TITLE, &CONFORMANCE))
+}
+
+/// `GET /api/docs/v3`.
+pub(crate) async fn calls_page(_: Entry) -> Answer {
+    Ok(respond("Septum: service calls", &CALLS))
 }
 
 /// `GET /api/docs/storage`.

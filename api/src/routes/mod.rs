@@ -485,7 +485,7 @@ fn table() -> Vec<Route> {
     for (name, method, path, permission, reach, action, handler) in rest {
         add(name, method, path.to_owned(), permission, reach, action, handler);
     }
-    let documents: [(&'static str, &str, &'static str, Handler); 4] = [
+    let documents: [(&'static str, &str, &'static str, Handler); 5] = [
         ("docs", "/api/docs", "docs.read", |entry| {
             Box::pin(docs::api_page(entry))
         }),
@@ -498,6 +498,9 @@ fn table() -> Vec<Route> {
             "docs.read-conformance",
             |entry| Box::pin(docs::conformance_page(entry)),
         ),
+        ("calls_docs", "/api/docs/v3", "docs.read-calls", |entry| {
+            Box::pin(docs::calls_page(entry))
+        }),
         ("storage_docs", "/api/docs/storage", "docs.read-storage", |entry| {
             Box::pin(docs::storage_page(entry))
         }),

@@ -225,7 +225,7 @@ impl Wanted {
 }
 
 /// A field without the name of its table, which may stand before it: `Study.patient_name`.
-fn without_table<'a>(fields: Fields, field: &'a str) -> &'a str {
+fn without_table(fields: Fields, field: &str) -> &str {
     match field.split_once('.') {
         Some((_, rest)) if compare_of(fields, field).is_none() && compare_of(fields, rest).is_some() => rest,
         _ => field,

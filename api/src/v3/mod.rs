@@ -6,7 +6,7 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`table`], [`entry`] | every entrypoint: path, permission, parameters, error tokens |
+//! | [`table`], [`entry`] | every entrypoint: path, permission, parameters, error tokens; a page of them at `/api/docs/v3` |
 //! | [`dispatch`], [`resolve`], [`bundle`] | the one way to a handler |
 //! | [`parameters`], [`fault`], [`reply`], [`lists`], [`times`] | the conventions of all calls |
 //! | [`values`], [`custom_fields`], [`specs`] | what objects consist of |
@@ -26,6 +26,7 @@ pub mod ask;
 pub mod bundle;
 pub mod custom_fields;
 pub mod dispatch;
+pub(crate) mod docs;
 pub mod documents;
 pub mod entry;
 pub mod fault;

@@ -199,6 +199,10 @@ pub(super) static TABLE: &[Description] = &[
         )
     },
     Description {
+        replies: &[page("The table of the service calls, for people.")],
+        ..Description::new("calls_docs", Group::Documents, "The service calls of V3", "")
+    },
+    Description {
         replies: &[page("The table of the storage API, for people.")],
         ..Description::new("storage_docs", Group::Documents, "The storage API of V3", "")
     },

@@ -116,12 +116,34 @@ pub(super) fn made_of(file: &Bytes) -> Answer<Made> {
     let ratio = format!("{:.2}", (native / file.len() as f64).max(0.01));
     edits.text(tags::LOSSY_IMAGE_COMPRESSION_RATIO, VR::DS, &ratio);
     edits.set(tags::ACQUISITION_CONTEXT_SEQUENCE, VR::SQ, []);
+    edits.set(tags::ANATOMIC_REGION_SEQUENCE, VR::SQ, entire_body());
     Ok(Made {
         edits,
         sop_class: uids::VIDEO_PHOTOGRAPHIC_IMAGE_STORAGE,
         transfer_syntax: uids::MPEG4HP41,
         element: Large::Fragment(file.clone()),
     })
+}
+
+/// The one item of an Anatomic Region Sequence (PS3.3 section C.7.6.1.1.9 wants one of videos) that says nothing in
+/// particular: SCT 38266002, explicit VR little endian.
+fn entire_body() -> Vec<u8> {
+    let mut item = Vec::new();
+    for (element, vr, value) in [
+        (0x0100_u16, b"SH", "38266002"),
+        (0x0102, b"SH", "SCT "),
+        (0x0104, b"LO", "Entire body "),
+    ] {
+        item.extend_from_slice(&[0x08, 0x00]);
+        item.extend_from_slice(&element.to_le_bytes());
+        item.extend_from_slice(vr);
+        item.extend_from_slice(&(value.len() as u16).to_le_bytes());
+        item.extend_from_slice(value.as_bytes());
+    }
+    let mut sequence = vec![0xFE, 0xFF, 0x00, 0xE0];
+    sequence.extend_from_slice(&(item.len() as u32).to_le_bytes());
+    sequence.extend(item);
+    sequence
 }
 
 #[cfg(test)]

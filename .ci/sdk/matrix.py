@@ -57,6 +57,9 @@ RULES = {
     "study/duplicate": ({"study_duplicate"}, "with study_upload where it goes to: everybody here has that there"),
     "study/get": ({"study_view", "study_browse"}, "the column is empty, yet NOT_PERMITTED is an answer"),
     "study/status/set": ({"study_status_edit", "study_status_manual_edit"}, "as study/get"),
+    "link/add": ({"link_edit"}, "of a link to view; link_edit_upload is for uploads, the others are not here"),
+    "link/get": ({"link_view"}, "the row runs into the next column"),
+    "link/delete": ({"link_edit"}, "as link/add"),
     "user/get": ({"account_user_view"}, "of others; as study/get"),
     "user/set": ({"user_edit"}, "of others; as study/get"),
     "user/enable": ({"user_edit"}, "as study/get"),
@@ -72,6 +75,7 @@ NO_FLAG = {
     "needs any role there": """account/get account/settings session/permissions namespace/permissions namespace/engine/fqdn
         study/permissions study/audit""",
     "is for whoever was given the code": "namespace/share_code",
+    "is for whoever was given the link": "link/status link/session",
     "runs the installation": "account/add account/delete",
 }
 NO_FLAG = {path for paths in NO_FLAG.values() for path in paths.split()}
@@ -158,6 +162,10 @@ CALL_LINES = f"""
     study/reject uuid=$offer
     study/duplicate uuid=$study namespace_id=$destination : ALREADY_EXISTS
     study/move uuid=$study namespace_id=$destination : ALREADY_EXISTS
+    link/add action=STUDY_VIEW study_id=$study max_hits=0 : INVALID_INTEGER
+    link/list study_id=$study
+    link/get uuid=$link
+    link/delete uuid=$link
     user/add account_id=$account first=f last=l password=p email=x : INVALID_EMAIL
     user/get uuid=$user
     user/set uuid=$user
@@ -174,6 +182,7 @@ MAKE = {
     "order/delete": ("order", call(f"order/add account_id=$account {_ORDER} sending_facility=s")),
     "order/sps/delete": ("step", call("order/sps/add order_id=$order modality=US")),
     "study/comment/delete": ("comment", call("study/comment/add study_id=$study body=b")),
+    "link/delete": ("link", call("link/add action=STUDY_VIEW study_id=$study description=$fresh")),
     "study/delete": ("study", call(f"study/add study_uid={ROOT}.99.$fresh storage_namespace=$storage phi_namespace=$phi")),
 }
 # Things of others: the flags of the caller, and whether they are enough.
@@ -305,7 +314,7 @@ def calls(lines):
 
 CALLS = calls(CALL_LINES)
 # Those that are about a study, or a group or location: they need no role in the account.
-STUDIES = [row for row in CALLS if row.names & {"study", "phi", "annotation", "keyimage", "comment", "offer"}]
+STUDIES = [row for row in CALLS if row.names & {"study", "phi", "annotation", "keyimage", "comment", "link", "offer"}]
 UNITS = [row for row in CALLS if row.names & {"group", "location"} and row not in STUDIES]
 
 

@@ -104,7 +104,7 @@ def test_nobody_promotes_or_takes_over(server, sdk, admin, side):
 
 def test_what_the_client_sends_by_itself(server, sdk, side):
     upload(side, f"{ROOT}.2")
-    rows = sdk.Study.list().only(["uuid"]).all()
+    rows = sdk.Study.list().only({"study": ["uuid"]}).all()
     assert all(list(row.to_dict()) == ["uuid"] for row in rows)
     answer = requests.post(f"{server.origin}/api/v3/namespace/engine/fqdn", data={"namespace_id": side.namespace},
                            verify=server.verify, timeout=60).json()

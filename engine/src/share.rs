@@ -15,7 +15,7 @@ use septum_core::ids::{NamespaceId, StudyId, UserId};
 use septum_core::seal::AccountKeys;
 use septum_storage::RowKind;
 
-use crate::accounts::Namespace;
+use crate::accounts::{Namespace, NamespaceKind};
 use crate::columns::Stamp;
 use crate::copy::{Pixels, StudyCopy};
 use crate::detached::detached;
@@ -163,10 +163,25 @@ pub async fn move_to(services: &Arc<Services>, sharing: Sharing, source: &Source
 }
 
 async fn move_now(services: &Arc<Services>, mut sharing: Sharing, source: &Source) -> Result<StudyRef> {
-    if holders(services, &sharing.from)?.len() > 1 {
+    let study_uid = services.summaries.open(&sharing.from.row)?.summary.study_uid.clone();
+    match StudyRef::find(services, &sharing.into, &study_uid) {
+        Ok(_) => return Err(EngineError::Conflict(conflict::EXISTS)),
+        Err(EngineError::NotFound) => {}
+        Err(error) => return Err(error),
+    }
+    // What links have goes with the study.
+    let is_guest = |namespace: &Namespace| match namespace.kind {
+        NamespaceKind::Personal(user) => {
+            let user = services.accounts.user_by_id(user);
+            user.is_ok_and(|user| user.guest.is_some())
+        }
+        _ => false,
+    };
+    let holders = holders(services, &sharing.from)?;
+    if holders.iter().filter(|(namespace, _)| !is_guest(namespace)).count() > 1 {
         return Err(EngineError::Conflict(conflict::SHARED));
     }
-    let study_uid = services.summaries.open(&sharing.from.row)?.summary.study_uid.clone();
+    let mut made = None;
     for _ in 0..ROUNDS_MAX {
         let from = StudyRef::load(
             services,
@@ -177,14 +192,15 @@ async fn move_now(services: &Arc<Services>, mut sharing: Sharing, source: &Sourc
         )?;
         sharing.from = from.clone();
         let moved = match share_now(services, &sharing, source).await {
-            Err(EngineError::Conflict(conflict::EXISTS)) => {
-                match halfway(services, &sharing, source, &study_uid).await? {
+            Err(EngineError::Conflict(conflict::EXISTS)) if made.is_some() => {
+                match halfway(services, &sharing, made, source, &study_uid).await? {
                     Some(moved) => moved,
                     None => continue,
                 }
             }
             moved => moved?,
         };
+        made = Some(moved.id());
         match erase::erase_as_found(services, &from, source, &study_uid).await {
             // What came since is not there yet.
             Err(EngineError::Conflict(erase::CHANGED)) => {}
@@ -195,20 +211,20 @@ async fn move_now(services: &Arc<Services>, mut sharing: Sharing, source: &Sourc
     Err(EngineError::Overloaded { retry_after_seconds: 5 })
 }
 
-/// What an earlier move left at its destination: it is whole, or it goes and is made anew.
+/// What an earlier round made at the destination: it is whole, or it goes and is made anew.
 async fn halfway(
     services: &Arc<Services>,
     sharing: &Sharing,
+    made: Option<StudyId>,
     source: &Source,
     study_uid: &str,
 ) -> Result<Option<StudyRef>> {
     let there = StudyRef::find(services, &sharing.into, study_uid)?;
-    let (theirs, ours) = (versions(services, &there)?, versions(services, &sharing.from)?);
-    if theirs == ours {
-        return Ok(Some(there));
-    }
-    if !theirs.iter().all(|version| ours.contains(version)) {
+    if Some(there.id()) != made {
         return Err(EngineError::Conflict(conflict::EXISTS));
+    }
+    if is_up_to_date(services, &there, &sharing.from)? {
+        return Ok(Some(there));
     }
     erase::erase_as_found(services, &there, source, study_uid).await?;
     Ok(None)

@@ -52,9 +52,13 @@ async fn share_with(
 }
 
 fn rows(bench: &Bench, kind: RowKind) -> usize {
+    rows_of(bench, kind, 1000)
+}
+
+fn rows_of(bench: &Bench, kind: RowKind, most: usize) -> usize {
     let shards = bench.archive.services.store.shards().iter();
     shards
-        .map(|shard| shard.scan(&kind.key(&[]), None, 1000).unwrap().len())
+        .map(|shard| shard.scan(&kind.key(&[]), None, most).unwrap().len())
         .sum()
 }
 
@@ -122,6 +126,39 @@ async fn a_share_has_all_and_writes_no_pixels() {
     // After a restart as well.
     let bench = bench.reopen().await;
     is_whole(&bench, &there, &files).await;
+}
+
+#[tokio::test]
+async fn a_thousand_instances_are_shared_without_a_pixel_byte() {
+    let bench = Bench::new().await;
+    let there = other(&bench).await;
+    let uid = "1.2.826.0.1.3680043.10.999.77";
+    let instance = |number: u64| {
+        let tiny = TinyInstance::new(number);
+        let texts = [
+            ((0x0020, 0x000D), uid),
+            ((0x0020, 0x000E), "1.2.826.0.1.3680043.10.999.77.1"),
+        ];
+        let tiny = texts
+            .into_iter()
+            .fold(tiny, |tiny, (tag, text)| tiny.with_text(tag, b"UI", text));
+        tiny.build().bytes
+    };
+    for number in 0..1000 {
+        bench.store(&instance(number)).await.unwrap();
+    }
+    let (before, records) = (pixel_bytes(&bench), pixel_records(&bench));
+    share_with(&bench, &instance(0), &there, Manner::Share).await.unwrap();
+    assert_eq!((pixel_bytes(&bench), pixel_records(&bench)), (before, records));
+    assert_eq!(rows_of(&bench, RowKind::PixelUse, 2000), 1000);
+    for number in [0, 500, 999] {
+        is_whole(&bench, &there, &[instance(number)]).await;
+    }
+}
+
+/// Pixel records of all shards.
+fn pixel_records(bench: &Bench) -> usize {
+    rows_of(bench, RowKind::PixelRecord, 2000)
 }
 
 #[tokio::test]

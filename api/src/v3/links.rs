@@ -122,11 +122,6 @@ fn link(ask: &Ask, permissions: &[Permission]) -> Outcome<(Document, Arc<Namespa
 pub async fn add(ask: &Ask) -> Outcome {
     let mut body = Map::new();
     values::take(&ask.parameters, GIVEN, &mut body)?;
-    for name in ["max_hits", "minutes_alive", "password_max_attempts"] {
-        if body.get(name).and_then(Value::as_i64).is_some_and(|number| number < 1) {
-            return Err(Fault::about("INVALID_INTEGER", name));
-        }
-    }
     let (study, namespace) = match ask.required("action") {
         VIEW => match resolve::study(ask)? {
             super::ask::Target::Study(name, namespace) => (Some(name), namespace),
@@ -146,15 +141,16 @@ pub async fn add(ask: &Ask) -> Outcome {
         granted => granted.map(|_| ()),
     };
     is_permitted?;
-    // Nobody gives by a link what they do not have.
-    let needed = match (&study, values::is_set(&body, "download")) {
-        (None, _) => Permission::StudyUpload,
-        (Some(_), true) => Permission::StudyDownload,
-        (Some(_), false) => Permission::StudyView,
-    };
-    let _granted = ask.authorize(needed, namespace.id)?;
+    if values::is_set(&body, "download") {
+        let _granted = ask.authorize(Permission::StudyDownload, namespace.id)?;
+    }
     if study.is_some() {
         shares::sees_all(ask, &namespace)?;
+    }
+    for name in ["max_hits", "minutes_alive", "password_max_attempts"] {
+        if body.get(name).and_then(Value::as_i64).is_some_and(|number| number < 1) {
+            return Err(Fault::about("INVALID_INTEGER", name));
+        }
     }
     let owner = match &study {
         Some(name) => {

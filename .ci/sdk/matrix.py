@@ -69,11 +69,12 @@ HIDDEN = {"user/get", "user/set", "user/enable"}
 # No flag at all: they answer 401 without a session, and beside that what the reason says.
 NO_FLAG = {
     "is how sessions begin": "session/login session/oauth/token",
-    "is about oneself": """session/user session/logout session/ttl session/uuid user/delete user/namespace/list setting/set
+    "is about oneself": """session/user session/logout session/ttl user/delete user/namespace/list setting/set
         setting/get setting/get/all filter/list filter/add filter/get filter/set filter/delete""",
     "shows what the caller may see": "account/list study/list study/count study/exists role/default/permissions",
-    "needs any role there": """account/get account/settings session/permissions namespace/permissions namespace/engine/fqdn
+    "needs any role there": """account/get account/settings session/permissions namespace/permissions
         study/permissions study/audit""",
+    "the client asks for before it signs in": "namespace/engine/fqdn session/uuid",
     "is for whoever was given the code": "namespace/share_code",
     "is for whoever was given the link": "link/status link/session",
     "runs the installation": "account/add account/delete",
@@ -212,7 +213,6 @@ WITHOUT_FLAG = """
     session/permissions namespace_id=$phi
     namespace/permissions namespace_id=$phi
     namespace/permissions study_id=$study
-    namespace/engine/fqdn namespace_id=$namespace
     namespace/share_code namespace_id=$phi
     study/permissions uuid=$study
     study/audit uuid=$study action=VIEW detail=d

@@ -24,6 +24,7 @@ use super::fault::{Fault, Outcome};
 use super::lists::{Compare, Fields};
 use super::reply::{Reply, flag};
 use super::study_id::StudyName;
+use super::study_record::must_be_there;
 use super::values::{self, Holds};
 use super::{resolve, shares, times, users};
 
@@ -147,11 +148,6 @@ pub async fn add(ask: &Ask) -> Outcome {
     if study.is_some() {
         shares::sees_all(ask, &namespace)?;
     }
-    for name in ["max_hits", "minutes_alive", "password_max_attempts"] {
-        if body.get(name).and_then(Value::as_i64).is_some_and(|number| number < 1) {
-            return Err(Fault::about("INVALID_INTEGER", name));
-        }
-    }
     let owner = match &study {
         Some(name) => {
             let _there = name.find(ask.services(), &namespace)?;
@@ -163,6 +159,11 @@ pub async fn add(ask: &Ask) -> Outcome {
             *namespace.id.as_bytes()
         }
     };
+    for name in ["max_hits", "minutes_alive", "password_max_attempts"] {
+        if body.get(name).and_then(Value::as_i64).is_some_and(|number| number < 1) {
+            return Err(Fault::about("INVALID_INTEGER", name));
+        }
+    }
     body.insert("has_password".into(), flag(ask.parameters.text("password").is_some()));
     let new = NewDocument {
         kind: Kind::Link,
@@ -264,6 +265,7 @@ fn shown(ask: &Ask, link: &Document, namespace: &Namespace) -> Outcome<Map<Strin
 pub async fn list(ask: &Ask) -> Outcome {
     let wanted = ask.wanted(FIELDS)?;
     let (name, namespace) = ask.study()?;
+    must_be_there(ask, name, namespace)?;
     ask.audit_namespace(namespace).await?;
     let mut links = ask.accounts().documents.list(Kind::Link, &name.owner())?;
     links.sort_by_key(|link| std::cmp::Reverse(link.created_ms));

@@ -2,37 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-/// Names and tags.
-pub(super) const FIELDS: [(&str, &str); 28] = [
-    ("patient_name", "00100010"),
-    ("patientid", "00100020"),
-    ("patient_birth_date", "00100030"),
-    ("patient_birth_time", "00100032"),
-    ("patient_sex", "00100040"),
-    ("patientid_other", "00101000"),
-    ("patient_name_other", "00101001"),
-    ("patient_birthname", "00101005"),
-    ("patient_age", "00101010"),
-    ("patient_size", "00101020"),
-    ("patient_weight", "00101030"),
-    ("patient_address", "00101040"),
-    ("patient_mother_birthname", "00101060"),
-    ("medical_record_locator", "00101090"),
-    ("patient_phone", "00102154"),
-    ("patient_ethnic_group", "00102160"),
-    ("patient_occupation", "00102180"),
-    ("patient_additional_history", "001021B0"),
-    ("patient_religious_preference", "001021F0"),
-    ("patient_comments", "00104000"),
-    ("patient_current_location", "00380300"),
-    ("patient_institution_residence", "00380400"),
-    ("study_description", "00081030"),
-    ("study_date", "00080020"),
-    ("study_time", "00080030"),
-    ("accession_number", "00080050"),
-    ("modality", "00080060"),
-    ("referring_physician", "00080090"),
-];
+use crate::v3::study_record::PHI;
+
+/// Names and tags: those of studies, with the modality of a single image.
+fn names_and_tags() -> impl Iterator<Item = (&'static str, &'static str)> {
+    PHI.into_iter().map(|(name, tag)| match name {
+        "modality" => (name, "00080060"),
+        _ => (name, tag),
+    })
+}
 
 /// An attribute's values as text, parted by backslashes; `None` where there are none.
 fn text(attributes: &Map<String, Value>, tag: &str) -> Option<String> {
@@ -55,7 +33,7 @@ fn text(attributes: &Map<String, Value>, tag: &str) -> Option<String> {
 /// The fields that are there, by name.
 pub(super) fn fields(attributes: &Map<String, Value>) -> Map<String, Value> {
     let field = |(name, tag): (&str, &str)| Some((name.to_owned(), text(attributes, tag)?.into()));
-    FIELDS.into_iter().filter_map(field).collect()
+    names_and_tags().filter_map(field).collect()
 }
 
 /// The fields that are there as tags.
@@ -74,7 +52,7 @@ pub(super) fn tags(attributes: &Map<String, Value>) -> Vec<Value> {
             "value": value,
         }))
     };
-    FIELDS.into_iter().filter_map(tag).collect()
+    names_and_tags().filter_map(tag).collect()
 }
 
 #[cfg(test)]

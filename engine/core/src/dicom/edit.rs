@@ -58,6 +58,7 @@ impl Edits {
 
     /// Leaves a top-level attribute out.
     pub fn remove(&mut self, tag: Tag) {
+        self.set.remove(&tag);
         self.removed.push(tag);
     }
 

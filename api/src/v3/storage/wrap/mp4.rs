@@ -103,6 +103,8 @@ pub(super) fn made_of(file: &Bytes) -> Answer<Made> {
     edits.text(tags::MODALITY, VR::CS, "XC");
     edits.text(tags::IMAGE_TYPE, VR::CS, "ORIGINAL\\PRIMARY");
     edits.remove(tags::CONVERSION_TYPE);
+    // Of a body that is no pair.
+    edits.remove(tags::LATERALITY);
     edits.text(tags::NUMBER_OF_FRAMES, VR::IS, &track.num_frames.to_string());
     let seconds = track.duration as f64 / f64::from(track.timescale);
     let frame_ms = seconds * 1000.0 / f64::from(track.num_frames);

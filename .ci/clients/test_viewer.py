@@ -526,9 +526,13 @@ def test_priors_stay_in_their_namespace(server, namespace, browser, corpus):
             assert dataset.StudyDescription in shown
             assert (there if dataset is here else here).StudyDescription not in shown
             assert visit.errors() == []
-    # Where it is not said which namespace is meant, it is asked.
+    # Where it is not said which namespace is meant, it is asked. One's own, which signing in made, is not among them.
+    signed_in = server.session.post(f"{server.origin}/api/v3/session/login",
+                                    data={"login": server.auth[0], "password": server.auth[1]})
+    assert signed_in.json()["status"] == "OK"
     answer = server.session.get(server.origin + "/viewer", allow_redirects=False)
     assert answer.status_code == 300 and "&lt;Other&gt; &amp; co" in answer.text and "<script" not in answer.text
+    assert answer.text.count("<li>") == 2
     answer = server.session.get(f"{server.origin}/viewer?namespace={other}&a=%2F", allow_redirects=False)
     assert answer.headers["Location"] == f"/viewer/namespaces/{other}/?a=%2F"
 

@@ -59,6 +59,8 @@ def test_hidden_fields_are_hidden_at_every_door(server, sdk, side):
     assert get(f"{instance}/frames/1", octets).status_code == 200
     for path in (instance, f"{web}/{study}"):
         assert get(path, 'multipart/related; type="application/dicom"; transfer-syntax=*').status_code == 403, path
+    assert get(f"/dicomweb/studies/{study}", 'multipart/related; type="application/dicom"; transfer-syntax=*').status_code == 404
+    assert get(f"/dicomweb/studies/{study}/metadata").status_code == 200
     sid = theirs.sid
     base = f"/api/v3/storage/study/{side.namespace}/{study}"
     for path in ("tag", "phi", "json", f"image/{study}.1.1/version/*/json", f"image/{study}.1.1/version/*", "download?bundle=dicom"):

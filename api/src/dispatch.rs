@@ -206,7 +206,8 @@ fn admit(app: &App, row: &Route, request: &HttpRequest, principal: &Principal) -
             Ok((vec![granted], vec![namespace]))
         }
         Reach::Union => {
-            let all = accounts.namespaces().map_err(|error| system(Problem::from(error)))?;
+            let mut all = accounts.namespaces().map_err(|error| system(Problem::from(error)))?;
+            all.retain(|namespace| !is_closed || Hidden::of(principal, namespace.id).is_empty());
             let granted = authorize_each(
                 Some(principal),
                 row.permission,
@@ -218,7 +219,6 @@ fn admit(app: &App, row: &Route, request: &HttpRequest, principal: &Principal) -
             }
             let namespaces = all
                 .into_iter()
-                .filter(|namespace| !is_closed || Hidden::of(principal, namespace.id).is_empty())
                 .filter(|namespace| {
                     granted
                         .iter()

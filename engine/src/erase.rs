@@ -167,13 +167,7 @@ pub async fn erase(
         erased => return erased,
     }
     // Folded or re-sealed since it was found.
-    let found = StudyRef::load(
-        services,
-        found.namespace,
-        Arc::clone(&found.account),
-        found.shard,
-        found.row_key.clone(),
-    )?;
+    let found = found.again(services)?;
     erase_once(services, &found, source, announced.as_deref(), false).await
 }
 

@@ -15,7 +15,7 @@ use septum_core::ids::{NamespaceId, StudyId, UserId};
 use septum_core::seal::AccountKeys;
 use septum_storage::RowKind;
 
-use crate::accounts::{Namespace, NamespaceKind};
+use crate::accounts::Namespace;
 use crate::columns::Stamp;
 use crate::copy::{Pixels, StudyCopy};
 use crate::detached::detached;
@@ -170,26 +170,17 @@ async fn move_now(services: &Arc<Services>, mut sharing: Sharing, source: &Sourc
         Err(error) => return Err(error),
     }
     // What links have goes with the study.
-    let is_guest = |namespace: &Namespace| match namespace.kind {
-        NamespaceKind::Personal(user) => {
-            let user = services.accounts.user_by_id(user);
-            user.is_ok_and(|user| user.guest.is_some())
-        }
-        _ => false,
-    };
-    let holders = holders(services, &sharing.from)?;
-    if holders.iter().filter(|(namespace, _)| !is_guest(namespace)).count() > 1 {
+    let holders = holders(services, &sharing.from)?.into_iter();
+    if holders
+        .filter(|(holder, _)| !services.accounts.is_of_guest(holder))
+        .count()
+        > 1
+    {
         return Err(EngineError::Conflict(conflict::SHARED));
     }
     let mut made = None;
     for _ in 0..ROUNDS_MAX {
-        let from = StudyRef::load(
-            services,
-            sharing.from.namespace,
-            Arc::clone(&sharing.from.account),
-            sharing.from.shard,
-            sharing.from.row_key.clone(),
-        )?;
+        let from = sharing.from.again(services)?;
         sharing.from = from.clone();
         let moved = match share_now(services, &sharing, source).await {
             Err(EngineError::Conflict(conflict::EXISTS)) if made.is_some() => {

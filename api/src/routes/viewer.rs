@@ -18,7 +18,7 @@ use actix_web::http::header::{self, HeaderName};
 use actix_web::http::{StatusCode, header::HeaderValue};
 use septum_core::ids::{NamespaceId, StudyInstanceUid};
 use septum_engine::EngineError;
-use septum_engine::accounts::Namespace;
+use septum_engine::accounts::{Namespace, NamespaceKind};
 use septum_engine::retrieve::StudyRef;
 
 use super::stream::{self, Break, Sink, send};
@@ -140,6 +140,11 @@ fn candidates(call: &Call, wanted: &Wanted) -> Answer<Vec<Arc<Namespace>>> {
             found.push(Arc::clone(namespace));
         }
     }
+    // Where nothing is named, people's own namespaces come into question only where there is nothing else.
+    let is_shared = |namespace: &Arc<Namespace>| !matches!(namespace.kind, NamespaceKind::Personal(_));
+    if wanted.namespace.is_none() && wanted.studies.is_empty() && found.iter().any(is_shared) {
+        found.retain(is_shared);
+    }
     Ok(found)
 }
 
@@ -158,7 +163,11 @@ fn holds_all(call: &Call, namespace: &Namespace, studies: &[StudyInstanceUid]) -
 fn choice(wanted: &Wanted, namespaces: &[Arc<Namespace>]) -> HttpResponse {
     let mut items = String::new();
     for namespace in namespaces {
-        let (address, name) = (escaped(&wanted.page_of(namespace.id)), escaped(&namespace.name));
+        let name = match namespace.kind {
+            NamespaceKind::Personal(_) => "Somebody's own",
+            _ => &namespace.name,
+        };
+        let (address, name) = (escaped(&wanted.page_of(namespace.id)), escaped(name));
         items.push_str(&format!("<li><a href=\"{address}\">{name}</a></li>\n"));
     }
     let body = include_str!("viewer_choice.html").replace("{items}", &items);

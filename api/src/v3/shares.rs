@@ -45,17 +45,6 @@ fn named(namespace: &Namespace) -> Option<(&'static str, String)> {
     }
 }
 
-/// Whether a namespace is a link's: the link is what is listed then.
-fn is_guest(ask: &Ask, namespace: &Namespace) -> bool {
-    match namespace.kind {
-        NamespaceKind::Personal(user) => {
-            let user = ask.accounts().user_by_id(user);
-            user.is_ok_and(|user| user.guest.is_some())
-        }
-        _ => false,
-    }
-}
-
 fn receiver_of(ask: &Ask, kind: &str, text: &str) -> Option<Arc<Namespace>> {
     let (accounts, id) = (ask.accounts(), uuid(text)?);
     let unit = || accounts.unit(UnitId::from_bytes(id)).ok();
@@ -362,7 +351,7 @@ pub async fn list(ask: &Ask) -> Outcome {
         );
     }
     for (holder, study) in given(ask)? {
-        let Some((kind, id)) = named(&holder).filter(|_| !is_guest(ask, &holder)) else {
+        let Some((kind, id)) = named(&holder).filter(|_| !ask.accounts().is_of_guest(&holder)) else {
             continue;
         };
         let open = ask.services().summaries.open(&study.row)?;

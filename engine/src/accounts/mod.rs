@@ -153,6 +153,14 @@ impl Accounts {
         Ok(namespaces)
     }
 
+    /// Whether a namespace is the own one of a guest, who came by a link.
+    pub fn is_of_guest(&self, namespace: &Namespace) -> bool {
+        match namespace.kind {
+            NamespaceKind::Personal(user) => self.user_by_id(user).is_ok_and(|user| user.guest.is_some()),
+            _ => false,
+        }
+    }
+
     /// The namespace of a group or location.
     pub fn unit(&self, unit: UnitId) -> Result<Arc<Namespace>> {
         let state = self.read()?;

@@ -104,6 +104,15 @@ impl StudyRef {
         })
     }
 
+    /// The same study as it is now.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] once it is gone.
+    pub fn again(&self, services: &Services) -> Result<Self> {
+        let (account, row_key) = (Arc::clone(&self.account), self.row_key.clone());
+        Self::load(services, self.namespace, account, self.shard, row_key)
+    }
+
     /// Its random id.
     pub fn id(&self) -> StudyId {
         self.row.study

@@ -23,7 +23,7 @@ use septum_engine::derive::{self, PixelChange, Recipe};
 use septum_engine::erase;
 use septum_engine::pipeline::messages::{Source, StoreKind};
 use septum_engine::reseal::Removal;
-use septum_engine::retrieve::{InstanceRef, StudyRef};
+use septum_engine::retrieve::InstanceRef;
 use septum_engine::services::Services;
 
 use super::error::{Answer, Kind, StorageError};
@@ -139,11 +139,8 @@ impl Plan {
     }
 
     /// The study as it is now.
-    fn refresh(&mut self) -> Answer<()> {
-        let before = &self.from.study;
-        let (account, row_key) = (Arc::clone(&before.account), before.row_key.clone());
-        let services = &self.app.archive.services;
-        self.from.study = StudyRef::load(services, before.namespace, account, before.shard, row_key)?;
+    fn refresh(&mut self) -> Result<(), EngineError> {
+        self.from.study = self.from.study.again(&self.app.archive.services)?;
         Ok(())
     }
 
@@ -170,24 +167,22 @@ impl Plan {
             Err(error) => return Err(error.into()),
         }
         // What was noted of a study that is gone goes too.
-        if let Err(StorageError { .. }) = self.refresh()
-            && let Some(name) = StudyName::of_row_key(self.from.namespace.id, &self.from.study.row_key)
-        {
-            documents::forget_study(&services, &name, &self.source).await?;
+        let name = StudyName::of_row_key(self.from.namespace.id, &self.from.study.row_key);
+        match (self.refresh(), name) {
+            (Err(EngineError::NotFound), Some(name)) => documents::forget_study(&services, &name, &self.source).await?,
+            (refreshed, _) => refreshed?,
         }
         Ok(true)
     }
 
     async fn erase_series(
-        &mut self,
+        &self,
         services: &Arc<Services>,
         series: HashSet<String>,
         copied: &HashSet<VersionId>,
     ) -> Result<(), EngineError> {
         for series_uid in series {
-            let before = &self.from.study;
-            let (account, row_key) = (Arc::clone(&before.account), before.row_key.clone());
-            let study = match StudyRef::load(services, before.namespace, account, before.shard, row_key) {
+            let study = match self.from.study.again(services) {
                 Err(EngineError::NotFound) => return Ok(()),
                 study => study?,
             };

@@ -14,6 +14,7 @@ use crate::http::body::BodyLimits;
 use crate::http::multipart::MultipartLimits;
 use crate::routes::commitment::Commitments;
 use crate::stow::held::Held;
+use crate::v3::channels::Hub;
 use crate::v3::storage::Storage;
 use crate::viewer::Files;
 
@@ -35,6 +36,8 @@ pub struct App {
     pub multipart: MultipartLimits,
     /// What store requests hold until instances are complete.
     pub held: Held,
+    /// What is told to who listens.
+    pub channels: Arc<Hub>,
     /// What the storage API keeps between requests.
     pub storage: Storage,
     /// Longest metadata part of a store request, in bytes.
@@ -55,6 +58,7 @@ impl App {
     /// Over an open archive.
     pub fn new(archive: Arc<Archive>, config: &Config, viewer: Option<Files>) -> Arc<Self> {
         let limits = &config.limits;
+        let channels = Arc::<Hub>::default();
         Arc::new(Self {
             authenticator: Authenticator::new(Arc::clone(&archive.services.accounts)),
             archive,
@@ -72,7 +76,8 @@ impl App {
                 part_header: limits.part_header.as_usize(),
             },
             held: Held::new(limits.held.0),
-            storage: Storage::default(),
+            storage: Storage::new(Arc::clone(&channels)),
+            channels,
             metadata_bytes_max: limits.header.0,
             commitments: Commitments::default(),
             frames_max: limits.frames,

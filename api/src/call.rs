@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
-use septum_core::access::{Granted, Permission, Principal};
+use septum_core::access::{Granted, Object, Permission, Principal, authorize};
 use septum_core::audit::{Action, Actor, ObjectKind, ObjectRef, Outcome};
-use septum_core::ids::{AccountId, SeriesInstanceUid, SopInstanceUid, StudyInstanceUid, VersionId};
+use septum_core::ids::{AccountId, NamespaceId, SeriesInstanceUid, SopInstanceUid, StudyInstanceUid, VersionId};
 use septum_engine::accounts::Namespace;
 use septum_engine::ledger::Event;
 use septum_engine::pipeline::messages::Source;
@@ -101,6 +101,17 @@ impl Call {
         SopInstanceUid::parse(self.path("instance"))
             .map(|uid| uid.as_str().to_owned())
             .map_err(no_uid)
+    }
+
+    /// Asks for a permission beside the route's, in a namespace that the route reaches.
+    ///
+    /// # Errors
+    /// 403 where it is not given.
+    pub fn authorize(&self, permission: Permission, namespace: NamespaceId) -> Answer<()> {
+        let granted = authorize(Some(&self.principal), permission, Object::Namespace(namespace));
+        granted
+            .map(|_| ())
+            .map_err(|denied| Problem::forbidden(denied.to_string()))
     }
 
     /// The version asked for by `?version=`.

@@ -14,6 +14,7 @@ use septum_engine::archive::{Archive, ArchiveConfig};
 use crate::app::App;
 use crate::config::{CodecTier, Config, TlsMode};
 use crate::tls::{Certificate, TlsError, ensure_self_signed};
+use crate::v3::channels::{self, Hub};
 use crate::v3::links;
 use crate::{admin, first_start, routes, viewer};
 
@@ -122,6 +123,7 @@ pub struct Running {
     pub admin_address: SocketAddr,
     /// The engine.
     pub archive: Arc<Archive>,
+    channels: Arc<Hub>,
     public: ServerHandle,
     admin: ServerHandle,
 }
@@ -150,18 +152,22 @@ pub async fn start(config: &Config) -> Result<Running, ServerError> {
         .await
         .map_err(ServerError::FirstStart)?;
     let app = App::new(Arc::clone(&archive), config, viewer);
+    let channels = Arc::clone(&app.channels);
     let public = public_server(config, public_listener, certificate.as_ref(), app)?;
     let operators = admin::serve(admin_listener, Arc::clone(&archive))?;
     let running = Running {
         address,
         admin_address,
         archive,
+        channels,
         public: public.handle(),
         admin: operators.handle(),
     };
     actix_web::rt::spawn(public);
     actix_web::rt::spawn(operators);
-    actix_web::rt::spawn(links::sweep(Arc::downgrade(&running.archive.services)));
+    let services = Arc::downgrade(&running.archive.services);
+    actix_web::rt::spawn(links::sweep(services.clone()));
+    actix_web::rt::spawn(channels::follow(Arc::downgrade(&running.channels), services));
     if let Some(certificate) = certificate {
         actix_web::rt::spawn(certificate.watch());
     }
@@ -223,6 +229,7 @@ impl Running {
     /// Takes nothing new, finishes what is under way within 10 seconds, closes the archive.
     pub async fn stop(self) {
         let start = Instant::now();
+        self.channels.close();
         let stopping = self.public.stop(true);
         if tokio::time::timeout(DRAIN_REQUESTS, stopping).await.is_err() {
             tracing::warn!("requests did not finish in time and are broken off");

@@ -10,7 +10,7 @@
 //! Nothing of what is left out goes along: headers are compressed standing alone, because a template is the header of
 //! one instance, and the summary is made anew from what was copied.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -20,7 +20,9 @@ use septum_core::seal::{ObjectContext, Token, open_record, seal_record};
 use septum_storage::Placed;
 use serde_json::{Map, Value};
 
+use crate::amendment::{Amended, Amendment};
 use crate::attachments;
+use crate::densify::Candidate;
 use crate::erase::{self, Intent};
 use crate::error::{EngineError, Result};
 use crate::ledger::Staging;
@@ -28,8 +30,8 @@ use crate::pipeline::arrival::{self, Arrival, Values};
 use crate::pipeline::sealer::seal_run;
 use crate::pixel_use;
 use crate::records::{
-    InstanceRow, MetadataRow, PixelRow, RunUnit, StudyRow, StudySummary, VersionRow, decode, encode, header_context,
-    key, metadata_context, pixel_record_context, run_context, value_context, version_context,
+    InstanceRow, MetadataRow, PixelRow, RunUnit, StudyRow, StudySummary, VersionRecord, VersionRow, decode, encode,
+    header_context, key, metadata_context, pixel_record_context, run_context, value_context, version_context,
 };
 use crate::retrieve::locate::tokens_of;
 use crate::retrieve::{InstanceRef, PixelReader, StudyRef, metadata, stream};
@@ -66,8 +68,15 @@ pub enum Pixels {
     InCommon,
 }
 
-/// A series, an instance, its versions.
-pub type InstanceEntry = (Token, Token, Vec<VersionId>);
+/// An instance's row, and where it is.
+pub struct InstanceEntry {
+    /// Its series.
+    pub series: Token,
+    /// Its place in the series.
+    pub instance: Token,
+    /// Its versions.
+    pub row: InstanceRow,
+}
 
 /// The instances of a study, in the order of their rows.
 ///
@@ -78,10 +87,32 @@ pub fn instance_rows(services: &Services, found: &StudyRef) -> Result<Vec<Instan
         .map(|row| {
             let (row_key, value) = row?;
             let (series, instance) = tokens_of(&row_key)?;
-            let versions = decode::<InstanceRow>(&value, "instance row")?.versions;
-            Ok((series, instance, versions))
+            let row = decode(&value, "instance row")?;
+            Ok(InstanceEntry { series, instance, row })
         })
         .collect()
+}
+
+/// What a copy is made for.
+#[derive(Clone, Copy)]
+pub struct Purpose<'a> {
+    /// What becomes of the pixels.
+    pub pixels: Pixels,
+    /// Originals of corrections go along.
+    pub takes_originals: bool,
+    /// Each instance gets a newer version, where there is something to correct.
+    pub amendment: Option<&'a Amendment>,
+}
+
+impl Purpose<'_> {
+    /// Which versions of an instance go along, oldest first, and how many of them are originals.
+    fn of(&self, row: &InstanceRow) -> (Vec<VersionId>, u32) {
+        if self.takes_originals {
+            (row.versions.clone(), row.num_originals)
+        } else {
+            (row.without_originals().to_vec(), 0)
+        }
+    }
 }
 
 /// What is committed together.
@@ -92,7 +123,7 @@ struct Page {
     objects: Vec<(ObjectId, Bytes)>,
     placed: Vec<Placed>,
     used: Vec<(StudyId, PixelSetId)>,
-    not_dense: Vec<PixelSetId>,
+    not_dense: Vec<(StudyId, PixelSetId)>,
     values: Vec<(VersionId, Values)>,
     num_versions: usize,
     num_bytes: usize,
@@ -103,8 +134,12 @@ pub struct StudyCopy<'a> {
     services: &'a Arc<Services>,
     from: &'a StudyRef,
     to: &'a StudyRef,
-    pixels: Pixels,
+    purpose: Purpose<'a>,
     copied: HashSet<VersionId>,
+    resealed: HashSet<PixelSetId>,
+    amended: HashMap<VersionId, VersionId>,
+    /// Pixels used in common that wait to be made dense, with keys that go.
+    waiting: Vec<(StudyId, PixelSetId)>,
     attachments: HashSet<ObjectId>,
     page: Page,
 }
@@ -118,15 +153,18 @@ impl<'a> StudyCopy<'a> {
         services: &'a Arc<Services>,
         from: &'a StudyRef,
         to: &'a StudyRef,
-        pixels: Pixels,
+        purpose: Purpose<'a>,
     ) -> Result<Self> {
         services.copies.set().insert(to.id());
         let copy = Self {
             services,
             from,
             to,
-            pixels,
+            purpose,
             copied: HashSet::new(),
+            resealed: HashSet::new(),
+            amended: HashMap::new(),
+            waiting: Vec::new(),
             attachments: HashSet::new(),
             page: Page::default(),
         };
@@ -158,9 +196,9 @@ impl<'a> StudyCopy<'a> {
         seen: &StudyRow,
         is_wanted: impl Fn(&Token, &Token) -> bool,
     ) -> Result<StudySummary> {
-        for (series, instance, versions) in instance_rows(self.services, self.from)? {
-            if is_wanted(&series, &instance) {
-                self.instance(series, instance, versions).await?;
+        for entry in instance_rows(self.services, self.from)? {
+            if is_wanted(&entry.series, &entry.instance) {
+                self.instance(&entry).await?;
             }
         }
         self.flush().await?;
@@ -172,6 +210,14 @@ impl<'a> StudyCopy<'a> {
     /// Stages that the copy is shown: nothing erases it any more.
     pub fn stage_shown(&self, staging: &mut Staging<'_>) {
         erase::withdraw_intent(staging, self.to.id());
+        for (study, pixel_set) in &self.waiting {
+            crate::densify::stage(staging, *study, self.to.row.keys, *pixel_set);
+        }
+    }
+
+    /// Whether any version was amended.
+    pub fn has_amended(&self) -> bool {
+        !self.amended.is_empty()
     }
 
     /// The copy is shown, or was not: then it is erased. Where nobody can tell, it stays as it is until the next start,
@@ -183,6 +229,7 @@ impl<'a> StudyCopy<'a> {
         match shown {
             Ok(shown) => {
                 self.services.copies.set().remove(&self.to.id());
+                self.push(&self.waiting);
                 Ok(shown)
             }
             Err(error) if error.left_all_as_it_was() => Err(self.abandon(error).await),
@@ -198,18 +245,37 @@ impl<'a> StudyCopy<'a> {
         }
     }
 
-    async fn instance(&mut self, series: Token, instance: Token, versions: Vec<VersionId>) -> Result<()> {
+    async fn instance(&mut self, entry: &InstanceEntry) -> Result<()> {
+        let (versions, mut num_originals) = self.purpose.of(&entry.row);
         let mut current = None;
         for version in &versions {
             if self.copied.insert(*version) {
-                let found = self.from.version(self.services, series, instance, *version)?;
+                let found = self
+                    .from
+                    .version(self.services, entry.series, entry.instance, *version)?;
                 self.version(&found).await?;
                 current = Some(found);
             }
         }
         let Some(found) = current else { return Ok(()) };
-        let entry = metadata::of_instance(self.services, &found).await?;
-        let packed = metadata::pack(None, entry.text.as_bytes());
+        let text = match self.amend(&found).await? {
+            Some(text) => text,
+            None => metadata::of_instance(self.services, &found).await?.text,
+        };
+        // Amended versions stand behind what they correct.
+        let mut shown = Vec::with_capacity(versions.len() + 1);
+        for version in versions {
+            shown.push(version);
+            if let Some(amended) = self.amended.get(&version) {
+                num_originals = u32::try_from(shown.len()).unwrap_or(u32::MAX);
+                shown.push(*amended);
+            }
+        }
+        let row = InstanceRow {
+            versions: shown,
+            num_originals,
+        };
+        let packed = metadata::pack(None, text.as_bytes());
         let (series, instance) = (
             self.to.series_token(&found.record.series_uid),
             self.to.instance_token(&found.record.instance_uid),
@@ -218,8 +284,7 @@ impl<'a> StudyCopy<'a> {
         let sealed = self.seal_phi(&metadata_context(to, &series, &instance), &packed)?;
         let (metadata, object) = MetadataRow::of(sealed);
         let page = &mut self.page;
-        page.rows
-            .push((key::instance(to, &series, &instance), encode(&InstanceRow { versions })));
+        page.rows.push((key::instance(to, &series, &instance), encode(&row)));
         page.metadata.push((key::metadata(to, &series, &instance), metadata));
         page.num_bytes += packed.len();
         page.objects.extend(object);
@@ -229,11 +294,35 @@ impl<'a> StudyCopy<'a> {
         Ok(())
     }
 
+    /// Makes the amended version of one that was copied, where there is anything to amend; gives its metadata.
+    async fn amend(&mut self, found: &InstanceRef) -> Result<Option<String>> {
+        let Some(amendment) = self.purpose.amendment else {
+            return Ok(None);
+        };
+        let Some(amended) = amendment.of(self.services, found).await? else {
+            return Ok(None);
+        };
+        let Amended {
+            header,
+            record,
+            text,
+            not_dense,
+        } = amended;
+        if let Some(pixel_set) = not_dense {
+            let study = found.row.pixel_study.unwrap_or(self.from.id());
+            self.waiting.push((study, pixel_set));
+        }
+        let version = VersionId::random();
+        self.put_version(found, version, &header.encode(), &record).await?;
+        self.amended.insert(found.version, version);
+        Ok(Some(text))
+    }
+
     /// Commits what was put together.
     async fn flush(&mut self) -> Result<()> {
         let mut page = std::mem::take(&mut self.page);
         let values = std::mem::take(&mut page.values);
-        let (to, keys, all_arrived) = (self.to.id(), self.to.row.keys, &values);
+        let (keys, all_arrived, not_dense) = (self.to.row.keys, &values, page.not_dense.clone());
         self.commit(move |staging| {
             for (arriving, values) in all_arrived {
                 values.stage_arrived(staging, *arriving)?;
@@ -257,8 +346,8 @@ impl<'a> StudyCopy<'a> {
                 staging.object(object, bytes);
             }
             staging.place(page.placed);
-            for pixel_set in page.not_dense {
-                crate::densify::stage(staging, to, keys, pixel_set);
+            for (study, pixel_set) in page.not_dense {
+                crate::densify::stage(staging, study, keys, pixel_set);
             }
             Ok(())
         })
@@ -266,17 +355,39 @@ impl<'a> StudyCopy<'a> {
         for (_, values) in values {
             values.settle();
         }
+        self.push(&not_dense);
         Ok(())
     }
 
+    /// Pixels wait to be made dense with the copy's keys.
+    fn push(&self, waiting: &[(StudyId, PixelSetId)]) {
+        for (study, pixel_set) in waiting {
+            self.services.densify.push(Candidate {
+                shard: self.from.shard,
+                study: *study,
+                keys: self.to.row.keys,
+                pixel_set: *pixel_set,
+            });
+        }
+    }
+
     async fn version(&mut self, found: &InstanceRef) -> Result<()> {
-        let version = found.version;
-        let record = open_record(&self.from.keys.phi, &version_context(version), &found.row.sealed)?;
         let header = stream::encoded_header(self.services, found).await?;
+        self.put_version(found, found.version, &header, &found.record).await
+    }
+
+    /// Adds a version with the pixels and long values of the one that was found.
+    async fn put_version(
+        &mut self,
+        found: &InstanceRef,
+        version: VersionId,
+        header: &[u8],
+        record: &VersionRecord,
+    ) -> Result<()> {
         let object = ObjectId::random();
-        let header = self.seal_phi(&header_context(object, version), &compress_with_template(None, &header))?;
-        let (arriving, values) = self.values(found).await?;
-        let pixel_study = match (found.row.pixel_set, self.pixels) {
+        let header = self.seal_phi(&header_context(object, version), &compress_with_template(None, header))?;
+        let (arriving, values) = self.values(found, version).await?;
+        let pixel_study = match (found.row.pixel_set, self.purpose.pixels) {
             (None, _) => None,
             (Some(pixel_set), Pixels::Resealed) => {
                 self.reseal_pixels(found, pixel_set).await?;
@@ -294,7 +405,7 @@ impl<'a> StudyCopy<'a> {
             pixel_set: found.row.pixel_set,
             pixel_study,
             values: values.objects().to_vec(),
-            sealed: self.seal_phi(&version_context(version), &record)?,
+            sealed: self.seal_phi(&version_context(version), &encode(record))?,
         };
         let page = &mut self.page;
         page.rows.push((key::version(self.to.id(), version), encode(&row)));
@@ -305,8 +416,8 @@ impl<'a> StudyCopy<'a> {
         Ok(())
     }
 
-    /// Copies the units of an instance's long values. They arrive under an id of their own.
-    async fn values(&self, found: &InstanceRef) -> Result<(VersionId, Values)> {
+    /// Copies the units of an instance's long values for a version. They arrive under an id of their own.
+    async fn values(&self, found: &InstanceRef, into: VersionId) -> Result<(VersionId, Values)> {
         let (arriving, version) = (VersionId::random(), found.version);
         let arrival = Arrival::new(Arc::clone(self.services), self.from.shard, arriving);
         let mut objects = Vec::with_capacity(found.row.values.len());
@@ -323,7 +434,7 @@ impl<'a> StudyCopy<'a> {
                 Ok(seal_record(
                     suite,
                     &to.phi,
-                    &value_context(object, version, index),
+                    &value_context(object, into, index),
                     &plain,
                 )?)
             });
@@ -339,9 +450,13 @@ impl<'a> StudyCopy<'a> {
     }
 
     async fn reseal_pixels(&mut self, found: &InstanceRef, pixel_set: PixelSetId) -> Result<()> {
-        let version = found.version;
+        // A corrected version has the pixels of its original.
+        if !self.resealed.insert(pixel_set) {
+            return Ok(());
+        }
         let reader = stream::pixels_of(self.services, found)?.ok_or(EngineError::Corrupt("version row"))?;
         let mut record = reader.record().clone();
+        let version = record.version;
         for run in &mut record.runs {
             let (units, table) = read_run(&reader, run.first_unit, run.units.len()).await?;
             let object = ObjectId::random();
@@ -366,7 +481,7 @@ impl<'a> StudyCopy<'a> {
         let row = encode(&PixelRow { objects, sealed });
         self.page.rows.push((key::pixels(self.to.id(), pixel_set), row));
         if !record.dense {
-            self.page.not_dense.push(pixel_set);
+            self.page.not_dense.push((self.to.id(), pixel_set));
         }
         Ok(())
     }

@@ -300,7 +300,7 @@ pub async fn finish(services: &Arc<Services>, shard: usize, intent: Intent) -> R
                     for (row_key, _) in rows {
                         // As it is now: densifying may have swapped it since the scan.
                         if let Some(value) = staging.get(&row_key)?
-                            && !is_kept(staging, &row_key, &value)?
+                            && !is_kept(staging, intent, &row_key, &value)?
                         {
                             staging.free(objects_of(&row_key, &value)?);
                             staging.delete(row_key);
@@ -321,8 +321,10 @@ pub async fn finish(services: &Arc<Services>, shard: usize, intent: Intent) -> R
 }
 
 /// Whether a row stays because other studies use what it names. One that uses pixels of another study lets them go.
-fn is_kept(staging: &mut Staging<'_>, row_key: &[u8], value: &[u8]) -> Result<bool> {
+fn is_kept(staging: &mut Staging<'_>, intent: Intent, row_key: &[u8], value: &[u8]) -> Result<bool> {
     match RowKind::of(row_key) {
+        // Pixels that others keep may wait to be made dense with their keys.
+        Some(RowKind::Densify) => Ok(decode::<StudyKeyId>(value, "densify row")? != intent.keys),
         Some(RowKind::PixelRecord) => {
             let (study, pixel_set) = place_of(row_key).ok_or(EngineError::Corrupt("pixel row key"))?;
             pixel_use::leave(staging, study, pixel_set)

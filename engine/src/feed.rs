@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use septum_core::ids::NamespaceId;
 use septum_core::seal::open_record;
 use septum_storage::RowKind;
 
@@ -43,10 +44,7 @@ pub fn changes(services: &Arc<Services>, namespace: &Namespace, since: Option<&s
                 break;
             }
             for (row_key, value) in rows {
-                let number = row_key[prefix.len()..]
-                    .try_into()
-                    .map_err(|_| EngineError::Corrupt("change row"))?;
-                let number = u64::from_be_bytes(number);
+                let number = number_of(&row_key, prefix.len())?;
                 *position = number + 1;
                 let row: ChangeRow = decode(&value, "change row")?;
                 if row.namespace != namespace.id {
@@ -76,6 +74,55 @@ fn open(services: &Services, row: &ChangeRow, number: u64) -> Result<Option<Chan
     serde_json::from_slice(&plain)
         .map(Some)
         .map_err(|_| EngineError::Corrupt("change"))
+}
+
+/// The end of the feed, from which on it is followed.
+pub struct Tail(Vec<u64>);
+
+impl Tail {
+    /// Where the feed ends now.
+    ///
+    /// # Errors
+    /// Where a shard cannot be read.
+    pub fn now(services: &Services) -> Result<Self> {
+        let ends = services.ledgers.iter().map(|ledger| ledger.next_change());
+        ends.collect::<Result<_>>().map(Self)
+    }
+
+    /// What is durable since the last call, at most [`PAGE_CHANGES_MAX`] changes of each shard, of the namespaces that are
+    /// wanted.
+    ///
+    /// # Errors
+    /// Where a shard cannot be read, or a change not opened.
+    pub fn news(
+        &mut self,
+        services: &Services,
+        is_wanted: impl Fn(NamespaceId) -> bool,
+    ) -> Result<Vec<(NamespaceId, Change)>> {
+        let mut news = Vec::new();
+        let prefix = RowKind::Change.key(&[]);
+        for (ledger, position) in services.ledgers.iter().zip(&mut self.0) {
+            for (row_key, value) in ledger
+                .shard()
+                .scan(&prefix, Some(&change_key(*position)), PAGE_CHANGES_MAX)?
+            {
+                let number = number_of(&row_key, prefix.len())?;
+                *position = number + 1;
+                let row: ChangeRow = decode(&value, "change row")?;
+                if is_wanted(row.namespace)
+                    && let Some(change) = open(services, &row, number)?
+                {
+                    news.push((row.namespace, change));
+                }
+            }
+        }
+        Ok(news)
+    }
+}
+
+fn number_of(row_key: &[u8], prefix_bytes: usize) -> Result<u64> {
+    let number = row_key.get(prefix_bytes..).and_then(|number| number.try_into().ok());
+    number.map(u64::from_be_bytes).ok_or(EngineError::Corrupt("change row"))
 }
 
 fn parse(text: &str, num_shards: usize) -> Result<Vec<u64>> {

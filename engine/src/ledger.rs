@@ -87,6 +87,8 @@ pub enum ChangeKind {
     StudyDeleted,
     /// A study was shared into the namespace.
     StudyShared,
+    /// Patient or study data were corrected: every instance of the study may have a newer version.
+    StudyCorrected,
     /// Nothing was stored into the study for the quiet time.
     StudyStable,
 }
@@ -160,6 +162,12 @@ impl Ledger {
             None => Tree::new(),
         };
         Ok(TreeHead::from(&tree))
+    }
+
+    /// The number of the next change, of what is durable.
+    pub fn next_change(&self) -> Result<u64> {
+        let row = self.shard.get(&next_change_key())?;
+        row.map_or(Ok(0), |bytes| decode(&bytes, "change number"))
     }
 
     /// Decides and stages one batch. An error from `decide` stages nothing.

@@ -16,7 +16,8 @@
 //! | [`search`] | QIDO searches |
 //! | [`columns`], [`lookup`] | searchable fields in sealed pages; studies by blind index token |
 //! | [`folding`] | what a stable study left behind one by one, put together |
-//! | [`erase`], [`reseal`], [`copy`] | deleting for ever; re-sealing what remains; copies under other keys |
+//! | [`erase`], [`reseal`], [`copy`], [`replace`] | deleting for ever; re-sealing what remains; copies under other keys, and in a study's place |
+//! | [`correct`], [`amendment`] | corrections of patient and study data |
 //! | [`share`], [`pixel_use`] | a study in several namespaces on the same pixels |
 //! | [`attachments`], [`derive`] | documents of a study; new instances made of stored ones |
 //! | [`exceptions`], [`patients`] | studies held because their patient differs; patient keys that were merged |
@@ -36,12 +37,14 @@
 //! (septum-core).
 
 pub mod accounts;
+pub mod amendment;
 pub mod archive;
 pub mod attachments;
 pub mod audit_log;
 pub mod columns;
 pub mod compute;
 pub mod copy;
+pub mod correct;
 pub mod densify;
 pub mod derive;
 pub mod detached;
@@ -61,6 +64,7 @@ pub mod pipeline;
 pub mod pixel_use;
 pub mod quarantine;
 pub mod records;
+pub mod replace;
 pub mod reseal;
 pub mod resubmit;
 pub mod retrieve;

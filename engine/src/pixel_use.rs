@@ -64,6 +64,7 @@ pub fn end(staging: &mut Staging<'_>, study: StudyId, pixel_set: PixelSetId) -> 
     {
         staging.free(decode::<PixelRow>(&row, "pixel row")?.objects);
         staging.delete(pixels_key);
+        crate::densify::unstage(staging, study, pixel_set);
     }
     Ok(())
 }

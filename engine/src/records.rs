@@ -141,6 +141,16 @@ pub struct Template {
 pub struct InstanceRow {
     /// Version ids, oldest first.
     pub versions: Vec<VersionId>,
+    /// So many of the first are originals: a correction came after them, and seeing them needs a permission of its own.
+    pub num_originals: u32,
+}
+
+impl InstanceRow {
+    /// The versions that no correction came after, oldest first.
+    pub fn without_originals(&self) -> &[VersionId] {
+        let num_originals = usize::try_from(self.num_originals).unwrap_or(usize::MAX);
+        self.versions.get(num_originals..).unwrap_or_default()
+    }
 }
 
 /// Metadata of one instance's current version, not folded yet.
@@ -243,6 +253,21 @@ pub struct VersionRecord {
     pub received_ms: i64,
     /// Names of the leniencies it needed.
     pub warnings: Vec<String>,
+    /// Where it was made by correcting an earlier version.
+    pub correction: Option<CorrectionNote>,
+}
+
+/// Who corrected something, when and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CorrectionNote {
+    /// The version that was corrected.
+    pub of: VersionId,
+    /// Who.
+    pub by: UserId,
+    /// When, milliseconds since 1970.
+    pub at_ms: i64,
+    /// Why, in their own words.
+    pub reason: String,
 }
 
 /// Where the pixels lie: the only record that densifying and re-sealing swap.
@@ -536,6 +561,7 @@ mod tests {
     fn unknown_versions_are_refused() {
         let row = InstanceRow {
             versions: vec![VersionId::random()],
+            num_originals: 0,
         };
         let mut bytes = encode(&row);
         assert_eq!(

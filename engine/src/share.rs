@@ -11,13 +11,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use septum_core::audit::{Action, Actor, ObjectKind, ObjectRef, Outcome};
-use septum_core::ids::{NamespaceId, StudyId, UserId};
+use septum_core::ids::{NamespaceId, StudyId, UserId, VersionId};
 use septum_core::seal::AccountKeys;
 use septum_storage::RowKind;
 
 use crate::accounts::Namespace;
 use crate::columns::Stamp;
-use crate::copy::{Pixels, StudyCopy};
+use crate::copy::{Pixels, Purpose, StudyCopy, instance_rows};
 use crate::detached::detached;
 use crate::erase;
 use crate::error::{EngineError, Result};
@@ -53,6 +53,8 @@ pub enum Manner {
     Share,
     /// The receiver's own.
     Duplicate,
+    /// The receiver's own, with the originals of corrections.
+    Move,
 }
 
 /// A study, where to, and how.
@@ -99,7 +101,7 @@ async fn share_now(services: &Arc<Services>, sharing: &Sharing, source: &Source)
     }
     let storage = match manner {
         Manner::Share => storage_namespace(from)?,
-        Manner::Duplicate => into.id,
+        Manner::Duplicate | Manner::Move => into.id,
     };
     if storage == into.id && *manner == Manner::Share {
         return Err(EngineError::Conflict(conflict::SAME));
@@ -109,7 +111,7 @@ async fn share_now(services: &Arc<Services>, sharing: &Sharing, source: &Source)
     let token = services.studies.study_token(&account, into.id, &open.summary.study_uid);
     let row_key = key::study(into.id, &token, storage);
     let before = match StudyRef::load(services, into.id, Arc::clone(&account), from.shard, row_key.clone()) {
-        Ok(_) if *manner == Manner::Duplicate => {
+        Ok(_) if *manner != Manner::Share => {
             return Err(EngineError::Conflict(conflict::EXISTS));
         }
         Ok(before) => Some(before),
@@ -147,7 +149,12 @@ async fn share_now(services: &Arc<Services>, sharing: &Sharing, source: &Source)
     if let Some(before) = before {
         erase::erase(services, &before, source, Some(open.summary.study_uid.clone())).await?;
     }
-    let mut copy = StudyCopy::begin(services, from, &to, Pixels::InCommon).await?;
+    let purpose = Purpose {
+        pixels: Pixels::InCommon,
+        takes_originals: *manner == Manner::Move,
+        amendment: None,
+    };
+    let mut copy = StudyCopy::begin(services, from, &to, purpose).await?;
     let made = make(services, sharing, &to, &mut copy, source).await;
     copy.end(made).await
 }
@@ -221,15 +228,15 @@ async fn halfway(
     Ok(None)
 }
 
-/// Whether a share shows every version that the study has, and no other.
+/// Whether a share shows every version that the study shows, and no other.
 fn is_up_to_date(services: &Services, share: &StudyRef, study: &StudyRef) -> Result<bool> {
     Ok(versions(services, share)? == versions(services, study)?)
 }
 
-/// The ids of all versions of a study. Copies keep them.
-fn versions(services: &Services, study: &StudyRef) -> Result<BTreeSet<Vec<u8>>> {
-    let rows = crate::scan::rows(study.stored_in(services), key::versions(study.id()));
-    rows.map(|row| Ok(row?.0.split_off(17))).collect()
+/// The ids of all versions of a study but for the originals of corrections. Copies keep them.
+fn versions(services: &Services, study: &StudyRef) -> Result<BTreeSet<VersionId>> {
+    let rows = instance_rows(services, study)?.into_iter();
+    Ok(rows.flat_map(|entry| entry.row.without_originals().to_vec()).collect())
 }
 
 fn text(summary: &StudySummary, tag: &str) -> String {

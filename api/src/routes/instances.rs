@@ -13,6 +13,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::header;
+use septum_core::access::Permission;
 use septum_core::dicom::TransferSyntax;
 use septum_engine::EngineError;
 use septum_engine::error::ErrorKind;
@@ -106,13 +107,13 @@ pub(super) fn not_acceptable(record: Option<&VersionRecord>) -> Problem {
 
 /// The instance of the path, in the version asked for.
 pub(super) fn find(call: &Call) -> Answer<InstanceRef> {
-    let (_, study) = call.study()?;
-    Ok(study.instance(
-        call.services(),
-        &call.series_uid()?,
-        &call.instance_uid()?,
-        call.version()?,
-    )?)
+    let (namespace, study) = call.study()?;
+    let version = call.version()?;
+    let found = study.instance(call.services(), &call.series_uid()?, &call.instance_uid()?, version)?;
+    if version.is_some() && study.is_original(call.services(), &found)? {
+        call.authorize(Permission::StudyViewOriginal, namespace.id)?;
+    }
+    Ok(found)
 }
 
 /// A validator of one instance's answers.

@@ -541,6 +541,11 @@ pub fn configure(app: Arc<App>) -> impl FnOnce(&mut web::ServiceConfig) {
             };
             config.service(web::resource(*path).to(handler));
         }
+        let sockets = Arc::clone(&app);
+        let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {
+            Box::pin(v3::dispatch::socket(Arc::clone(&sockets), request, payload))
+        };
+        config.service(web::resource([v3::dispatch::BASE, v3::channels::PATH].concat()).to(handler));
         // The calls of API V3 are rows of a table of their own.
         let calls = Arc::clone(&app);
         let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {

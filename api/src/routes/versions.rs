@@ -28,12 +28,17 @@ pub(super) async fn list(call: Call) -> Answer {
         .enumerate()
     {
         let found = study.version(services, series, instance, version)?;
+        let correction = found.record.correction.as_ref().map(|note| {
+            json!({"of": note.of.to_string(), "by": note.by.to_string(), "at": rfc3339(note.at_ms), "reason": note.reason})
+        });
         versions.push(json!({
             "version": version.to_string(),
             "current": index == 0,
             "received": rfc3339(found.record.received_ms),
             "transferSyntax": found.record.transfer_syntax_uid,
             "warnings": found.record.warnings,
+            "correction": correction,
+            "original": study.is_original(services, &found)?,
             "url": format!("{address}?version={version}"),
         }));
     }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
-use actix_web::http::{Method, header};
+use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use septum_core::access::{Object, Permission, Traits, authorize};
 use septum_core::audit::{Action, Actor, ObjectRef, Outcome as AuditOutcome};
@@ -18,7 +18,7 @@ use super::ask::{Ask, Target};
 use super::entry::{Entry, Rule};
 use super::fault::{Fault, Outcome};
 use super::parameters::{BODY_BYTES_MAX, Parameters};
-use super::{bundle, reply, resolve, table};
+use super::{bundle, channels, reply, resolve, table};
 use crate::app::App;
 use crate::auth::{Presented, SignedIn};
 use crate::http::body::BodyReader;
@@ -54,6 +54,20 @@ pub async fn dispatch(app: Arc<App>, request: HttpRequest, payload: web::Payload
     };
     crate::dispatch::complete(&app, &request, &mut response);
     crate::dispatch::note(&app, name, response.status(), start);
+    response
+}
+
+/// Answers a request for a web socket; any other one as [`dispatch`] does.
+pub async fn socket(app: Arc<App>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    if !request.headers().contains_key(header::UPGRADE) {
+        return dispatch(app, request, payload).await;
+    }
+    let start = Instant::now();
+    let mut response = channels::accept(&app, &request, payload);
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        crate::dispatch::complete(&app, &request, &mut response);
+    }
+    crate::dispatch::note(&app, "v3_channel", response.status(), start);
     response
 }
 

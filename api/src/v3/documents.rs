@@ -20,7 +20,7 @@ use super::study_record::must_be_there;
 use super::{custom_fields, links, times, values};
 
 /// The specification of the call's object.
-fn spec(ask: &Ask) -> Outcome<&'static Spec> {
+pub fn spec(ask: &Ask) -> Outcome<&'static Spec> {
     let path = ask.entry.path;
     SPECS
         .iter()
@@ -108,7 +108,11 @@ pub fn shown(ask: &Ask, spec: &Spec, document: &Document) -> Outcome<Map<String,
     Ok(fields)
 }
 
-fn take(ask: &Ask, spec: &Spec, account: AccountId, body: &mut Map<String, Value>) -> Outcome<()> {
+/// Takes the fields that a call gives over.
+///
+/// # Errors
+/// What the specification says of them.
+pub fn take(ask: &Ask, spec: &Spec, account: AccountId, body: &mut Map<String, Value>) -> Outcome<()> {
     values::take(&ask.parameters, spec.fields, body)?;
     if let Some(object) = spec.custom {
         custom_fields::take(ask, account, object, body)?;
@@ -178,7 +182,11 @@ pub async fn get(ask: &Ask) -> Outcome {
     Ok(Reply(shown(ask, spec, &document)?))
 }
 
-async fn audit(ask: &Ask, document: &Document) -> Outcome<()> {
+/// Audits that a document is read.
+///
+/// # Errors
+/// Where the audit log takes nothing.
+pub async fn audit(ask: &Ask, document: &Document) -> Outcome<()> {
     use septum_core::audit::{ObjectKind, ObjectRef};
     let object = ObjectRef::One(ObjectKind::Document, *document.id.as_bytes());
     ask.audit(object, Some(document.account)).await

@@ -72,6 +72,20 @@ pub struct Filter {
     zone: UtcOffset,
 }
 
+impl Filter {
+    /// A field has just that value.
+    pub fn equals(field: &str, value: &str) -> Self {
+        Self {
+            field: field.to_owned(),
+            compare: Compare::Text,
+            condition: Condition::In,
+            or_null: false,
+            values: vec![value.to_owned()],
+            zone: UtcOffset::UTC,
+        }
+    }
+}
+
 /// What a list is asked for.
 #[derive(Debug, Clone)]
 pub struct Wanted {

@@ -11,8 +11,10 @@
 //! | [`parameters`], [`fault`], [`reply`], [`lists`], [`times`] | the conventions of all calls |
 //! | [`values`], [`custom_fields`], [`specs`] | what objects consist of |
 //! | [`session`], [`users`], [`account`], [`members`], [`units`], [`roles`], [`namespaces`] | who may what, where |
-//! | [`study_id`], [`study_record`], [`study_list`], [`studies`] | studies |
+//! | [`study_id`], [`study_record`], [`study_list`], [`studies`], [`corrections`] | studies |
 //! | [`shares`], [`links`] | who else sees a study: sharing, approving, duplicating, moving; links |
+//! | [`channels`] | what happens, told over web sockets |
+//! | [`activities`], [`exceptions`], [`patients`] | what waits for somebody; studies held apart; merging patients |
 //! | [`documents`], [`orders`] | everything that is nothing but fields |
 //! | [`storage`] | images, attachments and what is made of them, `/api/v3/storage` |
 //!
@@ -22,13 +24,17 @@
 pub use studies::erase_study;
 
 pub mod account;
+pub mod activities;
 pub mod ask;
 pub mod bundle;
+pub mod channels;
+pub mod corrections;
 pub mod custom_fields;
 pub mod dispatch;
 pub(crate) mod docs;
 pub mod documents;
 pub mod entry;
+pub mod exceptions;
 pub mod fault;
 pub mod links;
 pub mod lists;
@@ -36,6 +42,7 @@ pub mod members;
 pub mod namespaces;
 pub mod orders;
 pub mod parameters;
+pub mod patients;
 pub mod reply;
 pub mod resolve;
 pub mod roles;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::ask::{Ask, uuid};
 use super::fault::{Fault, Outcome};
 use super::reply::{Reply, flag};
-use super::{users, values};
+use super::{channels, users, values};
 use crate::auth;
 
 const MINUTE_MS: i64 = 60_000;
@@ -195,6 +195,8 @@ pub async fn user(ask: &Ask) -> Outcome {
         }
     }
     fields.insert("namespaces".into(), namespaces.into());
+    let sid = ask.signed_in.as_ref().and_then(|signed_in| signed_in.sid.as_deref());
+    fields.insert("sid_md5".into(), json!(sid.map(channels::sid_md5)));
     fields.insert("accelerator_used".into(), flag(false));
     fields.insert("session_expire".into(), (idle_ms(ask, &user)? / MINUTE_MS).into());
     if let Some(names) = ask.parameters.list("settings")? {

@@ -198,7 +198,8 @@ async fn offer(
 
 /// A study that waits for its receiver.
 pub struct Offer {
-    document: Document,
+    /// What is stored of it.
+    pub document: Document,
     /// Its name once it is the receiver's.
     pub theirs: StudyName,
     from: StudyName,
@@ -432,12 +433,12 @@ fn destination(ask: &Ask) -> Outcome<Arc<Namespace>> {
     Ok(into)
 }
 
-fn duplicating(ask: &Ask, into: Arc<Namespace>) -> Outcome<Sharing> {
+fn duplicating(ask: &Ask, into: Arc<Namespace>, manner: Manner) -> Outcome<Sharing> {
     sees_all(ask, ask.study()?.1)?;
     Ok(Sharing {
         from: stored(ask)?,
         into,
-        manner: Manner::Duplicate,
+        manner,
         by: ask.principal()?.user,
         message: String::new(),
     })
@@ -448,7 +449,7 @@ pub async fn duplicate(ask: &Ask) -> Outcome {
     if ask.parameters.is_set("overwrite")? {
         return Err(Fault::about("NOT_SUPPORTED", "overwrite"));
     }
-    let sharing = duplicating(ask, destination(ask)?)?;
+    let sharing = duplicating(ask, destination(ask)?, Manner::Duplicate)?;
     match show(ask, sharing).await {
         Err(Fault::Error {
             token: "SHARE_FAILED", ..
@@ -466,7 +467,7 @@ pub async fn move_to(ask: &Ask) -> Outcome {
         return Err(Fault::not_permitted());
     }
     let (name, _) = ask.study()?;
-    let sharing = duplicating(ask, into)?;
+    let sharing = duplicating(ask, into, Manner::Move)?;
     let source = ask.source()?;
     match share::move_to(ask.services(), sharing, &source).await {
         Ok(_) => {}

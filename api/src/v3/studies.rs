@@ -16,11 +16,12 @@ use septum_engine::services::Services;
 use serde_json::{Map, Value, json};
 
 use super::ask::Ask;
+use super::channels::Event;
 use super::fault::{Fault, Outcome};
 use super::reply::{Reply, flag};
 use super::study_id::StudyName;
-use super::study_record::{NOTED, PHI, Records, must_be_there, notes, stored};
-use super::{custom_fields, documents, namespaces, resolve, session, values};
+use super::study_record::{NOTED, Records, must_be_there, notes, stored};
+use super::{corrections, custom_fields, documents, namespaces, resolve, session, values};
 
 /// Whether nothing is stored in a namespace, and nothing announced.
 ///
@@ -43,16 +44,18 @@ pub fn is_empty(ask: &Ask, namespace: NamespaceId) -> Outcome<bool> {
     Ok(true)
 }
 
-/// Takes what a call says of a study over.
+/// Takes what a call says of a study over, but for patient and study data.
 fn take(ask: &Ask, body: &mut Map<String, Value>) -> Outcome<()> {
     let (_, namespace) = ask.study()?;
     values::take(&ask.parameters, NOTED, body)?;
-    for (field, _) in PHI {
-        if let Some(value) = ask.parameters.given(field) {
-            body.insert(field.to_owned(), value.into());
-        }
-    }
     custom_fields::take(ask, namespace.account, "Study", body)
+}
+
+/// Takes patient and study data over, as long as no image says them.
+fn announce(ask: &Ask, body: &mut Map<String, Value>) {
+    for (field, _, value) in corrections::given(ask) {
+        body.insert(field.to_owned(), value.into());
+    }
 }
 
 async fn record(ask: &Ask) -> Outcome<Map<String, Value>> {
@@ -93,6 +96,7 @@ pub async fn add(ask: &Ask) -> Outcome {
     ask.parameters.integer("image_count")?;
     let mut body = Map::new();
     take(ask, &mut body)?;
+    announce(ask, &mut body);
     body.insert("study_uid".into(), ask.required("study_uid").into());
     body.insert("study_id".into(), name.to_string().into());
     let source = ask.source()?;
@@ -173,19 +177,24 @@ async fn note(ask: &Ask, edit: impl FnOnce(&mut Map<String, Value>) -> Outcome<(
     Ok(())
 }
 
-/// `/study/set`. Of a study whose images are here, patient and study data are not changed by this call yet.
+/// `/study/set`: of a study whose images are here, patient and study data are corrected.
 pub async fn set(ask: &Ask) -> Outcome {
     let (name, namespace) = ask.study()?;
-    let is_stored = stored(ask, name, namespace)?.is_some();
-    let given: Vec<&str> = PHI
-        .map(|(field, _)| field)
-        .into_iter()
-        .filter(|field| ask.parameters.given(field).is_some())
-        .collect();
-    if is_stored && !given.is_empty() {
-        return Err(Fault::about("NOT_SUPPORTED", given));
+    match stored(ask, name, namespace)? {
+        Some(stored) => {
+            // Refused before anything is noted.
+            take(ask, &mut Map::new())?;
+            corrections::apply(ask, name, namespace, &stored).await?;
+            note(ask, |body| take(ask, body)).await?;
+        }
+        None => {
+            note(ask, |body| {
+                announce(ask, body);
+                take(ask, body)
+            })
+            .await?;
+        }
     }
-    note(ask, |body| take(ask, body)).await?;
     Ok(Reply::of("uuid", name.to_string()))
 }
 
@@ -198,6 +207,11 @@ pub async fn sync(ask: &Ask) -> Outcome {
     }
     if is_stored {
         arrive(ask).await?;
+        let study_uid = name.find(ask.services(), namespace)?;
+        let study_uid = ask.services().summaries.open(&study_uid.row)?.summary.study_uid.clone();
+        ask.app
+            .channels
+            .tell_of_study(ask.services(), Event::Ready, name.phi, &study_uid);
     }
     Ok(Reply::done())
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use septum_core::access::{FieldRight, Permission, authorize_each};
 use septum_core::dicom::json::Level;
+use septum_core::ids::{AccountId, NamespaceId};
 use septum_core::query::Query;
 use septum_engine::accounts::Namespace;
 use septum_engine::accounts::documents::Kind;
 use septum_engine::search::{Scope, search, study_map};
 use serde_json::{Map, Value};
 
-use super::ask::Ask;
+use super::ask::{Ask, uuid};
 use super::fault::{Fault, Outcome};
 use super::lists::{Condition, Filter, Wanted};
 use super::reply::{Reply, flag};
@@ -253,6 +254,23 @@ pub fn phantoms(ask: &Ask, namespace: &Namespace) -> Outcome<Vec<StudyName>> {
         }
     }
     Ok(names)
+}
+
+/// The studies of an account with that Patient ID, newest first.
+///
+/// # Errors
+/// As those of a list.
+pub async fn of_patient(ask: &Ask, account: AccountId, patient_id: &str) -> Outcome<Vec<Map<String, Value>>> {
+    let mut wanted = ask.wanted(FIELDS)?;
+    wanted.filters.push(Filter::equals("patientid", patient_id));
+    let (mut rows, _) = collect(ask, &wanted, usize::MAX).await?;
+    let of_account = |row: &Map<String, Value>| {
+        let place = row.get("phi_namespace").and_then(Value::as_str).and_then(uuid);
+        let place = place.and_then(|place| ask.accounts().namespace(NamespaceId::from_bytes(place)).ok());
+        place.is_some_and(|place| place.account == account)
+    };
+    rows.retain(of_account);
+    Ok(rows)
 }
 
 /// `/study/list`.

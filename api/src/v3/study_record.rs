@@ -145,7 +145,8 @@ pub fn must_be_there(ask: &Ask, name: &StudyName, namespace: &Namespace) -> Outc
     Ok(())
 }
 
-fn text_of(attributes: &Map<String, Value>, tag: &str) -> Value {
+/// The first value of an attribute as the interface writes it.
+pub fn text_of(attributes: &Map<String, Value>, tag: &str) -> Value {
     let value = attributes
         .get(tag)
         .and_then(|attribute| attribute.get("Value"))

@@ -7,7 +7,8 @@ use septum_engine::accounts::documents::Kind;
 
 use super::entry::{Entry, Subject as S, run};
 use super::{
-    account, documents, links, members, namespaces, orders, roles, session, shares, studies, study_list, units, users,
+    account, activities, documents, exceptions, links, members, namespaces, orders, patients, roles, session, shares,
+    storage, studies, study_list, units, users,
 };
 
 static TABLE: LazyLock<Vec<Entry>> = LazyLock::new(table);
@@ -18,6 +19,8 @@ pub fn all() -> &'static [Entry] {
 }
 
 const LIST: &str = "filter.* filter_id page.rows page.number sort_by";
+const ACTIVITIES: &str =
+    "account_id strict_account_filter study_extra filter.* filter_id page.rows page.number sort_by";
 const UNIT: &str = "must_approve must_approve_upload must_approve_harvest must_approve_move no_share share_code \
                     share_description share_settings share_via_gateway hl7_template search_threshold role_id \
                     customfield-* site_id";
@@ -32,6 +35,9 @@ const STUDY: &str = "(study_id|uuid|study_uid)";
 const STUDY_NOTES: &str = "storage_namespace phi_namespace patient_* patientid* medical_record_locator study_* \
                            accession_number modality referring_physician thin image_count attachment_count \
                            integration_key destination_ae_title source_ae_title node_id customfield-*";
+const STUDY_CORRECTED: &str = "reason storage_namespace phi_namespace patient_* patientid* medical_record_locator study_* \
+                               accession_number modality referring_physician thin image_count attachment_count \
+                               integration_key destination_ae_title source_ae_title node_id customfield-*";
 const NAMESPACE_SETTINGS: &str = "no_dup_share study_field_flags study_size_soft_threshold_per_user share_related ira_namespace download_anonymize \
      storage_always_dicom_tags remove_private_tags_on_upload enable_dicom_wrapping auto_enable_dicom_wrapping \
      single_file_dicom_wrapping disable_duplicate_study_upload force_new_study_on_upload enable_multipart_uploader \
@@ -92,6 +98,7 @@ fn table() -> Vec<Entry> {
     rows.extend(roles_and_namespaces());
     rows.extend(studies_and_marks());
     rows.extend(shared_studies());
+    rows.extend(decisions());
     rows.extend(objects_of_accounts());
     rows.sort_by_key(|entry| entry.path);
     rows
@@ -99,6 +106,7 @@ fn table() -> Vec<Entry> {
 
 fn sessions_and_users() -> Vec<Entry> {
     vec![
+        Entry::new("job/get", run!(storage::job)).needs("id"),
         Entry::new("session/login", run!(session::login))
             .public()
             .post_only()
@@ -252,8 +260,8 @@ fn studies_and_marks() -> Vec<Entry> {
         Entry::new("study/set", run!(studies::set))
             .on(study, &[P::StudyEdit, P::StudyThin, P::StudyUpload])
             .needs(STUDY)
-            .takes(STUDY_NOTES)
-            .fails("NOT_SUPPORTED INVALID_CUSTOMFIELD INVALID_INTEGER"),
+            .takes(STUDY_CORRECTED)
+            .fails("INVALID_CUSTOMFIELD INVALID_INTEGER INVALID_VALUE LOCKED NOT_AVAILABLE"),
         Entry::new("study/get", run!(studies::get))
             .on(study, &[P::StudyView, P::StudyBrowse])
             .needs("(uuid|study_uid)")
@@ -276,6 +284,16 @@ fn studies_and_marks() -> Vec<Entry> {
             .needs("uuid")
             .takes("thaw")
             .fails("ALREADY"),
+        Entry::new("study/clone", run!(storage::clone))
+            .on(study, &[P::StudyClone])
+            .needs("uuid")
+            .takes("new_series_uids new_image_uids")
+            .fails("INVALID_FLAG NOT_AVAILABLE FAILED"),
+        Entry::new("study/split", run!(storage::split))
+            .on(study, &[P::StudySplit])
+            .needs("uuid namespace_id")
+            .takes("no_split")
+            .fails("INVALID_FLAG NOT_AVAILABLE FAILED"),
         Entry::new("study/star", run!(studies::star))
             .on(study, &[P::StudyStar])
             .needs("uuid star")
@@ -392,6 +410,25 @@ fn shared_studies() -> Vec<Entry> {
     ]
 }
 
+/// What waits for somebody to decide.
+fn decisions() -> Vec<Entry> {
+    vec![
+        Entry::new("activity/list", run!(activities::list)).takes(ACTIVITIES),
+        Entry::new("activity/list/count", run!(activities::count)).takes("account_id filter.* filter_id"),
+        Entry::new("activity/get", run!(activities::get))
+            .needs("uuid")
+            .takes("study_extra"),
+        Entry::new("exception/list", run!(exceptions::list))
+            .needs("namespace_id")
+            .takes(LIST),
+        Entry::new("exception/accept", run!(exceptions::accept)).needs("uuid namespace_id"),
+        Entry::new("exception/move", run!(exceptions::move_to))
+            .needs("uuid namespace_id to_namespace")
+            .fails("ALREADY_EXISTS"),
+        Entry::new("exception/reject", run!(exceptions::reject)).needs("uuid namespace_id"),
+    ]
+}
+
 fn objects_of_accounts() -> Vec<Entry> {
     let account = S::Account("account_id");
     let field = S::Document(Kind::CustomField);
@@ -444,6 +481,22 @@ fn objects_of_accounts() -> Vec<Entry> {
             .needs("uuid")
             .takes("name first last mrn sex birth_date email mobile_phone alt_email alt_mobile_phone event_* customfield-*")
             .fails("INVALID_EMAIL INVALID_CUSTOMFIELD"),
+        Entry::new("patient/merge", run!(patients::merge))
+            .on(patient, &[P::PatientMerge])
+            .needs("uuid src")
+            .takes(
+                "do_delete do_update_patient_studies sex email mobile_phone alt_email alt_mobile_phone event_* customfield-*",
+            )
+            .fails("INVALID_JSON INVALID_FLAG INVALID_EMAIL INVALID_CUSTOMFIELD ALREADY_USED"),
+        Entry::new("patient/merge/undo", run!(patients::unmerge))
+            .on(patient, &[P::PatientMerge])
+            .needs("uuid src")
+            .fails("INVALID_JSON"),
+        Entry::new("patient/study/list", run!(patients::studies))
+            .on(patient, &[P::PatientView])
+            .needs("uuid")
+            .takes("viewable_only")
+            .fails("INVALID_FLAG"),
         Entry::new("patient/delete", run!(documents::delete))
             .on(patient, &[P::PatientEdit])
             .needs("uuid"),

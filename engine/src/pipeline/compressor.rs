@@ -197,6 +197,7 @@ fn record(instance: &super::messages::InstanceContext, split: &SplitInstance, he
             .map(|warning| warning.name().to_owned())
             .chain(headers.warnings.iter().cloned())
             .collect(),
+        correction: None,
     }
 }
 

@@ -161,6 +161,16 @@ impl StudyRef {
         self.version(services, series, instance, version)
     }
 
+    /// Whether a version is the original of a correction: seeing it needs a permission of its own.
+    pub fn is_original(&self, services: &Services, instance: &InstanceRef) -> Result<bool> {
+        let row = self
+            .stored_in(services)
+            .get(&key::instance(self.id(), &instance.series, &instance.instance))?
+            .ok_or(EngineError::NotFound)?;
+        let row: InstanceRow = decode(&row, "instance row")?;
+        Ok(!row.without_originals().contains(&instance.version))
+    }
+
     /// All versions of an instance, oldest first.
     pub fn versions(&self, services: &Services, series: &Token, instance: &Token) -> Result<Vec<VersionId>> {
         let row = self

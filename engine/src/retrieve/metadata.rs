@@ -312,7 +312,7 @@ async fn current(services: &Arc<Services>, study: &StudyRef, series: Token, inst
 }
 
 /// What the splitter once said of an instance, from its record.
-fn start_of(instance: &InstanceRef) -> Result<septum_core::dicom::InstanceStart> {
+pub(crate) fn start_of(instance: &InstanceRef) -> Result<septum_core::dicom::InstanceStart> {
     use septum_core::dicom::{Identity, InstanceStart, TransferSyntax};
     use septum_core::ids::{SeriesInstanceUid, SopInstanceUid, StudyInstanceUid, Uid};
     let record = &instance.record;

@@ -269,6 +269,27 @@ impl Original {
     }
 }
 
+/// BLAKE3 of the dataset that a header, long values and pixels make, and its length in bytes.
+///
+/// # Errors
+/// Where something of it cannot be read.
+pub async fn digest_of(header: &HeaderBytes, values: &Values, pixels: Option<&PixelReader>) -> Result<([u8; 32], u64)> {
+    let layout = pixels.map(|pixels| pixels.record().layout.clone());
+    let mut merger =
+        Merger::new(header, layout.as_ref()).map_err(|_| EngineError::Corrupt("header and pixel layout"))?;
+    let mut digest = blake3::Hasher::new();
+    while let Some(piece) = merger.next_piece() {
+        let bytes = match (piece, pixels) {
+            (Piece::Bytes(bytes), _) => bytes,
+            (Piece::Unit(index), Some(pixels)) => pixels.unit(index).await?,
+            (Piece::Unit(_), None) => return Err(EngineError::Corrupt("pixel layout")),
+            (Piece::ValueUnit(number), _) => values.unit(number).await?,
+        };
+        digest.update(&bytes);
+    }
+    Ok((*digest.finalize().as_bytes(), digest.count()))
+}
+
 fn deflated(deflater: &mut DeflateEncoder<Vec<u8>>, bytes: &[u8]) -> Result<Bytes> {
     let failed = |source| EngineError::File {
         what: "deflate",

@@ -15,7 +15,7 @@ use dicom_core::VR;
 use dicom_dictionary_std::tags;
 use septum_core::access::Permission;
 use septum_core::dicom::edit::Edits;
-use septum_core::ids::{StudyInstanceUid, Uid, VersionId};
+use septum_core::ids::{NamespaceId, StudyInstanceUid, Uid, VersionId};
 use septum_engine::EngineError;
 use septum_engine::accounts::Namespace;
 use septum_engine::copy::instance_rows;
@@ -31,9 +31,10 @@ use super::form::body_error;
 use super::jobs;
 use super::regions::{self, Regions};
 use super::scope::{self, Seen};
-use super::upload::job_id;
+use super::upload::job_name;
 use crate::app::App;
 use crate::call::Call;
+use crate::v3::channels::Event;
 use crate::v3::documents;
 use crate::v3::study_id::StudyName;
 
@@ -44,22 +45,22 @@ const ROUNDS_MAX: usize = 16;
 const REGIONS_BYTES_MAX: u64 = 4 << 20;
 
 /// Series and images of a study that are copied, and what becomes of their UIDs.
-struct Plan {
-    app: Arc<App>,
-    source: Source,
-    from: Seen,
-    to: Arc<Namespace>,
-    study_uid: String,
+pub(super) struct Plan {
+    pub(super) app: Arc<App>,
+    pub(super) source: Source,
+    pub(super) from: Seen,
+    pub(super) to: Arc<Namespace>,
+    pub(super) study_uid: String,
     /// Only these series; all where there are none.
-    series: Option<HashSet<String>>,
+    pub(super) series: Option<HashSet<String>>,
     /// New UIDs for series, images.
-    renews: (bool, bool),
+    pub(super) renews: (bool, bool),
     /// Seed of new UIDs.
-    seed: String,
+    pub(super) seed: String,
 }
 
 /// A UID that depends on nothing but a seed and an old one (PS3.5 section B.2: made of 128 bits).
-fn derived_uid(seed: &str, old: &str) -> String {
+pub(super) fn derived_uid(seed: &str, old: &str) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(seed.as_bytes());
     hasher.update(b"\0");
@@ -147,7 +148,7 @@ impl Plan {
     /// Every version that the study has now: what may be erased once all of it is copied.
     fn versions(&self) -> Answer<HashSet<VersionId>> {
         let rows = instance_rows(&self.app.archive.services, &self.from.study)?;
-        Ok(rows.into_iter().flat_map(|(_, _, versions)| versions).collect())
+        Ok(rows.into_iter().flat_map(|entry| entry.row.versions).collect())
     }
 
     /// Erases the series that were copied, all of the study where none are named. `false` where something came that was
@@ -200,7 +201,7 @@ impl Plan {
     }
 
     /// Copies everything; `change` says what becomes of an image's pixels.
-    async fn run(&self, change: impl Fn(&InstanceRef) -> PixelChange) -> Answer<Vec<InstanceRef>> {
+    pub(super) async fn run(&self, change: impl Fn(&InstanceRef) -> PixelChange) -> Answer<Vec<InstanceRef>> {
         let images = self.images().await?;
         let common = self.edits(&images);
         for image in &images {
@@ -232,8 +233,8 @@ async fn to_namespace(call: &Call, seen: &Seen) -> Answer<Arc<Namespace>> {
     scope::namespace_with(call, &text, Permission::StudyUpload).await
 }
 
-/// Runs work under the request's key, and answers with what it says.
-async fn run<F>(call: &Call, body: &[u8], says: String, work: F) -> Answer
+/// Runs work that is in a namespace under the request's key, and answers with what it says.
+async fn run<F>(call: &Call, namespace: NamespaceId, body: &[u8], says: String, work: F) -> Answer
 where
     F: Future<Output = Answer<()>> + 'static,
 {
@@ -247,7 +248,11 @@ where
     let path = call.request.path().as_bytes();
     let key = jobs::key(call.principal.user, &[path, query.as_bytes(), body]);
     let jobs = Arc::clone(&call.app.storage.jobs);
-    let (says, is_done) = jobs.start(key, job_id(call), says, work).await?;
+    // Clients listen where they sent the request to; of a share that is the sender's namespace, which is not theirs.
+    let addressed = NamespaceId::parse(call.path("namespace"));
+    let addressed = addressed.filter(|addressed| call.principal.reaches(*addressed));
+    let name = job_name(call, addressed.unwrap_or(namespace));
+    let (says, is_done) = jobs.start(key, name, says, work).await?;
     let status = if is_done { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok(HttpResponse::build(status)
         .content_type("text/plain; charset=utf-8")
@@ -274,6 +279,7 @@ fn new_uid() -> String {
 /// `POST /study/{namespace}/{study}/split`.
 pub(super) async fn split(call: Call) -> Answer {
     let seen = scope::study(&call).await?;
+    let place = seen.namespace.id;
     let to = to_namespace(&call, &seen).await?;
     let series = series_of(&call, "series_uid", &seen)?;
     let deletes = scope::flag(&call, "delete_series_from_original");
@@ -296,7 +302,7 @@ pub(super) async fn split(call: Call) -> Answer {
         renews: (true, true),
         seed: study_uid.clone(),
     };
-    run(&call, &[], study_uid, async move {
+    run(&call, place, &[], study_uid, async move {
         for _ in 0..ROUNDS_MAX {
             plan.refresh()?;
             let copied = plan.versions()?;
@@ -313,6 +319,7 @@ pub(super) async fn split(call: Call) -> Answer {
 /// `GET /study/{namespace}/{study}/merge`: a GET that changes things, with a permission of its own.
 pub(super) async fn merge(call: Call) -> Answer {
     let primary = scope::study(&call).await?;
+    let place = primary.namespace.id;
     let secondaries = scope::list(&call, "secondary_study_uid")
         .ok_or_else(|| StorageError::new(Kind::Validation, "secondary_study_uid is missing"))?;
     let deletes = scope::flag(&call, "delete_secondary_study");
@@ -350,10 +357,11 @@ pub(super) async fn merge(call: Call) -> Answer {
         });
     }
     let uid = primary.uid.clone();
+    let (app, merged) = (Arc::clone(&call.app), uid.clone());
     // What came since an earlier request is merged by this one.
     let revisions = plans.iter().map(|plan| plan.from.study.row.revision.to_string());
     let revisions = revisions.collect::<Vec<_>>().join(" ");
-    let response = run(&call, revisions.as_bytes(), uid, async move {
+    let response = run(&call, place, revisions.as_bytes(), uid, async move {
         for mut plan in plans {
             let mut is_done = false;
             for _ in 0..ROUNDS_MAX {
@@ -369,6 +377,8 @@ pub(super) async fn merge(call: Call) -> Answer {
                 return Err(EngineError::Overloaded { retry_after_seconds: 5 }.into());
             }
         }
+        app.channels
+            .tell_of_study(&app.archive.services, Event::Edit, to.id, &merged);
         Ok(())
     })
     .await?;
@@ -405,6 +415,7 @@ async fn merge_one(plan: &Plan, attributes: &serde_json::Map<String, serde_json:
 /// `POST /study/{namespace}/{study}/clone`.
 pub(super) async fn clone(call: Call) -> Answer {
     let seen = scope::study(&call).await?;
+    let place = seen.namespace.id;
     let to = to_namespace(&call, &seen).await?;
     call.audit_study(&seen.study).await?;
     let study_uid = new_uid();
@@ -423,7 +434,7 @@ pub(super) async fn clone(call: Call) -> Answer {
         seed: study_uid.clone(),
     };
     let work = async move { plan.run(|_| PixelChange::Keep).await.map(|_| ()) };
-    run(&call, &[], study_uid, work).await
+    run(&call, place, &[], study_uid, work).await
 }
 
 /// What `anonymize` and `crop` have in common.
@@ -432,6 +443,7 @@ async fn with_regions(mut call: Call, change: impl Fn(Vec<derive::paint::Region>
     body.set_longest(REGIONS_BYTES_MAX);
     let body = body.read_all().await.map_err(body_error)?;
     let seen = scope::study(&call).await?;
+    let place = seen.namespace.id;
     let regions = Regions::parse(&body)?;
     let to = to_namespace(&call, &seen).await?;
     let study_uid = match scope::parameter(&call, "new_study_uid") {
@@ -464,7 +476,7 @@ async fn with_regions(mut call: Call, change: impl Fn(Vec<derive::paint::Region>
         };
         plan.run(change).await.map(|_| ())
     };
-    run(&call, &body, study_uid, work).await
+    run(&call, place, &body, study_uid, work).await
 }
 
 /// `POST /study/{namespace}/{study}/anonymize`.

@@ -21,6 +21,7 @@ const VERBOSE: &str = "x-ambrahealth-verbose-errors";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Unknown,
+    Forbidden,
     NotFound,
     BadRequest,
     NotAcceptable,
@@ -46,8 +47,9 @@ pub(super) enum Kind {
 
 impl Kind {
     #[cfg(test)]
-    pub(super) const ALL: [Self; 22] = [
+    pub(super) const ALL: [Self; 23] = [
         Self::Unknown,
+        Self::Forbidden,
         Self::NotFound,
         Self::BadRequest,
         Self::NotAcceptable,
@@ -75,6 +77,7 @@ impl Kind {
     pub(super) const fn facts(self) -> (u16, u16, &'static str, &'static str) {
         match self {
             Self::Unknown => (1, 500, "UNKNOWN", "Internal server error"),
+            Self::Forbidden => (2, 403, "FORBIDDEN", "Not permitted"),
             Self::NotFound => (3, 404, "NOT_FOUND", "Entity not found"),
             Self::BadRequest => (5, 400, "BAD_REQUEST", "Bad request"),
             Self::NotAcceptable => (6, 406, "NOT_ACCEPTABLE", "Not acceptable format"),

@@ -11,12 +11,13 @@
 //! | [`upload`], [`multipart`], [`form`] | images on their way in |
 //! | [`schema`], [`tags`], [`attributes`], [`phi`] | what a study and its images say of themselves |
 //! | [`frames`], [`instance`] | pictures; files, documents and videos |
-//! | [`copies`], [`regions`], [`delete`] | split, merge, clone, obscured and cropped copies; deleting |
+//! | [`copies`], [`regions`], [`calls`], [`delete`] | split, merge, clone, obscured and cropped copies; deleting |
 //! | [`attachments`], [`wrap`] | documents of a study; instances made of documents, pictures and videos |
 //! | [`download`], [`iso`] | ZIP files and disc images |
 
 mod attachments;
 mod attributes;
+mod calls;
 mod copies;
 mod delete;
 pub(crate) mod docs;
@@ -42,21 +43,32 @@ use std::sync::Arc;
 use actix_web::HttpResponse;
 use actix_web::http::header::HeaderMap;
 
+use super::channels::Hub;
 use crate::routes::Route;
 
-pub use jobs::{Jobs, State as JobState};
+pub use calls::{clone, split};
+pub use jobs::{Jobs, get as job};
 pub use multipart::Uploads;
 
 /// Where the storage API lies.
 pub const BASE: &str = "/api/v3/storage";
 
 /// What the storage API keeps between requests.
-#[derive(Default)]
 pub struct Storage {
     /// Work under way.
     pub jobs: Arc<Jobs>,
     /// Uploads in parts.
     pub uploads: Arc<Uploads>,
+}
+
+impl Storage {
+    /// Nothing yet; the ends of jobs are told to `channels`.
+    pub fn new(channels: Arc<Hub>) -> Self {
+        Self {
+            jobs: Arc::new(Jobs::new(channels)),
+            uploads: Arc::default(),
+        }
+    }
 }
 
 /// The resources of the table with their rows; the last one is for every other path, and has none. To be registered before

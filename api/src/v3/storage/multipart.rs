@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::error::{Answer, Kind, StorageError};
 use super::form::body_error;
-use super::upload::{self, job_id, required_study, target};
+use super::upload::{self, job_name, required_study, target};
 use super::{jobs, scope, wrap};
 use crate::call::Call;
 use crate::stow::held::Share;
@@ -183,6 +183,7 @@ pub(super) async fn complete(call: Call) -> Answer {
     let length: u64 = number(&call, "X-File-Size")?;
     let namespace = target(&call, &call.query("namespace").unwrap_or_default()).await?;
     let (user, app, source) = (call.principal.user, Arc::clone(&call.app), call.source());
+    let name = job_name(&call, namespace.id);
     let uploads = Arc::clone(&call.app.storage.uploads);
     let key = jobs::key(user, &[b"complete", id.as_bytes()]);
     let study_uid = required_study(&call)?;
@@ -215,7 +216,7 @@ pub(super) async fn complete(call: Call) -> Answer {
     };
     let jobs = Arc::clone(&call.app.storage.jobs);
     let says = id.to_string();
-    let (upload_uuid, is_done) = jobs.start(key, job_id(&call), says, work).await?;
+    let (upload_uuid, is_done) = jobs.start(key, name, says, work).await?;
     Ok(HttpResponse::Accepted().json(json!({"upload_uuid": upload_uuid, "done": u8::from(is_done)})))
 }
 

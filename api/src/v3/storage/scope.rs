@@ -20,6 +20,7 @@ use crate::v3::study_id::StudyName;
 use crate::v3::values;
 
 /// A study, and the namespace it is seen in.
+#[derive(Clone)]
 pub(super) struct Seen {
     /// Where it is seen.
     pub(super) namespace: Arc<Namespace>,
@@ -127,7 +128,12 @@ pub(super) fn image(call: &Call, study: &StudyRef) -> Answer<InstanceRef> {
         "" | "*" => None,
         text => Some(VersionId::parse(text).ok_or_else(missing)?),
     };
-    find_image(call.services(), study, call.path("image"), version)?.ok_or_else(missing)
+    let found = find_image(call.services(), study, call.path("image"), version)?.ok_or_else(missing)?;
+    if version.is_some() && study.is_original(call.services(), &found)? {
+        call.authorize(Permission::StudyViewOriginal, study.namespace)
+            .map_err(|_| StorageError::new(Kind::Forbidden, "this version is the original of a correction"))?;
+    }
+    Ok(found)
 }
 
 /// An image by its SOP Instance UID alone: looked for in each series.

@@ -5,7 +5,7 @@ use actix_web::http::StatusCode;
 use bytes::{Bytes, BytesMut};
 use septum_core::access::Permission;
 use septum_core::dicom::InstanceStart;
-use septum_core::ids::{StudyInstanceUid, UserId};
+use septum_core::ids::{NamespaceId, StudyInstanceUid};
 use septum_engine::EngineError;
 use septum_engine::accounts::Namespace;
 use septum_engine::error::ErrorKind;
@@ -27,12 +27,14 @@ const JOB_ID: &str = "x-ambrahealth-job-id";
 /// Longest id of a job, in bytes.
 const JOB_ID_BYTES_MAX: usize = 200;
 
-/// The job id of a request, with whose it is.
-pub(super) fn job_id(call: &Call) -> Option<(UserId, String)> {
+/// What a request calls the job it starts in a namespace.
+pub(super) fn job_name(call: &Call, namespace: NamespaceId) -> Option<jobs::Name> {
     let id = call.request.headers().get(JOB_ID)?.to_str().ok()?;
-    (1..=JOB_ID_BYTES_MAX)
-        .contains(&id.len())
-        .then(|| (call.principal.user, id.to_owned()))
+    (1..=JOB_ID_BYTES_MAX).contains(&id.len()).then(|| jobs::Name {
+        user: call.principal.user,
+        namespace,
+        id: id.to_owned(),
+    })
 }
 
 /// The namespace of the path, where the caller may upload.
@@ -58,7 +60,7 @@ pub(super) fn required_study(call: &Call) -> Answer<Option<String>> {
 pub(super) async fn image(mut call: Call) -> Answer {
     let namespace = target(&call, call.path("namespace")).await?;
     let study_uid = required_study(&call)?;
-    let id = job_id(&call);
+    let name = job_name(&call, namespace.id);
     let mut body = call.body()?;
     let mut intake = admit(&call.app, &namespace, call.source(), study_uid.as_deref()).await?;
     let mut gathered = BytesMut::new();
@@ -75,11 +77,11 @@ pub(super) async fn image(mut call: Call) -> Answer {
     }
     push(&mut intake, gathered.freeze()).await?;
     let stored = finish(intake).await?;
-    if let Some(id) = id {
-        let key = jobs::key(id.0, &[b"image", id.1.as_bytes()]);
+    if let Some(name) = name {
+        let key = jobs::key(name.user, &[b"image", name.id.as_bytes()]);
         let done = async { Ok(()) };
         let jobs = Arc::clone(&call.app.storage.jobs);
-        jobs.start(key, Some(id), String::new(), done).await?;
+        jobs.start(key, Some(name), String::new(), done).await?;
     }
     Ok(answer(StatusCode::OK, &stored))
 }

@@ -35,7 +35,7 @@ use time::OffsetDateTime;
 use super::error::{Answer, Kind, StorageError};
 use super::form::{Form, Step};
 use super::multipart::number;
-use super::upload::{self, Stored, job_id, target};
+use super::upload::{self, Stored, job_name, target};
 use super::{jobs, scope};
 use crate::app::App;
 use crate::call::Call;
@@ -465,6 +465,7 @@ pub(super) async fn wrap(mut call: Call) -> Answer {
     }
     let file = file.ok_or_else(|| StorageError::new(Kind::NotFound, "the form has no part named file"))?;
     let options = Options::of(&call, tags)?;
+    let name = job_name(&call, namespace.id);
     let (app, source, user) = (Arc::clone(&call.app), call.source(), call.principal.user);
     let tags_text = format!("{:?}", options.tags);
     let key = jobs::key(
@@ -480,7 +481,7 @@ pub(super) async fn wrap(mut call: Call) -> Answer {
         Ok(())
     };
     let jobs = Arc::clone(&call.app.storage.jobs);
-    jobs.start(key, job_id(&call), String::new(), work).await?;
+    jobs.start(key, name, String::new(), work).await?;
     let stored = stored.borrow();
     Ok(match stored.as_ref() {
         Some(stored) => upload::answer(StatusCode::ACCEPTED, stored),

@@ -163,6 +163,30 @@ impl HeaderBytes {
         apply(self.before.slice(..end), &self.edits_before)
     }
 
+    /// The values that were cut out of the elements before, by their places in [`Self::elements_before`].
+    pub(super) fn long_in_elements_before(&self) -> Vec<LongValue> {
+        let removed_before = |at: u32| {
+            let is_before = |edit: &&Edit| matches!(edit, Edit::Remove { at: removed } if *removed < at);
+            self.edits_before.iter().filter(is_before).count() as u32 * 8
+        };
+        let moved = self.long_before.iter().map(|value| LongValue {
+            at: value.at.saturating_sub(removed_before(value.at)),
+            ..*value
+        });
+        moved.collect()
+    }
+
+    /// The same with other bytes before the pixel element, which are readable as they are, and the places of the values
+    /// that were cut out of them.
+    pub(super) fn with_before(&self, before: Bytes, long_before: Vec<LongValue>) -> Self {
+        Self {
+            before,
+            long_before,
+            edits_before: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     /// The elements after the pixel element, likewise.
     pub fn elements_after(&self) -> Bytes {
         apply(self.after.clone(), &self.edits_after)

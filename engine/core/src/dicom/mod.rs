@@ -34,6 +34,7 @@ mod builder;
 mod tests;
 
 pub mod attributes;
+pub mod correct;
 pub mod dicomdir;
 pub mod edit;
 pub mod from_json;

@@ -164,9 +164,31 @@ impl CharacterSets {
             }
         }
     }
+
+    /// Encodes a whole value in the first set; `None` where that lacks one of its characters.
+    pub fn encode(&self, text: &str) -> Option<Vec<u8>> {
+        let first = self.sets.first().copied().unwrap_or(Set::Default);
+        let bytes = first.encode(text)?;
+        // Codecs replace what they cannot write.
+        (self.decode(&bytes) == text).then_some(bytes)
+    }
 }
 
 impl Set {
+    fn encode(self, text: &str) -> Option<Vec<u8>> {
+        let by_byte = |meaning: fn(u8) -> char| {
+            let byte_of = |c: char| (0..=u8::MAX).find(|&byte| meaning(byte) == c);
+            text.chars().map(byte_of).collect()
+        };
+        match self {
+            Self::Default => text.is_ascii().then(|| text.as_bytes().to_vec()),
+            Self::Utf8 => Some(text.as_bytes().to_vec()),
+            Self::Latin5 => by_byte(latin_5),
+            Self::Latin9 => by_byte(latin_9),
+            Self::Term(term) => SpecificCharacterSet::from_code(term)?.encode(text).ok(),
+        }
+    }
+
     fn decode(self, bytes: &[u8]) -> String {
         let latin_1 = |bytes: &[u8]| bytes.iter().map(|&byte| char::from(byte)).collect::<String>();
         match self {
@@ -236,6 +258,23 @@ fn latin_9(byte: u8) -> char {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn encodes_what_the_set_has() {
+        for (terms, text, expected) in [
+            (&b""[..], "Doe", Some(&b"Doe"[..])),
+            (b"", "Müller", None),
+            (b"ISO_IR 100", "Müller", Some(b"M\xFCller")),
+            (b"ISO_IR 100", "Şı", None),
+            (b"ISO_IR 148", "Şı", Some(b"\xDE\xFD")),
+            (b"ISO_IR 203", "€", Some(b"\xA4")),
+            (b"ISO_IR 192", "王", Some("王".as_bytes())),
+            (b"GB18030", "王", Some(b"\xCD\xF5")),
+        ] {
+            let encoded = CharacterSets::parse(terms).encode(text);
+            assert_eq!(encoded.as_deref(), expected, "{text} in {terms:?}");
+        }
+    }
 
     #[test]
     fn decodes() {

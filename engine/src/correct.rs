@@ -1,0 +1,193 @@
+//! Corrections of patient and study data: a newer version of every instance of a study, shown alike by every door.
+//!
+//! The study is copied ([`crate::copy`]) upon the same pixels, each instance with one version more, whose header has the
+//! new values and says in Original Attributes Sequence what was there before. One commit puts the copy in the study's place
+//! ([`crate::replace`]): searches, metadata and instances change together, and not a byte of pixels is written. The
+//! originals stay as older versions; seeing them needs a permission of its own.
+
+use std::sync::Arc;
+
+use dicom_dictionary_std::tags;
+use septum_core::audit::Action;
+use septum_core::dicom::correct::Correction;
+use septum_core::ids::StudyId;
+use septum_core::seal::Token;
+use time::OffsetDateTime;
+
+use crate::accounts::Namespace;
+use crate::amendment::Amendment;
+use crate::columns;
+use crate::copy::{Pixels, Purpose, StudyCopy};
+use crate::detached::detached;
+use crate::erase::{self, Intent};
+use crate::error::{EngineError, Result};
+use crate::ledger::{Change, ChangeKind};
+use crate::patients::patient_token;
+use crate::pipeline::messages::Source;
+use crate::records::{StudyRow, decode};
+use crate::replace::{ARRIVED, Replacement};
+use crate::retrieve::StudyRef;
+use crate::services::{Services, now_ms};
+
+const CORRECT: Action = Action::new("study.correct");
+
+/// Rounds of copying before the study counts as too busy.
+const ROUNDS_MAX: usize = 16;
+
+/// Nothing of the study is corrected.
+const UNCHANGED: &str = "the study says so already";
+
+/// Modifying System (0400,0563).
+const SYSTEM: &str = "Septum";
+
+/// Corrects a study. Nothing happens where it says already what it should.
+///
+/// # Errors
+/// [`EngineError::NotAcceptable`] where an instance cannot be corrected: then none is.
+pub async fn study(
+    services: &Arc<Services>,
+    namespace: &Arc<Namespace>,
+    found: StudyRef,
+    mut correction: Correction,
+    reason: String,
+    source: &Source,
+) -> Result<()> {
+    let at_ms = now_ms();
+    correction.at = date_time(at_ms);
+    correction.system = SYSTEM.to_owned();
+    let amendment = Amendment {
+        correction,
+        by: source.user,
+        at_ms,
+        reason,
+    };
+    let (services, namespace, source) = (Arc::clone(services), Arc::clone(namespace), source.clone());
+    detached(async move { correct_now(&services, &namespace, &found, &amendment, &source).await }).await
+}
+
+async fn correct_now(
+    services: &Arc<Services>,
+    namespace: &Namespace,
+    found: &StudyRef,
+    amendment: &Amendment,
+    source: &Source,
+) -> Result<()> {
+    let keys = services.keyring.create_share(&found.account, &found.keys).await?;
+    let to = StudyRef {
+        row: StudyRow {
+            study: StudyId::random(),
+            keys: keys.id,
+            patient: patient(services, namespace, found, &amendment.correction)?,
+            ..found.row.clone()
+        },
+        keys,
+        ..found.clone()
+    };
+    let purpose = Purpose {
+        pixels: Pixels::InCommon,
+        takes_originals: true,
+        amendment: Some(amendment),
+    };
+    let mut event = erase::event(found, source);
+    event.action = CORRECT;
+    let replacement = Replacement {
+        services,
+        from: found,
+        to: &to,
+        change: Change {
+            kind: ChangeKind::StudyCorrected,
+            time_ms: now_ms(),
+            study_uid: services.summaries.open(&found.row)?.summary.study_uid.clone(),
+            series_uid: None,
+            instance_uid: None,
+        },
+        event,
+    };
+    let mut copy = StudyCopy::begin(services, found, &to, purpose).await?;
+    let made = make(&mut copy, &replacement).await;
+    let page = match copy.end(made).await {
+        Err(EngineError::Conflict(UNCHANGED)) => return Ok(()),
+        ended => ended?,
+    };
+    // The copy is the study now. What fails from here on is finished later: the intents are durable.
+    if let Some(page) = page {
+        erase::finish(services, found.shard, page).await?;
+    }
+    let old = Intent {
+        study: found.id(),
+        keys: found.row.keys,
+    };
+    erase::finish(services, found.shard, old).await
+}
+
+async fn make(copy: &mut StudyCopy<'_>, replacement: &Replacement<'_>) -> Result<Option<Intent>> {
+    let (services, found) = (replacement.services, replacement.from);
+    for _ in 0..ROUNDS_MAX {
+        let row = found
+            .stored_in(services)
+            .get(&found.row_key)?
+            .ok_or(EngineError::NotFound)?;
+        let seen: StudyRow = decode(&row, "study row")?;
+        if seen.study != found.id() {
+            return Err(EngineError::Overloaded { retry_after_seconds: 1 });
+        }
+        let summary = copy.catch_up(&seen, |_, _| true).await?;
+        if !copy.has_amended() {
+            return Err(EngineError::Conflict(UNCHANGED));
+        }
+        match replacement.commit(copy, &seen, summary).await {
+            Err(EngineError::Conflict(ARRIVED)) => {}
+            Err(EngineError::Corrupt(columns::DAMAGED_PAGE)) => columns::mend(services).await,
+            replaced => return replaced,
+        }
+    }
+    Err(EngineError::Overloaded { retry_after_seconds: 5 })
+}
+
+/// The patient key that the study belongs to from now on.
+fn patient(services: &Services, namespace: &Namespace, found: &StudyRef, correction: &Correction) -> Result<Token> {
+    let Some(id) = correction.value(tags::PATIENT_ID) else {
+        return Ok(found.row.patient);
+    };
+    let open = services.summaries.open(&found.row)?;
+    let issuer = open.summary.attributes.get("00100021");
+    let issuer = issuer
+        .and_then(|issuer| issuer["Value"][0].as_str())
+        .unwrap_or_default();
+    Ok(patient_token(
+        &found.account,
+        namespace,
+        issuer.as_bytes(),
+        id.as_bytes(),
+    ))
+}
+
+/// A time in UTC as a value of VR DT (PS3.5 table 6.2-1).
+fn date_time(time_ms: i64) -> String {
+    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(time_ms) * 1_000_000);
+    time.map_or_else(
+        |_| String::new(),
+        |time| {
+            format!(
+                "{:04}{:02}{:02}{:02}{:02}{:02}+0000",
+                time.year(),
+                u8::from(time.month()),
+                time.day(),
+                time.hour(),
+                time.minute(),
+                time.second()
+            )
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::date_time;
+
+    #[test]
+    fn times_are_in_utc() {
+        assert_eq!(date_time(1_700_000_000_123), "20231114221320+0000");
+        assert_eq!(date_time(i64::MAX), "");
+    }
+}

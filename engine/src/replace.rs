@@ -1,0 +1,112 @@
+//! The commit that puts a copy of a study in the study's place: what re-sealing and correcting have in common.
+//!
+//! The study's row points at the copy from then on, what searches and lists say of it is the copy's, and the intent to
+//! erase the old rows and keys is noted in the same commit. It fails where anything arrived since the copy was made.
+
+use std::sync::Arc;
+
+use septum_storage::RowKind;
+
+use crate::columns::withdraw;
+use crate::copy::StudyCopy;
+use crate::erase::{self, Intent};
+use crate::error::{EngineError, Result};
+use crate::ledger::{Change, Event};
+use crate::lookup;
+use crate::records::{StudyRow, StudySummary, decode, encode, key};
+use crate::retrieve::StudyRef;
+use crate::search::study_map;
+use crate::services::Services;
+
+/// Why a copy is to be brought up to date first.
+pub const ARRIVED: &str = "instances arrived meanwhile";
+
+/// A study and what takes its place.
+pub struct Replacement<'a> {
+    /// What all parts share.
+    pub services: &'a Arc<Services>,
+    /// The study.
+    pub from: &'a StudyRef,
+    /// Its copy: of the same row key, under another id and other keys.
+    pub to: &'a StudyRef,
+    /// What the feed says.
+    pub change: Change,
+    /// What the audit log says.
+    pub event: Event,
+}
+
+impl Replacement<'_> {
+    /// Puts the copy in the study's place, if nothing arrived since `seen`. What comes back is yet to be erased: the old
+    /// keys of the study's page of columns.
+    ///
+    /// # Errors
+    /// [`EngineError::Conflict`] with [`ARRIVED`] where something did.
+    pub async fn commit(&self, copy: &StudyCopy<'_>, seen: &StudyRow, summary: StudySummary) -> Result<Option<Intent>> {
+        let (services, found, to) = (self.services, self.from, self.to);
+        let (change, event) = (self.change.clone(), self.event.clone());
+        let attributes = study_map(&summary);
+        let page_keys = erase::page_keys(services, &found.account, seen).await?;
+        let mut noted = None;
+        let switched = self.services.ledgers[found.shard]
+            .commit(|staging| {
+                let row = staging.get(&found.row_key)?.ok_or(EngineError::NotFound)?;
+                let mut row: StudyRow = decode(&row, "study row")?;
+                if row.revision != seen.revision || row.study != seen.study {
+                    return Err(EngineError::Conflict(ARRIVED));
+                }
+                for lookup in erase::lookup_rows(services, found, &row)? {
+                    staging.delete(lookup);
+                }
+                let withdrawn = withdraw(services, staging, found.shard, &found.row_key, &row, page_keys.as_ref())?;
+                for lookup in lookup::rows(&found.account, found.namespace, &found.row_key, &attributes)? {
+                    staging.put(lookup, Vec::new());
+                }
+                staging.put(key::beside(RowKind::Unfolded, &found.row_key), Vec::new());
+                row.page = None;
+                row.study = to.id();
+                row.keys = to.keys.id;
+                row.patient = to.row.patient;
+                let suite = services.keyring.suite();
+                services.summaries.seal(&mut row, suite, &to.keys.phi, summary)?;
+                staging.put(found.row_key.clone(), encode(&row));
+                copy.stage_shown(staging);
+                erase::stage_intent(
+                    staging,
+                    Intent {
+                        study: found.id(),
+                        keys: found.row.keys,
+                    },
+                );
+                staging.audit(event);
+                staging.change(
+                    found.namespace,
+                    None,
+                    suite,
+                    services.keyring.record_key().clone(),
+                    &change,
+                );
+                noted = Some(services.columns.note(found.shard, &found.row_key, &attributes)?);
+                services.columns.move_out(found.shard, found.namespace);
+                Ok(withdrawn)
+            })
+            .await;
+        let withdrawn = match switched {
+            Ok(withdrawn) => withdrawn,
+            Err(error) => {
+                if let Some(noted) = noted
+                    && let Err(error) = services.columns.revert(services, found.shard, &found.row_key, noted)
+                {
+                    tracing::warn!(%error, "a study that was to be changed stays as if it had been, until it is folded");
+                }
+                return Err(erase::unused(services, page_keys.as_ref(), error).await);
+            }
+        };
+        services.summaries.forget(seen.study, seen.revision);
+        services.folding.push(found.shard, &found.row_key);
+        Ok(withdrawn.map(|withdrawn| {
+            let intent = withdrawn.intent;
+            withdrawn.settle(services);
+            intent
+        }))
+    }
+}

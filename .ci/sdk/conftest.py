@@ -2,8 +2,10 @@
 
 import os
 import pathlib
+import ssl
 import sys
 
+import aiohttp
 import pytest
 import requests
 
@@ -20,6 +22,8 @@ def server():
         started.start()
         # The client takes no path of a certificate, but the library below it reads this; the async one the other.
         os.environ["REQUESTS_CA_BUNDLE"] = os.environ["SSL_CERT_FILE"] = started.verify
+        # Which the library of its channels read when it was imported, long ago.
+        aiohttp.connector._SSL_CONTEXT_VERIFIED = ssl.create_default_context(cafile=started.verify)
         yield started
         assert started.alive(), f"the server died during the tests\n{started.log_tail()}"
         assert started.stop() == 0, f"unclean exit after SIGTERM:\n{started.log_tail()}"

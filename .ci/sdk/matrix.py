@@ -55,6 +55,7 @@ RULES = {
     "order/sps/find": ({"order_view"}, "for sessions, and these are"),
     "role/settings": ({"role_setting_edit"}, "where a setting is given, and it is"),
     "study/duplicate": ({"study_duplicate"}, "with study_upload where it goes to: everybody here has that there"),
+    "study/split": ({"study_split"}, "as study/duplicate"),
     "study/get": ({"study_view", "study_browse"}, "the column is empty, yet NOT_PERMITTED is an answer"),
     "study/status/set": ({"study_status_edit", "study_status_manual_edit"}, "as study/get"),
     "link/add": ({"link_edit"}, "of a link to view; link_edit_upload is for uploads, the others are not here"),
@@ -71,7 +72,8 @@ NO_FLAG = {
     "is how sessions begin": "session/login session/oauth/token",
     "is about oneself": """session/user session/logout session/ttl user/delete user/namespace/list setting/set
         setting/get setting/get/all filter/list filter/add filter/get filter/set filter/delete""",
-    "shows what the caller may see": "account/list study/list study/count study/exists role/default/permissions",
+    "shows what the caller may see": """account/list study/list study/count study/exists role/default/permissions
+        activity/list activity/list/count activity/get""",
     "needs any role there": """account/get account/settings session/permissions namespace/permissions
         study/permissions study/audit""",
     "the client asks for before it signs in": "namespace/engine/fqdn session/uuid",
@@ -137,6 +139,8 @@ CALL_LINES = f"""
     patient/get uuid=$patient
     patient/set uuid=$patient
     patient/delete uuid=$patient
+    patient/merge uuid=$patient src=[]
+    patient/study/list uuid=$patient
     role/list account_id=$account
     role/add account_id=$account name=x permissions=x : INVALID_JSON
     role/get uuid=$role
@@ -152,6 +156,8 @@ CALL_LINES = f"""
     study/star uuid=$study star=1
     study/status/get study_id=$study
     study/status/set study_id=$study old=a new=b : STALE
+    study/clone uuid=$study new_series_uids=x : INVALID_FLAG
+    study/split uuid=$study namespace_id=$destination no_split=x : INVALID_FLAG
     study/comment/add study_id=$study body=b
     study/comment/get uuid=$comment
     study/comment/delete uuid=$comment
@@ -333,10 +339,17 @@ class Document:
         self.columns |= dict(rows)
         assert (len(self.flags), len(rows)) == (201, 169)
 
+    def all_of(self, path):
+        """The flags that are needed together, where one is not enough."""
+        words = set() if path in RULES else set(self.columns[path].split(" and "))
+        return words if len(words) > 1 and words <= set(self.flags) else set()
+
     def needed(self, path):
-        """The flags of which one is needed."""
+        """The flags of which one is needed, and enough."""
         if path in RULES:
             return RULES[path][0]
+        if self.all_of(path):
+            return set()
         words = set(re.split(r" or |/", self.columns[path]))
         assert words <= {*self.flags, *NOT_FLAGS}, f"{path}: {words}"
         return words & set(self.flags)

@@ -101,10 +101,14 @@ class Cells:
         """Denied beside everything else, nobody's session, disabled, others' things, and what is shared no more."""
         own, flags = self.tenant.own, set(self.document.flags)
         for row in CALLS:
-            needed = self.document.needed(row.path)
-            self.tenant.permit(flags - needed, needed)
-            expected = "NOT_FOUND" if row.path in matrix.HIDDEN else "NOT_PERMITTED"
-            self.note("denied", "everything else", row.path, expected, bundle(self.member, [row], own)[0])
+            together = self.document.all_of(row.path)
+            for needed in [{flag} for flag in sorted(together)] or [self.document.needed(row.path)]:
+                self.tenant.permit(flags - needed, needed)
+                expected = "NOT_FOUND" if row.path in matrix.HIDDEN else "NOT_PERMITTED"
+                self.note("denied", "everything else", row.path, expected, bundle(self.member, [row], own)[0])
+            if together:
+                self.tenant.permit(together)
+                self.note("own", "all it needs", row.path, row.answer, bundle(self.member, [row], own)[0])
         for line, given, is_enough in matrix.OWNERSHIP:
             self.tenant.permit(given.split())
             expected, row = "OK" if is_enough else "NOT_PERMITTED", call(line)

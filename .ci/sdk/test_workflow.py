@@ -15,7 +15,7 @@ import pydicom
 import pytest
 import requests
 from ambra_sdk.api import Api
-from ambra_sdk.exceptions.service import NotFound, PreconditionFailed
+from ambra_sdk.exceptions.service import NotFound, NotPermitted, PreconditionFailed
 from ambra_sdk.service.filtering import Filter, FilterCondition
 from ambra_sdk.service.sorting import Sorter, SortingOrder
 from ambra_sdk.service.ws import WSManager
@@ -24,7 +24,7 @@ import harness
 import synthetic
 
 SIDE = 64
-ROOT = "1.2.826.0.1.3680043.10.1479.900"
+ROOT, PASSWORD = "1.2.826.0.1.3680043.10.1479.900", "a long enough password"
 
 
 def api(server, login=harness.USER, password=None):
@@ -68,6 +68,31 @@ def upload(sdk, tmp_path, place, number, **how):
                                               namespace_id=place[1].namespace_id, timeout=60)
 
 
+def member(server, sdk, place, name, **permissions):
+    """Somebody with a role of their own in the group: what they sign in with."""
+    role = sdk.Role.add(account_id=place[0], name=name).get().uuid
+    sdk.Role.set(uuid=role, permissions=json.dumps(permissions)).get()
+    email = f"{name}@example.org"
+    user = sdk.User.add(account_id=place[0], first=name, last="One", email=email, password=PASSWORD, mobile_phone=None).get().uuid
+    sdk.Group.user_add(uuid=place[1].uuid, user_id=user, role_id=role).get()
+    return email
+
+
+def patient_image(study, number, patient):
+    dataset = pydicom.dcmread(io.BytesIO(synthetic.instance(study, f"{study}.1", f"{study}.1.{number}", number, bytes(2 * 16 * 16), 16)))
+    dataset.PatientID = patient
+    out = io.BytesIO()
+    dataset.save_as(out)
+    return out.getvalue()
+
+
+def store(server, namespace, stream):
+    content_type, body = harness.multipart([stream])
+    answer = requests.post(f"{server.origin}/namespaces/{namespace}/dicomweb/studies", data=body, auth=server.auth, timeout=60,
+                           headers={"Content-Type": content_type, "Accept": "application/dicom+json"}, verify=server.verify)
+    return answer.status_code
+
+
 def target(study):
     return {"engine_fqdn": study.engine_fqdn, "namespace": study.storage_namespace, "study_uid": study.study_uid}
 
@@ -93,6 +118,13 @@ def test_a_folder_is_uploaded_and_waited_for(sdk, place, tmp_path):
     assert len(pixels_of(sdk, study)) == 4
 
 
+@pytest.fixture(scope="module")
+def listed(sdk, place, tmp_path_factory):
+    for number, name in ((2, "One^List"), (3, "Other^List")):
+        upload(sdk, tmp_path_factory.mktemp("listed"), place, number, num_series=1, num_images=1, name=name,
+               patient=f"LIST-{number}")
+
+
 @pytest.mark.parametrize("condition, field, value, expected", [
     (FilterCondition.equals, "patientid", "LIST-2", {2}),
     (FilterCondition.like, "patient_name", "%oth%", {3}),
@@ -100,9 +132,7 @@ def test_a_folder_is_uploaded_and_waited_for(sdk, place, tmp_path):
     (FilterCondition.not_equals, "patientid", "LIST-2", {3}),
     (FilterCondition.gt, "accession_number", "A2", {3}),
 ])
-def test_lists_are_filtered(sdk, place, tmp_path, condition, field, value, expected):
-    for number, name in ((2, "One^List"), (3, "Other^List")):
-        upload(sdk, tmp_path, place, number, num_series=1, num_images=1, name=name, patient=f"LIST-{number}")
+def test_lists_are_filtered(sdk, place, listed, condition, field, value, expected):
     query = sdk.Study.list().filter_by(Filter("phi_namespace", FilterCondition.equals, place[1].namespace_id))
     query = query.filter_by(Filter("patientid", FilterCondition.like, "LIST-%"))
     query = query.filter_by(Filter(field, condition, value)).sort_by(Sorter("patientid", SortingOrder.descending))
@@ -128,10 +158,8 @@ def test_frames_and_downloads(sdk, place, tmp_path):
 
 def test_split_and_merge(sdk, place, tmp_path):
     study = upload(sdk, tmp_path, place, 5)
-    answer = sdk.Addon.Job.wait_completion(sdk.Storage.Study.split, **target(study), series_uid=f"{ROOT}.5.2",
-                                           delete_series_from_original="1")
-    half = sdk.Addon.Study.wait(study_uid=answer.text, namespace_id=study.storage_namespace, timeout=30, ws_timeout=5) \
-        if answer.text else None
+    answer = sdk.Storage.Study.split(**target(study), series_uid=f"{ROOT}.5.2", delete_series_from_original="1")
+    half = sdk.Addon.Study.wait(study_uid=answer.text, namespace_id=study.storage_namespace, timeout=30, ws_timeout=5)
     assert half.image_count == 2
     assert sdk.Study.get(uuid=study.uuid).get().image_count == 2
     sdk.Addon.Job.wait_completion(sdk.Storage.Study.merge, **target(study), secondary_study_uid=half.study_uid,
@@ -217,9 +245,92 @@ def test_patient_data_are_corrected(server, sdk, place, tmp_path):
     versions = get(image + "/versions").json()["versions"]
     assert [version["original"] for version in versions] == [False, True]
     assert versions[0]["correction"]["of"] == versions[1]["version"]
-    original = requests.get(base + image, params={"version": versions[1]["version"]}, auth=server.auth, verify=server.verify,
-                            headers={"Accept": "application/dicom; transfer-syntax=*"}, timeout=30)
-    assert original.status_code in (200, 403)
+    viewer = member(server, sdk, place, "viewer", study_view=1, study_browse=1)
+    original = {"params": {"version": versions[1]["version"]}, "verify": server.verify, "timeout": 30,
+                "headers": {"Accept": "application/dicom; transfer-syntax=*"}}
+    assert requests.get(base + image, auth=(viewer, PASSWORD), **original).status_code == 403
+    assert requests.get(base + image, auth=server.auth, **original).status_code == 200
+    # Who may not edit does not correct, and who may only look at a field does not correct that one.
+    with pytest.raises(NotPermitted):
+        api(server, viewer, PASSWORD).Study.set(uuid=study.uuid, patient_name="Other").get()
+    editor = member(server, sdk, place, "editor", study_view=1, study_browse=1, study_edit=1, study_field_patient_name="O")
+    with pytest.raises(NotPermitted):
+        api(server, editor, PASSWORD).Study.set(uuid=study.uuid, patient_name="Other").get()
+    api(server, editor, PASSWORD).Study.set(uuid=study.uuid, accession_number="B7").get()
+    now = sdk.Study.get(uuid=study.uuid).get()
+    assert (now.patient_name, now.accession_number, now.image_count) == ("Right^Name", "B7", 4)
+
+
+def test_reasons_are_asked_for(server, sdk, admin, place, tmp_path):
+    study = upload(sdk, tmp_path, place, 12, num_series=1, num_images=1)
+    admin.ok("account/set", uuid=place[0], setting_study_edit_reason=1)
+    assert admin.error("study/set", uuid=study.uuid, patient_sex="F") == ("MISSING_FIELDS", ["reason"])
+    admin.ok("study/set", uuid=study.uuid, patient_sex="F", reason="the form said so")
+    admin.ok("account/set", uuid=place[0], setting_study_edit_reason=0)
+    assert sdk.Study.get(uuid=study.uuid).get().patient_sex == "F"
+    admin.ok("study/freeze", uuid=study.uuid)
+    assert admin.error("study/set", uuid=study.uuid, patient_sex="M")[0] == "LOCKED"
+
+
+def test_clone_and_split_as_calls(server, sdk, admin, place, tmp_path):
+    study = upload(sdk, tmp_path, place, 13)
+    copy = sdk.Study.clone(uuid=study.uuid, new_image_uids=1, new_series_uids=1).get().study_uid
+    again = sdk.Study.clone(uuid=study.uuid, new_image_uids=1, new_series_uids=1).get().study_uid
+    assert copy == again != study.study_uid, "sent again, it is the same clone"
+    assert sdk.Study.get(study_uid=copy, storage_namespace=study.storage_namespace).get().image_count == 4
+    other = sdk.Group.add(account_id=place[0], name="Parts").get()
+    admin.ok("study/split", uuid=study.uuid, namespace_id=other.namespace_id)
+    parts = sdk.Study.list().filter_by(Filter("phi_namespace", FilterCondition.equals, other.namespace_id)).all()
+    assert sorted(part.image_count for part in parts) == [2, 2]
+    assert admin.error("study/split", uuid=study.uuid, namespace_id="0" * 32) == ("NOT_FOUND", "namespace_id")
+
+
+def test_patients_are_merged_and_parted(server, sdk, admin, place, tmp_path):
+    account, namespace = place[0], place[1].namespace_id
+    one = upload(sdk, tmp_path, place, 14, num_series=1, num_images=1, patient="MERGE-1")
+    upload(sdk, tmp_path, place, 15, num_series=1, num_images=1, patient="MERGE-2")
+    stays, goes = (admin.ok("patient/add", account_id=account, name=f"P{number}", mrn=f"MERGE-{number}")["uuid"] for number in (1, 2))
+    studies = lambda: {row["study_uid"] for row in admin.ok("patient/study/list", uuid=stays)["studies"]}
+    assert studies() == {f"{ROOT}.14"}
+    admin.ok("patient/merge", uuid=stays, src=json.dumps([goes]), do_delete=1, email="p@example.org")
+    admin.ok("patient/merge", uuid=stays, src=json.dumps([goes]), do_delete=1)
+    assert studies() == {f"{ROOT}.14", f"{ROOT}.15"}
+    assert admin.ok("patient/get", uuid=stays)["email"] == "p@example.org"
+    assert admin.error("patient/get", uuid=goes)[0] == "NOT_FOUND"
+    # An image of the study under the merged number belongs to it now.
+    stream = lambda number, patient: patient_image(f"{ROOT}.14", number, patient)
+    assert store(server, namespace, stream(7, "MERGE-2")) == 200
+    assert sdk.Study.get(uuid=one.uuid).get().image_count == 2
+    back = admin.ok("patient/merge/undo", uuid=stays, src=json.dumps([goes]))["patients"]
+    assert studies() == {f"{ROOT}.14"} and admin.ok("patient/get", uuid=back[0])["mrn"] == "MERGE-2"
+    # Once they are two again, it is held, and somebody decides.
+    assert store(server, namespace, stream(8, "MERGE-2")) in (200, 202)
+    held = admin.ok("exception/list", namespace_id=namespace)["exceptions"]
+    assert [(row["study_uid"], row["patientid"]) for row in held] == [(f"{ROOT}.14", "MERGE-2")]
+    assert sdk.Study.get(uuid=one.uuid).get().image_count == 2
+    clinic = sdk.Group.add(account_id=account, name="Held").get().namespace_id
+    moved = admin.ok("exception/move", uuid=held[0]["uuid"], namespace_id=namespace, to_namespace=clinic)
+    assert moved["image_count"] == 1 and admin.ok("exception/list", namespace_id=namespace)["exceptions"] == []
+    store(server, namespace, stream(9, "MERGE-3"))
+    held = admin.ok("exception/list", namespace_id=namespace)["exceptions"]
+    admin.ok("exception/reject", uuid=held[0]["uuid"], namespace_id=namespace)
+    store(server, namespace, stream(10, "MERGE-4"))
+    held = admin.ok("exception/list", namespace_id=namespace)["exceptions"]
+    admin.ok("exception/accept", uuid=held[0]["uuid"], namespace_id=namespace)
+    assert admin.ok("exception/list", namespace_id=namespace)["exceptions"] == []
+    assert sdk.Study.get(uuid=one.uuid).get().image_count == 3
+
+
+def test_what_waits_for_approval_is_an_activity(server, sdk, admin, place, tmp_path):
+    study = upload(sdk, tmp_path, place, 16, num_series=1, num_images=1)
+    careful = sdk.Group.add(account_id=place[0], name="Careful", must_approve=1).get()
+    sdk.Study.share(uuid=study.uuid, group_id=careful.uuid, message="please look").get()
+    rows = list(sdk.Activity.list(account_id=place[0]).all())
+    assert [(row.type, row.share_message, row.study.study_uid) for row in rows] == [("STUDY_APPROVE", "please look", study.study_uid)]
+    assert sdk.Activity.get(uuid=rows[0].uuid).get().namespace_name == "Careful"
+    assert admin.ok("activity/list/count", account_id=place[0])["count"] == 1
+    sdk.Study.approve(uuid=rows[0].study_id).get()
+    assert admin.ok("activity/list/count", account_id=place[0])["count"] == 0
 
 
 def listen(server, sid, channel, seconds, frames):
@@ -244,9 +355,9 @@ def listen(server, sid, channel, seconds, frames):
 def test_channels_tell_only_who_may_hear(server, sdk, admin, place, tmp_path):
     namespace = place[1].namespace_id
     sdk.Session.user().get()
-    user = sdk.User.add(account_id=place[0], first="No", last="Body", email="nobody@example.org",
-                        password="a long enough password", mobile_phone=None).get().uuid
-    stranger = api(server, "nobody@example.org", "a long enough password")
+    sdk.User.add(account_id=place[0], first="No", last="Body", email="nobody@example.org",
+                        password=PASSWORD, mobile_phone=None).get()
+    stranger = api(server, "nobody@example.org", PASSWORD)
     stranger.Session.user().get()
     heard = {name: [] for name in ("own", "stranger", "nobody", "nonsense")}
     threads = [threading.Thread(target=listen, args=(server, sid, channel, 8, heard[name])) for name, sid, channel in (
@@ -261,8 +372,6 @@ def test_channels_tell_only_who_may_hear(server, sdk, admin, place, tmp_path):
     assert {(event["event"], event["study_uid"]) for event in events} == {("READY", f"{ROOT}.9")}
     for name, token in (("stranger", "NOT_PERMITTED"), ("nobody", "INVALID_SID"), ("nonsense", "NOT_PERMITTED")):
         assert [frame["error_type"] for frame in heard[name]] == [token], name
-    assert user
-
 
 def test_a_channel_ends_with_its_session(server, sdk, place, tmp_path):
     namespace, frames = place[1].namespace_id, []

@@ -71,6 +71,7 @@ fn fault(error: StorageError) -> Fault {
 pub async fn clone(ask: &Ask) -> Outcome {
     let (name, namespace) = ask.study()?;
     let _granted = ask.authorize(Permission::StudyView, namespace.id)?;
+    let from = seen(ask)?;
     let renews = (
         ask.parameters.is_set("new_series_uids")?,
         ask.parameters.is_set("new_image_uids")?,
@@ -79,7 +80,7 @@ pub async fn clone(ask: &Ask) -> Outcome {
     let plan = Plan {
         app: Arc::clone(&ask.app),
         source: ask.source()?,
-        from: seen(ask)?,
+        from,
         to: Arc::clone(namespace),
         study_uid: study_uid.clone(),
         series: None,
@@ -102,9 +103,9 @@ fn destination(ask: &Ask) -> Outcome<Arc<Namespace>> {
 
 /// `/study/split`: a study of its own for each series, or with `no_split` one for all, in another namespace.
 pub async fn split(ask: &Ask) -> Outcome {
+    let from = seen(ask)?;
     let into = destination(ask)?;
     let is_whole = ask.parameters.is_set("no_split")?;
-    let from = seen(ask)?;
     let (name, _) = ask.study()?;
     if share::storage_namespace(&from.study)? != from.namespace.id {
         // Of a share: who shared it did not give it away in pieces.

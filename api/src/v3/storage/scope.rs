@@ -40,9 +40,10 @@ pub(super) fn parameter(call: &Call, name: &str) -> Option<String> {
     call.query(name).filter(|value| !value.is_empty())
 }
 
-/// A flag: 1 or `true`.
+/// A flag: 1 or `true`, which some clients write `True`.
 pub(super) fn flag(call: &Call, name: &str) -> bool {
-    matches!(call.query(name).as_deref(), Some("1" | "true"))
+    let given = call.query(name);
+    given.is_some_and(|given| given == "1" || given.eq_ignore_ascii_case("true"))
 }
 
 /// A list parted by commas.

@@ -86,6 +86,13 @@ impl Principal {
         authorize(Some(self), permission, Object::Namespace(namespace)).is_ok()
     }
 
+    /// Whether any role permits or denies `permission` in `namespace`.
+    fn is_named(&self, permission: Permission, namespace: NamespaceId) -> bool {
+        let here = self.namespaces.get(&namespace).map(Arc::as_ref);
+        let mut all = here.into_iter().chain([&self.everywhere]);
+        all.any(|rights| rights.permitted.contains(permission) || rights.denied.contains(permission))
+    }
+
     /// How the fields of studies in `namespace` may be used. An administrator's use is not narrowed.
     pub fn fields(&self, namespace: NamespaceId) -> FieldRights {
         let mut fields = self.everywhere.fields.clone();
@@ -194,7 +201,8 @@ pub fn authorize(principal: Option<&Principal>, permission: Permission, object: 
 /// [`authorize`] for one thing inside a namespace, with the permissions that narrow this one ([`Modifiers`]).
 ///
 /// `…_only_own` takes away what others made; where there are `…_approved` and `…_unapproved`, the one that fits must be
-/// given too. An administrator's own permit is not narrowed, since all flags hold for it.
+/// given too, unless no role says anything of either: then nothing is narrowed. An administrator's own permit is not
+/// narrowed, since all flags hold for it.
 ///
 /// # Errors
 /// As [`authorize`].
@@ -217,8 +225,13 @@ pub fn authorize_one(
         Some(false) => modifiers.unapproved,
         None => None,
     };
+    let is_named = |modifier: Option<Permission>| {
+        modifier.is_some_and(|modifier| principal.is_some_and(|principal| principal.is_named(modifier, namespace)))
+    };
     match needed {
-        Some(needed) if !has(needed) => Err(Denied::Forbidden(needed)),
+        Some(needed) if !has(needed) && (is_named(modifiers.approved) || is_named(modifiers.unapproved)) => {
+            Err(Denied::Forbidden(needed))
+        }
         _ => Ok(granted),
     }
 }

@@ -189,7 +189,7 @@ fn modifiers_narrow() {
         (&[edit, only_own], edit, traits(true, None), true),
         (&[only_own], edit, traits(true, None), false),
         (&[study], study, traits(false, None), true),
-        (&[study], study, traits(false, Some(true)), false),
+        (&[study], study, traits(false, Some(true)), true),
         (&[study, approved], study, traits(false, Some(true)), true),
         (&[study, approved], study, traits(false, Some(false)), false),
         (&[approved], study, traits(true, Some(true)), false),
@@ -202,6 +202,12 @@ fn modifiers_narrow() {
         assert_eq!(decided.is_ok(), expected, "{given:?} {traits:?}");
         assert!(authorize_one(Some(&principal(true, &[])), asked, HERE, traits).is_ok());
     }
+    // What is denied is not unsaid.
+    let said = [
+        (study, Scope::Here, Setting::Permit),
+        (approved, Scope::Here, Setting::Deny),
+    ];
+    assert!(authorize_one(Some(&principal(false, &said)), study, HERE, traits(true, Some(true))).is_err());
 }
 
 #[test]

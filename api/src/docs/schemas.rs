@@ -264,6 +264,15 @@ pub fn all() -> Value {
                     "items": { "type": "string" },
                     "description": "Leniencies with which it was taken.",
                 },
+                "correction": {
+                    "type": ["object", "null"],
+                    "description": "Where it corrects an earlier version: which, who did it, when and why.",
+                    "properties": { "of": id(), "by": id(), "at": time(), "reason": { "type": "string" } },
+                },
+                "original": {
+                    "type": "boolean",
+                    "description": "A correction came after it: reading it needs `study_view_original`.",
+                },
                 "url": url(),
             }),
             &[],
@@ -274,8 +283,7 @@ pub fn all() -> Value {
             json!({
                 "kind": { "enum": [
                     "instance-stored", "instance-replaced", "instance-deleted", "series-deleted", "study-deleted",
-                    "study-shared",
-                    "study-stable",
+                    "study-shared", "study-corrected", "study-stable",
                 ] },
                 "time": time(),
                 "studyInstanceUID": uid(),

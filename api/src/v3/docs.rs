@@ -26,6 +26,10 @@ pub(crate) fn page() -> String {
          <code>session/login</code> as a parameter, or as a bearer token. An answer has <code>status</code> OK; what cannot be \
          done answers 412 with <code>error_type</code>, a call that is not here <code>NOT_SUPPORTED</code>. Every call may say \
          MISSING_FIELDS, NOT_FOUND and NOT_PERMITTED; <code>bundle</code> takes a list of calls.</p>\
+         <p>What happens is told over a web socket at <code>/api/v3/channel/websocket</code>: send \
+         <code>{\"action\": \"subscribe\", \"channel\": \"study.NAMESPACE\", \"sid\": SID}</code> and read \
+         <code>{\"event\": \"READY\", …}</code>. Channels: <code>study.NAMESPACE</code> (READY, EDIT; permission \
+         channel_study) and <code>job.NAMESPACE</code> (DONE of one's own jobs; job_view).</p>\
          <table><thead><tr><th>Call</th><th>Permission</th><th>Needs</th><th>Takes</th><th>Errors</th></tr></thead><tbody>",
     );
     for entry in table::all() {

@@ -164,8 +164,16 @@ def test_duplicates_and_moves(sides, sdk, server):
     upload(receiver, study, 2)
     assert receiver.studies()[study].image_count == 2 and sender.studies()[study].image_count == 1
     receiver.api.Study.delete(uuid=theirs.uuid).get()
+    mark = sdk.Annotation.add(study_id=uuid, series_uid=study + ".1", instance_uid=f"{study}.1.1", frame_number=0, json="[1]").get().uuid
+    sdk.Study.set(study_id=uuid, integration_key="K7").get()
     sdk.Study.move(uuid=uuid, namespace_id=receiver.namespace).get()
-    assert study not in sender.studies() and receiver.studies()[study].image_count == 1
+    moved = receiver.studies()[study]
+    assert study not in sender.studies() and moved.image_count == 1 and moved.integration_key == "K7"
+    # What is noted of a study goes along, and is seen from where it is now.
+    annotations = sdk.Annotation.list(study_id=moved.uuid).get().annotations
+    assert [(one.uuid, one.study_id) for one in annotations] == [(mark, moved.uuid)]
+    with pytest.raises(NotFound):
+        sender.api.Annotation.get(uuid=mark).get()
     assert receiver.web(f"/studies/{study}/metadata").status_code == 200
 
 

@@ -74,6 +74,35 @@ pub async fn forget_study(services: &Arc<Services>, name: &StudyName, source: &S
     Ok(())
 }
 
+/// What is noted of a study goes along to where it was moved.
+///
+/// # Errors
+/// Where that cannot be stored; what did not go along is noted of nothing.
+pub async fn follow_study(
+    services: &Arc<Services>,
+    from: &StudyName,
+    to: &StudyName,
+    account: AccountId,
+    source: &Source,
+) -> Result<(), EngineError> {
+    let store = &services.accounts.documents;
+    for kind in OF_STUDIES {
+        for document in store.list(kind, &from.owner())? {
+            let edit = |document: &mut Document| -> Result<(), EngineError> {
+                document.owner = to.owner();
+                document.account = account;
+                document.body.insert("study_id".into(), to.to_string().into());
+                Ok(())
+            };
+            match store.edit(kind, document.id, source, edit).await {
+                Ok(_) | Err(EngineError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A document's fields.
 pub fn shown(ask: &Ask, spec: &Spec, document: &Document) -> Outcome<Map<String, Value>> {
     let mut fields = Map::new();

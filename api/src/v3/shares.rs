@@ -469,11 +469,15 @@ pub async fn move_to(ask: &Ask) -> Outcome {
     let (name, _) = ask.study()?;
     let sharing = duplicating(ask, into, Manner::Move)?;
     let source = ask.source()?;
-    match share::move_to(ask.services(), sharing, &source).await {
-        Ok(_) => {}
+    let account = sharing.into.account;
+    let moved = match share::move_to(ask.services(), sharing, &source).await {
+        Ok(moved) => moved,
         Err(EngineError::Conflict(conflict::SHARED)) => return Err(Fault::about("NOT_PERMITTED", "SHARED")),
         Err(EngineError::Conflict(conflict::SAME | conflict::EXISTS)) => return Err(Fault::new("ALREADY_EXISTS")),
         Err(error) => return Err(error.into()),
+    };
+    if let Some(now) = StudyName::of_row_key(moved.namespace, &moved.row_key) {
+        documents::follow_study(ask.services(), name, &now, account, &source).await?;
     }
     documents::forget_study(ask.services(), name, &source).await?;
     Ok(Reply::done())

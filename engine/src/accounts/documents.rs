@@ -288,7 +288,7 @@ impl Documents {
         Ok(found)
     }
 
-    /// Changes a document. `edit` may refuse.
+    /// Changes a document, its owner too where `edit` gives it another. `edit` may refuse.
     pub async fn edit<E: From<EngineError>>(
         &self,
         kind: Kind,
@@ -310,7 +310,12 @@ impl Documents {
                 }
                 document.version += 1;
                 document.updated_ms = now_ms();
-                staging.put(key, self.seal(&document)?);
+                let now_at = row_key(kind, &document.owner, id);
+                if now_at != key {
+                    staging.delete(key);
+                    staging.put(owner_key(kind, id), document.owner.to_vec());
+                }
+                staging.put(now_at, self.seal(&document)?);
                 staging.audit(event(kind.actions()[1], &document, source));
                 Ok(document)
             })

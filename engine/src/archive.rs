@@ -157,7 +157,10 @@ impl Archive {
             stability: Stability::new(config.stable_after),
             copies: Copies::default(),
             abandoned: Abandoned::default(),
-            settings: Settings { tier: config.tier },
+            settings: Settings {
+                tier: config.tier,
+                densify: config.densify,
+            },
             ledgers,
             store,
             keyring,

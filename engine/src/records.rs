@@ -243,8 +243,6 @@ pub struct VersionRecord {
     pub dataset_digest: [u8; 32],
     /// Length of the dataset in bytes.
     pub dataset_length: u64,
-    /// BLAKE3 of the pixel payload.
-    pub pixel_digest: [u8; 32],
     /// Length of the encoded header bytes before compression.
     pub header_length: u64,
     /// How its pixels are described.

@@ -31,6 +31,8 @@ use crate::templates::Templates;
 pub struct Settings {
     /// The codec tier of ingest.
     pub tier: Tier,
+    /// Pixels are made dense: in the background, or at once where nothing else is to be done.
+    pub densify: bool,
 }
 
 /// The parts.

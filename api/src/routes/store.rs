@@ -34,7 +34,7 @@ use crate::stow::location::Base;
 use crate::stow::metadata::{Form, MetadataError, Named};
 
 /// Instances of one request that may wait for their commit while the next ones are read.
-const COMMITS_AHEAD: usize = 16;
+const COMMITS_AHEAD: usize = 64;
 
 /// The name of the namespace that every installation starts with.
 const DEFAULT_NAMESPACE: &str = "Default";

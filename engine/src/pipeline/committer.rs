@@ -85,13 +85,17 @@ impl Committer {
         drop((arrival, share));
     }
 
-    async fn ended(&self, mut sealed: SealedInstance) {
+    /// Commits an instance. The credit goes back once the commit is queued: whoever waits for a sync must not keep the next
+    /// pixels from being appended.
+    async fn ended(&self, mut sealed: SealedInstance, credit: Credit) {
         let ledger = &self.services.ledgers[self.shard];
         // The locks inside tolerate a panic; it costs this instance alone.
         let decided = catch_unwind(AssertUnwindSafe(|| {
             ledger.submit(|staging| decide(&self.services, staging, &mut sealed))
         }))
         .unwrap_or(Err(EngineError::Panicked));
+        drop(credit);
+        let waits_for_density = sealed.waits_for_density();
         let SealedInstance {
             budget,
             instance,
@@ -129,7 +133,7 @@ impl Committer {
                     .compression_ratio
                     .observe(payload_bytes as f64 / stored_bytes as f64);
             }
-            if record.pixels.as_ref().is_some_and(|pixels| !pixels.encapsulated) {
+            if waits_for_density {
                 self.services.densify.push(Candidate {
                     shard: self.shard,
                     study: study.study,
@@ -158,11 +162,16 @@ impl Stage for Committer {
     async fn work(self: Arc<Self>, work: CommitWork, credit: Credit) {
         let start = Instant::now();
         match work {
-            CommitWork::Run(run) => self.run(run).await,
-            CommitWork::Value(value) => self.value(value).await,
-            CommitWork::Ended(sealed) => self.ended(*sealed).await,
+            CommitWork::Run(run) => {
+                self.run(run).await;
+                drop(credit);
+            }
+            CommitWork::Value(value) => {
+                self.value(value).await;
+                drop(credit);
+            }
+            CommitWork::Ended(sealed) => self.ended(*sealed, credit).await,
         }
         self.services.telemetry.observe_stage(Self::NAME, start);
-        drop(credit);
     }
 }

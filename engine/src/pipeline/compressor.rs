@@ -23,6 +23,9 @@ use crate::retrieve::metadata::pack;
 use crate::services::{Services, now_ms};
 use crate::templates::LoadedTemplate;
 
+/// Credits that are out where nothing but one instance is under way: its parser's and its compressor's.
+const ALONE: usize = 2;
+
 /// Longer headers, with their metadata, make no template: every header of the series would be opened against it.
 const TEMPLATE_BYTES_MAX: usize = 1 << 20;
 
@@ -47,12 +50,19 @@ impl Compressor {
         Self { services, handoffs }
     }
 
-    /// The configured tier, or the pressure tier while so much is under way that every core has its share: whoever
-    /// uploads that much waits for the processor, and the dense tier is made once it is idle.
+    /// The configured tier; the pressure tier while so much is under way that every core has its share: whoever uploads
+    /// that much waits for the processor, and the dense tier is made once it is idle; the dense tier at once where it is
+    /// idle now.
     fn tier(&self) -> Tier {
         let enough = (2 * self.services.compute.num_threads()).clamp(4, COMPRESSOR_CREDITS);
+        let num_out = self.handoffs.num_out();
         match self.services.settings.tier {
-            Tier::Acknowledge if self.handoffs.num_out() >= enough => Tier::Pressure,
+            Tier::Acknowledge if num_out >= enough => Tier::Pressure,
+            Tier::Acknowledge
+                if num_out <= ALONE && self.services.settings.densify && self.services.densify.is_empty() =>
+            {
+                Tier::Dense
+            }
             tier => tier,
         }
     }
@@ -75,6 +85,7 @@ impl Compressor {
             .with_label_values(&["payload"])
             .inc_by(payload);
         let encoded = if native {
+            instance.density.note(tier);
             let compute = &self.services.compute;
             let encode = move |unit: Bytes| {
                 let Encoded { codec, bytes } = encode(tier, shape.as_ref(), &unit);
@@ -187,7 +198,6 @@ fn record(instance: &super::messages::InstanceContext, split: &SplitInstance, he
         encoding: instance.start.encoding,
         dataset_digest: split.dataset_digest,
         dataset_length: split.dataset_length,
-        pixel_digest: split.pixel_digest,
         header_length: headers.header_length,
         pixels: instance.start.pixels.clone(),
         received_ms: now_ms(),

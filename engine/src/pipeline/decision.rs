@@ -189,7 +189,7 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
             sealed: record,
         };
         staging.put(key::pixels(study.study, sealed.instance.pixel_set), encode(&pixel_row));
-        if sealed.record.pixels.as_ref().is_some_and(|pixels| !pixels.encapsulated) {
+        if sealed.waits_for_density() {
             crate::densify::stage(staging, study.study, study.keys.id, sealed.instance.pixel_set);
         }
     }

@@ -102,7 +102,8 @@ pub struct Intake {
     pending: Option<Pending>,
     concluded: bool,
     started: Arc<OnceLock<Arc<InstanceStart>>>,
-    _turn: OwnedSemaphorePermit,
+    /// Given back once all bytes are placed: what waits for its sync then holds a header's worth of memory.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Intake {
@@ -150,7 +151,7 @@ impl Intake {
             pending: Some(pending),
             concluded: false,
             started,
-            _turn: turn,
+            turn: Some(turn),
         }
     }
 
@@ -211,6 +212,7 @@ impl Intake {
             self.check_poison()?;
         }
         self.step(Input::End).await?;
+        self.turn = None;
         let pending = self.pending.take().ok_or(EngineError::PipelineRestarted)?;
         let outcome = pending.outcome().await;
         if matches!(outcome, Err(EngineError::Panicked)) {

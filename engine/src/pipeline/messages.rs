@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use septum_core::codec::Codec;
+use septum_core::codec::{Codec, Tier};
 use septum_core::dicom::{InstanceStart, SplitInstance};
 use septum_core::frame_shape::FrameShape;
 use septum_core::ids::{NamespaceId, ObjectId, PixelSetId, SplitId, UserId, VersionId};
@@ -110,6 +110,24 @@ impl More {
     }
 }
 
+/// Whether the pixels of an instance are as dense as they get: then nothing is left to be done in the background.
+#[derive(Debug, Clone, Default)]
+pub struct Density(Arc<AtomicBool>);
+
+impl Density {
+    /// Units were encoded in that tier.
+    pub fn note(&self, tier: Tier) {
+        if tier != Tier::Dense {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether all of them were encoded in the dense tier.
+    pub fn is_full(&self) -> bool {
+        !self.0.load(Ordering::Acquire)
+    }
+}
+
 /// What all parts of one instance share.
 #[derive(Clone)]
 pub struct InstanceContext {
@@ -129,6 +147,8 @@ pub struct InstanceContext {
     pub admitted: Instant,
     /// Whether more follow in its request.
     pub more: More,
+    /// How its pixels are encoded.
+    pub density: Density,
 }
 
 /// A run of consecutive units as received.
@@ -303,6 +323,14 @@ pub struct SealedInstance {
     pub stored_bytes: u64,
     /// Answers for it.
     pub receipt: Receipt,
+}
+
+impl SealedInstance {
+    /// Whether its pixels are to be made denser in the background.
+    pub fn waits_for_density(&self) -> bool {
+        let is_native = self.record.pixels.as_ref().is_some_and(|pixels| !pixels.encapsulated);
+        is_native && !self.instance.density.is_full()
+    }
 }
 
 /// A sealed unit of a long value.

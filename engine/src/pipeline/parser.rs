@@ -12,7 +12,7 @@ use super::arrival::{Arrival, Values};
 use super::handoff::Credit;
 use super::intake::Progress;
 use super::messages::{
-    CompressWork, FrameRun, Input, InstanceContext, InstanceEnded, Parse, Parsed, RUN_BYTES_MAX, ValueWork,
+    CompressWork, Density, FrameRun, Input, InstanceContext, InstanceEnded, Parse, Parsed, RUN_BYTES_MAX, ValueWork,
 };
 use crate::error::{EngineError, Result};
 use crate::records::unit_shape;
@@ -138,6 +138,7 @@ impl Parser {
                         source: progress.source.clone(),
                         admitted: progress.admitted,
                         more: progress.more.clone(),
+                        density: Density::default(),
                     });
                 }
                 SplitEvent::Unit(unit) => {

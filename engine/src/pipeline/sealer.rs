@@ -212,7 +212,7 @@ fn seal_instance(suite: Suite, compressed: CompressedInstance) -> std::result::R
                 let record = PixelRecord {
                     split: instance.split,
                     version: instance.version,
-                    dense: description.encapsulated,
+                    dense: description.encapsulated || instance.density.is_full(),
                     layout,
                     description,
                     runs: placed.iter().map(|(run, _)| run.clone()).collect(),

@@ -9,9 +9,9 @@ const GROUP_BYTES_MAX: usize = 16 << 20;
 /// A group stops growing at this many commits.
 const GROUP_COMMITS_MAX: usize = 1024;
 /// How long a group waits for more, while all its commits may wait.
-const GROUP_WAIT: Duration = Duration::from_millis(20);
+const GROUP_WAIT: Duration = Duration::from_millis(50);
 /// A group of so many commits waits no more: what syncing costs each is little by then.
-const GROUP_COMMITS_ENOUGH: usize = 16;
+const GROUP_COMMITS_ENOUGH: usize = 64;
 
 /// The group that begins with `first`, and a message of another kind that ended it.
 pub(super) fn gather(receiver: &Receiver<Message>, first: Queued) -> (Vec<Queued>, Option<Message>) {

@@ -12,7 +12,7 @@ use super::long_value::VALUE_UNIT_BYTES;
 use super::rejection::{Rejection, RejectionKind, Tag};
 use super::slots::{IDENTITY, Slot, Slots, trim};
 use super::transfer_syntax::{Encoding, TransferSyntax};
-use super::units::{UnitReader, UnitSink};
+use super::units::{Of, UnitReader, UnitSink};
 use super::walker::{Progress, Section, Walker};
 use super::warning::{Warning, Warnings};
 
@@ -62,7 +62,6 @@ pub(super) struct Dataset {
     /// How many of the walker's bytes the digest has.
     num_digested: usize,
     digest: blake3::Hasher,
-    pixel_digest: blake3::Hasher,
 }
 
 impl Dataset {
@@ -96,7 +95,6 @@ impl Dataset {
             num_value_units: 0,
             num_digested: 0,
             digest: blake3::Hasher::new(),
-            pixel_digest: blake3::Hasher::new(),
         }
     }
 
@@ -223,7 +221,7 @@ impl Dataset {
         let mut sink = UnitSink {
             events,
             dataset: &mut self.digest,
-            payload: None,
+            of: Of::LongValue,
             next_index: &mut self.num_value_units,
         };
         if reader.push(input, &mut sink, warnings)?.is_none() {
@@ -403,7 +401,7 @@ impl Dataset {
         let mut sink = UnitSink {
             events: if holding { &mut self.held } else { events },
             dataset: &mut self.digest,
-            payload: Some(&mut self.pixel_digest),
+            of: Of::Pixels,
             next_index: &mut self.num_units,
         };
         let Some(unread) = front.reader.push(input, &mut sink, warnings)? else {
@@ -503,7 +501,6 @@ impl Dataset {
             layout,
             dataset_digest: *self.digest.finalize().as_bytes(),
             dataset_length: self.length,
-            pixel_digest: *self.pixel_digest.finalize().as_bytes(),
             file_length,
             warnings: warnings.into_vec(),
         })

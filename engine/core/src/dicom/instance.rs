@@ -168,8 +168,6 @@ pub struct SplitInstance {
     pub dataset_digest: [u8; 32],
     /// Length of the dataset in bytes.
     pub dataset_length: u64,
-    /// BLAKE3 of the pixel payload: all units one after the other.
-    pub pixel_digest: [u8; 32],
     /// Length of the stream as pushed, in bytes.
     pub file_length: u64,
     /// Leniencies granted.

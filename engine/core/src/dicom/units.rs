@@ -17,33 +17,32 @@ use super::warning::{Warning, Warnings};
 /// Memory that a unit gets before its bytes have arrived.
 const RESERVE_BYTES: u64 = 1 << 20;
 
-/// Bytes that both digests take in turn.
-const DIGEST_BYTES: usize = 128 << 10;
+/// What units are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// The pixels.
+    Pixels,
+    /// A long value.
+    LongValue,
+}
 
-/// Where units go, and the digests of what passes.
+/// Where units go, and the digest of what passes.
 pub(super) struct UnitSink<'a> {
     pub(super) events: &'a mut Vec<SplitEvent>,
     pub(super) dataset: &'a mut blake3::Hasher,
-    /// The digest of the pixels; none for a long value, whose units are value units.
-    pub(super) payload: Option<&'a mut blake3::Hasher>,
+    pub(super) of: Of,
     pub(super) next_index: &'a mut u32,
 }
 
 impl UnitSink<'_> {
     fn unit(&mut self, bytes: Bytes) -> Result<(), RejectionKind> {
-        // Piece by piece, so that the second digest finds the bytes in the cache.
-        for piece in bytes.chunks(DIGEST_BYTES) {
-            self.dataset.update(piece);
-            if let Some(payload) = &mut self.payload {
-                payload.update(piece);
-            }
-        }
+        self.dataset.update(&bytes);
         let index = *self.next_index;
         *self.next_index = index.checked_add(1).ok_or(RejectionKind::TooManyFragments)?;
         self.events.try_reserve(1).map_err(|_| RejectionKind::OutOfMemory)?;
-        self.events.push(match self.payload {
-            Some(_) => SplitEvent::Unit(PixelUnit { index, bytes }),
-            None => SplitEvent::ValueUnit(ValueUnit { index, bytes }),
+        self.events.push(match self.of {
+            Of::Pixels => SplitEvent::Unit(PixelUnit { index, bytes }),
+            Of::LongValue => SplitEvent::ValueUnit(ValueUnit { index, bytes }),
         });
         Ok(())
     }

@@ -117,7 +117,6 @@ pub(super) fn round_trip(bytes: &[u8], chunks: &[usize]) -> Result<Whole, Reject
         .collect();
     assert_eq!(whole.value_units.iter().map(Bytes::len).collect::<Vec<_>>(), lengths);
     let payload = whole.units.concat();
-    assert_eq!(blake3::hash(&payload).as_bytes(), &instance.pixel_digest);
     let Some(layout) = &instance.layout else {
         assert!(whole.units.is_empty());
         return Ok(whole);

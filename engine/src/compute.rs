@@ -1,6 +1,7 @@
 //! The one route to the CPU pool.
 //!
-//! Work goes to worker threads and its answer comes back through a oneshot channel, so no async thread ever computes.
+//! Work goes to worker threads and its answer comes back through a oneshot channel, so no async thread ever computes for
+//! longer than a hand-over takes ([`Compute::upon`]).
 //! Work that nobody awaits any more is skipped; a panic fails that work alone and is counted.
 //!
 //! Two ways in: [`Compute::run`] for work of one piece, on threads that sleep until there is some; [`Compute::spread`]
@@ -15,6 +16,10 @@ use tokio::sync::oneshot;
 
 use crate::error::{EngineError, Result};
 use crate::telemetry::Telemetry;
+
+/// So many bytes are sealed, or a header of so many is made into metadata, in less time than two threads take to wake each
+/// other.
+const FEW_BYTES: usize = 64 << 10;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -70,6 +75,28 @@ impl Compute {
             return Err(EngineError::PipelineRestarted);
         }
         self.answer(answered).await
+    }
+
+    /// Runs `work`, which takes less than handing it to another thread and back costs, at once. A panic becomes
+    /// [`EngineError::Panicked`].
+    pub fn here<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+        catch_unwind(AssertUnwindSafe(work)).map_err(|_| {
+            self.telemetry.compute_panics.inc();
+            EngineError::Panicked
+        })
+    }
+
+    /// Runs `work` upon so many bytes: at once where they are few.
+    pub async fn upon<T: Send + 'static>(
+        &self,
+        num_bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        if num_bytes <= FEW_BYTES {
+            self.here(work)
+        } else {
+            self.run(work).await
+        }
     }
 
     /// Runs `work`, which splits itself with rayon, on all threads. A panic becomes [`EngineError::Panicked`].

@@ -234,10 +234,26 @@ impl Broken {
 /// The instance whose bytes are being read.
 struct Open {
     intake: Option<Intake>,
+    /// Read, and kept back: the last bytes go in together with the news that they are.
+    last: Option<Bytes>,
     start: Option<Arc<InstanceStart>>,
     failure: Option<Failure>,
     named: Named,
     changes: Vec<&'static str>,
+}
+
+impl Open {
+    async fn push(&mut self, bytes: Bytes) {
+        let Some(intake) = &mut self.intake else { return };
+        let pushed = intake.push(bytes).await;
+        self.start = intake.start().cloned();
+        if let Err(error) = pushed {
+            self.failure = Some(Failure::Engine(error));
+        }
+        if self.failure.is_some() {
+            self.intake = None;
+        }
+    }
 }
 
 /// The instances of one request on their way in.
@@ -298,6 +314,7 @@ impl Ingest {
     pub(super) async fn begin(&mut self, header: Option<PartHeader>) {
         let mut open = Open {
             intake: None,
+            last: None,
             start: None,
             failure: None,
             named: Named::default(),
@@ -337,14 +354,8 @@ impl Ingest {
     /// Its next bytes.
     pub(super) async fn data(&mut self, bytes: Bytes) {
         let Some(open) = &mut self.open else { return };
-        let Some(intake) = &mut open.intake else { return };
-        let pushed = intake.push(bytes).await;
-        open.start = intake.start().cloned();
-        if let Err(error) = pushed {
-            open.failure = Some(Failure::Engine(error));
-        }
-        if open.failure.is_some() {
-            open.intake = None;
+        if let Some(before) = open.last.replace(bytes) {
+            open.push(before).await;
         }
     }
 
@@ -379,6 +390,7 @@ impl Ingest {
     pub(super) async fn end(&mut self) {
         let Some(Open {
             intake,
+            last,
             start,
             failure,
             named,
@@ -401,7 +413,7 @@ impl Ingest {
             return;
         };
         self.waiting.push_back(actix_web::rt::spawn(async move {
-            let (start, outcome) = intake.finish().await;
+            let (start, outcome) = intake.finish_with(last.unwrap_or_default()).await;
             Instance {
                 start,
                 named,
@@ -429,6 +441,12 @@ impl Ingest {
     /// Waits for everything. `failure` is why the body broke off: said of the instance that is still open, else of those
     /// that never came, if any did.
     async fn finish(mut self, failure: Option<Failure>) -> Vec<Instance> {
+        if let Some(open) = &mut self.open
+            && let Some(last) = open.last.take()
+        {
+            // What there is may tell which instance it was to be.
+            open.push(last).await;
+        }
         let (open, broke_off) = (self.open.take(), failure.is_some());
         let failure = failure.unwrap_or_else(incomplete);
         let last = match open {

@@ -152,10 +152,11 @@ impl Compressor {
         };
         let (for_work, known) = (split.header.clone(), template.clone());
         let start = Arc::clone(&instance.start);
+        let num_bytes = usize::try_from(for_work.len()).unwrap_or(usize::MAX);
         let headers = self
             .services
             .compute
-            .run(move || headers(&start, &for_work, known.as_deref()))
+            .upon(num_bytes, move || headers(&start, &for_work, known.as_deref()))
             .await
             .and_then(|headers| headers);
         match headers {

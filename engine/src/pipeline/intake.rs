@@ -172,13 +172,18 @@ impl Intake {
 
     /// Feeds the next bytes. An error is final: the instance is refused or failed.
     pub async fn push(&mut self, bytes: Bytes) -> Result<()> {
+        self.look_at(&bytes)?;
+        self.step(Input::Bytes(bytes)).await
+    }
+
+    fn look_at(&mut self, bytes: &Bytes) -> Result<()> {
         if !self.head.is_full() {
-            self.head.push(&bytes);
+            self.head.push(bytes);
             if self.head.is_full() {
                 self.check_poison()?;
             }
         }
-        self.step(Input::Bytes(bytes)).await
+        Ok(())
     }
 
     fn check_poison(&self) -> Result<()> {
@@ -190,8 +195,13 @@ impl Intake {
     }
 
     /// The stream is complete: waits until the instance is durable, or learns why it is not.
-    pub async fn finish(mut self) -> (Option<Arc<InstanceStart>>, Result<StoreOutcome>) {
-        let outcome = self.conclude().await;
+    pub async fn finish(self) -> (Option<Arc<InstanceStart>>, Result<StoreOutcome>) {
+        self.finish_with(Bytes::new()).await
+    }
+
+    /// As [`Self::finish`], with the last bytes of the stream.
+    pub async fn finish_with(mut self, last: Bytes) -> (Option<Arc<InstanceStart>>, Result<StoreOutcome>) {
+        let outcome = self.conclude(last).await;
         let word = match &outcome {
             Ok(outcome) => match outcome.kind {
                 StoreKind::Stored => "stored",
@@ -207,11 +217,12 @@ impl Intake {
         (self.start().cloned(), outcome)
     }
 
-    async fn conclude(&mut self) -> Result<StoreOutcome> {
+    async fn conclude(&mut self, last: Bytes) -> Result<StoreOutcome> {
+        self.look_at(&last)?;
         if !self.head.is_full() {
             self.check_poison()?;
         }
-        self.step(Input::End).await?;
+        self.step(Input::End(last)).await?;
         self.turn = None;
         let pending = self.pending.take().ok_or(EngineError::PipelineRestarted)?;
         let outcome = pending.outcome().await;

@@ -66,8 +66,8 @@ pub struct StoreOutcome {
 pub enum Input {
     /// The next bytes of the Part 10 stream.
     Bytes(Bytes),
-    /// The stream ended.
-    End,
+    /// The last bytes, perhaps none: the stream ends behind them.
+    End(Bytes),
 }
 
 /// A step of parsing; the state comes back through `reply` until the stream ends.

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use septum_core::dicom::{Identity, InstanceStart, SplitEvent, SplitInstance};
 
 use super::Handoffs;
@@ -31,39 +32,45 @@ impl Parser {
         Self { services, handoffs }
     }
 
+    /// Feeds bytes to the splitter, and hands on what comes of them.
+    async fn feed(&self, mut progress: Box<Progress>, bytes: Bytes) -> Result<Box<Progress>> {
+        let unit_bytes = progress.unit_bytes();
+        progress.budget.draw(bytes.len(), unit_bytes).await?;
+        let start = Instant::now();
+        let received = bytes.len() as u64;
+        let mut progress = pure(progress, |progress| match &mut progress.splitter {
+            Some(splitter) => Ok(splitter.push(bytes, &mut progress.events)?),
+            None => Err(EngineError::PipelineRestarted),
+        })?;
+        self.services.telemetry.observe_stage(Self::NAME, start);
+        self.services
+            .telemetry
+            .ingest_bytes
+            .with_label_values(&["received"])
+            .inc_by(received);
+        progress.drawn_bytes += received;
+        progress.given_bytes += progress.events.iter().map(event_bytes).sum::<u64>();
+        let surplus = progress.given_bytes.saturating_sub(progress.drawn_bytes);
+        if surplus > 0 {
+            // A deflated stream gives more than it took.
+            progress.drawn_bytes += surplus;
+            let surplus = usize::try_from(surplus).map_err(|_| EngineError::Corrupt("unit length"))?;
+            progress.budget.draw(surplus, unit_bytes).await?;
+        }
+        self.drain(&mut progress).await?;
+        Ok(progress)
+    }
+
     async fn advance(&self, mut progress: Box<Progress>, input: Input) -> Result<Parsed> {
         if let Some(failure) = progress.flow.failure() {
             return Err(failure);
         }
         match input {
-            Input::Bytes(bytes) => {
-                let unit_bytes = progress.unit_bytes();
-                progress.budget.draw(bytes.len(), unit_bytes).await?;
-                let start = Instant::now();
-                let received = bytes.len() as u64;
-                let mut progress = pure(progress, |progress| match &mut progress.splitter {
-                    Some(splitter) => Ok(splitter.push(bytes, &mut progress.events)?),
-                    None => Err(EngineError::PipelineRestarted),
-                })?;
-                self.services.telemetry.observe_stage(Self::NAME, start);
-                self.services
-                    .telemetry
-                    .ingest_bytes
-                    .with_label_values(&["received"])
-                    .inc_by(received);
-                progress.drawn_bytes += received;
-                progress.given_bytes += progress.events.iter().map(event_bytes).sum::<u64>();
-                let surplus = progress.given_bytes.saturating_sub(progress.drawn_bytes);
-                if surplus > 0 {
-                    // A deflated stream gives more than it took.
-                    progress.drawn_bytes += surplus;
-                    let surplus = usize::try_from(surplus).map_err(|_| EngineError::Corrupt("unit length"))?;
-                    progress.budget.draw(surplus, unit_bytes).await?;
+            Input::Bytes(bytes) => Ok(Parsed::Part(self.feed(progress, bytes).await?)),
+            Input::End(bytes) => {
+                if !bytes.is_empty() {
+                    progress = self.feed(progress, bytes).await?;
                 }
-                self.drain(&mut progress).await?;
-                Ok(Parsed::Part(progress))
-            }
-            Input::End => {
                 let splitter = progress.splitter.take().ok_or(EngineError::PipelineRestarted)?;
                 let events = &mut progress.events;
                 let split = catch_unwind(AssertUnwindSafe(|| splitter.finish(events)));

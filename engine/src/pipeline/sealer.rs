@@ -45,7 +45,8 @@ impl Sealer {
         let study = Arc::clone(&instance.study);
         let object = ObjectId::random();
         let context = run_context(object, instance.version, instance.pixel_set);
-        let sealed = self.services.compute.run(move || {
+        let num_bytes = units.iter().map(|unit| unit.bytes.len()).sum();
+        let sealed = self.services.compute.upon(num_bytes, move || {
             let plain: Vec<&[u8]> = units.iter().map(|unit| unit.bytes.as_ref()).collect();
             let bytes = seal_run(suite, &study.keys.pixel, &context, &plain)?;
             let units = units
@@ -125,10 +126,11 @@ impl Sealer {
     async fn ended(&self, compressed: Box<CompressedInstance>) {
         let suite = self.services.keyring.suite();
         let shard = compressed.instance.study.shard;
+        let num_bytes = compressed.header.len() + compressed.metadata.len();
         match self
             .services
             .compute
-            .run(move || seal_instance(suite, *compressed))
+            .upon(num_bytes, move || seal_instance(suite, *compressed))
             .await
         {
             Ok(Ok(sealed)) => {

@@ -40,7 +40,7 @@ QUERIES = {
 
 def image(number):
     """A file of the study of that number, its name, number and date in place of what the template has."""
-    uid = f"{ROOT}.{number:08d}"
+    uid = f"{ROOT}.{number + 1}"
     stream = synthetic.instance(uid, uid + ".1", uid + ".1.1", 1, bytes(2 * 8 * 8), 8)
     choose = random.Random(number)
     name = f"{choose.choice(LAST)}^{choose.choice(FIRST)}".ljust(len(synthetic.MARKER))[: len(synthetic.MARKER)].encode()

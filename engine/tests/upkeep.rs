@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Bench, identity, source};
-use septum_core::query::columns::CompiledPredicates;
+use septum_core::query::columns::{CompiledPredicates, Page};
 use septum_core::query::{Level, Query};
 use septum_engine::EngineError;
+use septum_engine::columns::Match;
 use septum_engine::error::ErrorKind;
 use septum_engine::folding::series;
 use septum_engine::patients::PatientKey;
@@ -213,9 +214,8 @@ async fn a_scan_finds_studies_that_become_fresh_while_it_runs() {
     // They stay in their pages at first, and then are about to leave them.
     for leaves in [false, true] {
         let (mut first, mut seen) = (true, BTreeSet::new());
-        let scan = services
-            .columns
-            .scan(services, bench.namespace.id, &all, &mut |found, _, _| {
+        for shard in 0..services.ledgers.len() {
+            let mut each = |found: Match, _: &Page, _: usize| {
                 seen.insert(found.row_key());
                 if std::mem::take(&mut first) {
                     for (shard, row_key) in &row_keys {
@@ -225,8 +225,12 @@ async fn a_scan_finds_studies_that_become_fresh_while_it_runs() {
                         }
                     }
                 }
-            });
-        scan.unwrap();
+            };
+            let scan = services
+                .columns
+                .scan(services, bench.namespace.id, shard, &all, &mut each);
+            scan.unwrap();
+        }
         assert_eq!(seen, row_keys.iter().map(|(_, row_key)| row_key.clone()).collect());
     }
     // What was noted later is of another study, which erasing the one before it must not hide.

@@ -273,18 +273,15 @@ impl Columns {
         }
     }
 
-    /// Gives the studies of a namespace that seem to match to `each`, in no order, some perhaps more than once.
-    pub fn scan(
-        &self,
-        services: &Services,
-        namespace: NamespaceId,
-        predicates: &CompiledPredicates,
-        each: &mut dyn FnMut(Match, &Page, usize),
-    ) -> Result<()> {
-        (0..services.ledgers.len()).try_for_each(|shard| self.scan_shard(services, namespace, shard, predicates, each))
+    /// Pages of a namespace, of all shards.
+    pub fn num_pages(&self, namespace: NamespaceId) -> usize {
+        let state = self.state();
+        let spaces = state.spaces.iter().filter(|((of, _), _)| *of == namespace);
+        spaces.map(|(_, space)| space.fresh.len() + space.pages.len()).sum()
     }
 
-    fn scan_shard(
+    /// Gives the studies of a namespace in a shard that seem to match to `each`, in no order, some perhaps more than once.
+    pub fn scan(
         &self,
         services: &Services,
         namespace: NamespaceId,

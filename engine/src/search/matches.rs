@@ -2,9 +2,10 @@
 //! archive.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use septum_core::ids::NamespaceId;
 use septum_core::query::columns::{Column, CompiledPredicates, Page, RowKey};
 use septum_core::query::{OrderKey, Query};
@@ -21,8 +22,11 @@ use crate::services::Services;
 /// Studies in a batch, at most: about 8 MiB.
 const BATCH_STUDIES: usize = 65_536;
 
-/// Studies in a batch of a search that is sorted, at least.
-const SORTED_STUDIES: usize = 64;
+/// Studies in a batch of a search that columns decide, at least.
+const DECIDED_STUDIES: usize = 64;
+
+/// So many pages of columns are scanned on all cores: waking them costs as much as scanning a few.
+const PAGES_MANY: usize = 8;
 
 /// What comes first: the newest, or what the search is sorted by.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,7 +49,8 @@ pub(super) struct Place {
 struct First {
     after: Option<Place>,
     room: usize,
-    kept: BTreeSet<Place>,
+    /// The last of them on top.
+    kept: BinaryHeap<Place>,
     has_more: bool,
 }
 
@@ -54,36 +59,51 @@ impl First {
         Self {
             after,
             room,
-            kept: BTreeSet::new(),
+            kept: BinaryHeap::new(),
             has_more: false,
         }
     }
 
     fn offer(&mut self, rank: Rank, found: Match) {
-        let place = Place {
+        let is_full = self.kept.len() >= self.room;
+        if is_full && self.kept.peek().is_some_and(|last| rank > last.rank) {
+            self.has_more = true;
+            return;
+        }
+        self.place(Place {
             rank,
             namespace: found.namespace,
             key: found.key,
             shard: found.shard,
             moment: found.moment,
-        };
+        });
+    }
+
+    fn place(&mut self, place: Place) {
         if self.after.as_ref().is_some_and(|after| place <= *after) {
             return;
         }
-        self.kept.insert(place);
+        self.kept.push(place);
         if self.kept.len() > self.room {
-            self.kept.pop_last();
+            self.kept.pop();
             self.has_more = true;
         }
     }
 
+    /// Takes over what another one kept, which began behind the same place.
+    fn join(&mut self, other: Self) {
+        self.has_more |= other.has_more;
+        other.kept.into_iter().for_each(|place| self.place(place));
+    }
+
     /// What was kept, and its last place if there is more behind it.
     fn finish(self) -> Batch {
-        let rest = self.kept.last().cloned().filter(|_| self.has_more);
+        let rest = self.kept.peek().cloned().filter(|_| self.has_more);
         // A study that was corrected meanwhile may have been seen twice.
         let mut seen = HashSet::with_capacity(self.kept.len());
         let matches = self
             .kept
+            .into_sorted_vec()
             .into_iter()
             .filter(|place| seen.insert((place.namespace, place.key, place.shard)))
             .map(|place| Match {
@@ -114,15 +134,20 @@ pub(super) struct Looking {
     pub(super) predicates: Arc<CompiledPredicates>,
     /// The search, where columns say all that it is sorted by; else the newest come first.
     pub(super) sorted: Option<Arc<Query>>,
+    /// How many studies are wanted of those that come first, where columns decide which match.
+    pub(super) wanted: Option<usize>,
 }
 
 impl Looking {
     fn room(&self) -> usize {
-        let Some(query) = &self.sorted else {
-            return BATCH_STUDIES;
-        };
-        let wanted = query.limit.unwrap_or(super::RESULTS_MAX).saturating_add(query.offset);
-        wanted.saturating_add(1).clamp(SORTED_STUDIES, BATCH_STUDIES)
+        let wanted = self.wanted.map(|wanted| wanted.saturating_add(1));
+        wanted.map_or(BATCH_STUDIES, |wanted| wanted.clamp(DECIDED_STUDIES, BATCH_STUDIES))
+    }
+
+    /// Whether so much is to be scanned that it is worth all cores.
+    pub(super) fn is_wide(&self, services: &Services) -> bool {
+        let mut namespaces = self.namespaces.iter();
+        namespaces.any(|namespace| services.columns.num_pages(namespace.id) >= PAGES_MANY)
     }
 
     /// The studies that may match, from behind `after` on. `None` where a column lacks what the search is sorted by.
@@ -165,8 +190,40 @@ impl Looking {
         Ok(Some(first.finish()))
     }
 
-    /// Offers what the columns of a namespace have; `false` where one lacks what the search is sorted by.
+    /// Offers what the columns of a namespace have; `false` where one lacks what the search is sorted by. Where there are
+    /// many, the shards are scanned side by side.
     fn scanned(&self, services: &Services, namespace: &Namespace, first: &mut First) -> Result<bool> {
+        let num_shards = services.ledgers.len();
+        if services.columns.num_pages(namespace.id) < PAGES_MANY {
+            let mut shards = 0..num_shards;
+            return shards.try_fold(true, |known, shard| {
+                Ok(self.scanned_shard(services, namespace.id, shard, first)? && known)
+            });
+        }
+        let (after, room) = (first.after.clone(), first.room);
+        let scanned: Result<Vec<(First, bool)>> = (0..num_shards)
+            .into_par_iter()
+            .map(|shard| {
+                let mut part = First::new(after.clone(), room);
+                let is_known = self.scanned_shard(services, namespace.id, shard, &mut part)?;
+                Ok((part, is_known))
+            })
+            .collect();
+        let mut all_known = true;
+        for (part, is_known) in scanned? {
+            first.join(part);
+            all_known &= is_known;
+        }
+        Ok(all_known)
+    }
+
+    fn scanned_shard(
+        &self,
+        services: &Services,
+        namespace: NamespaceId,
+        shard: usize,
+        first: &mut First,
+    ) -> Result<bool> {
         let mut is_known = true;
         let mut offer = |found: Match, page: &Page, row: usize| match &self.sorted {
             None => first.offer(Rank::Newest(Reverse(found.moment)), found),
@@ -176,7 +233,7 @@ impl Looking {
             },
         };
         let columns = &services.columns;
-        columns.scan(services, namespace.id, &self.predicates, &mut offer)?;
+        columns.scan(services, namespace, shard, &self.predicates, &mut offer)?;
         Ok(is_known)
     }
 

@@ -94,15 +94,22 @@ pub async fn search(
         study_uid: scope.study_uid.clone(),
         predicates: Arc::new(compiled),
         sorted: (is_of_columns && is_sorted).then(|| Arc::new(query.clone())),
+        wanted: is_of_columns.then(|| limit.saturating_add(query.offset)),
     };
     let mut page = Page::new(query, limit, is_sorted && looking.sorted.is_none())?;
     let mut after = None;
     loop {
         let (owned, wanted) = (Arc::clone(services), looking.clone());
-        let batch = services.compute.run(move || wanted.batch(&owned, after)).await??;
+        let is_wide = looking.is_wide(services);
+        let work = move || wanted.batch(&owned, after);
+        let batch = if is_wide {
+            services.compute.spread(work).await??
+        } else {
+            services.compute.run(work).await??
+        };
         let Some(Batch { mut matches, rest }) = batch else {
             // From the beginning, the long way.
-            looking.sorted = None;
+            (looking.sorted, looking.wanted) = (None, None);
             page = Page::new(query, limit, true)?;
             after = None;
             continue;

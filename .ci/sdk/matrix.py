@@ -55,6 +55,11 @@ RULES = {
     "order/sps/find": ({"order_view"}, "for sessions, and these are"),
     "role/settings": ({"role_setting_edit"}, "where a setting is given, and it is"),
     "study/duplicate": ({"study_duplicate"}, "with study_upload where it goes to: everybody here has that there"),
+    "tag/delete": ({"study_tag"}, "the column is empty; as tag/add"),
+    "message/add": ({"message_edit"}, "query_reply is for questions, which are not here"),
+    "message/get": ({"message_view"}, "query_view as message/add"),
+    "message/delete": ({"message_edit"}, "and one's own: see OWNERSHIP"),
+    "terminology/account/overrides": ({"account_edit"}, "the column is empty; as terminology/set"),
     "study/split": ({"study_split"}, "as study/duplicate"),
     "study/get": ({"study_view", "study_browse"}, "the column is empty, yet NOT_PERMITTED is an answer"),
     "study/status/set": ({"study_status_edit", "study_status_manual_edit"}, "as study/get"),
@@ -73,7 +78,8 @@ NO_FLAG = {
     "is about oneself": """session/user session/logout session/ttl user/delete user/namespace/list setting/set
         setting/get setting/get/all filter/list filter/add filter/get filter/set filter/delete""",
     "shows what the caller may see": """account/list study/list study/count study/exists role/default/permissions
-        activity/list activity/list/count activity/get""",
+        activity/list activity/list/count activity/get tag/list message/list message/count""",
+    "is what pages say before anybody is signed in": "terminology/list terminology/tags terminology/i18next",
     "needs any role there": """account/get account/settings session/permissions namespace/permissions
         study/permissions study/audit""",
     "the client asks for before it signs in": "namespace/engine/fqdn session/uuid",
@@ -173,6 +179,13 @@ CALL_LINES = f"""
     link/list study_id=$study
     link/get uuid=$link
     link/delete uuid=$link
+    tag/add tag=t object=Study object_id=$study
+    tag/delete tag=t object=Study object_id=$study
+    message/add body=b study_id=$study
+    message/get uuid=$message
+    message/delete uuid=$message
+    terminology/set tag=t language=en account_id=$account value=v
+    terminology/account/overrides account_id=$account
     user/add account_id=$account first=f last=l password=p email=x : INVALID_EMAIL
     user/get uuid=$user
     user/set uuid=$user
@@ -189,6 +202,7 @@ MAKE = {
     "order/delete": ("order", call(f"order/add account_id=$account {_ORDER} sending_facility=s")),
     "order/sps/delete": ("step", call("order/sps/add order_id=$order modality=US")),
     "study/comment/delete": ("comment", call("study/comment/add study_id=$study body=b")),
+    "message/delete": ("message", call("message/add body=m study_id=$study")),
     "link/delete": ("link", call("link/add action=STUDY_VIEW study_id=$study description=$fresh")),
     "study/delete": ("study", call(f"study/add study_uid={ROOT}.99.$fresh storage_namespace=$storage phi_namespace=$phi")),
 }
@@ -201,6 +215,7 @@ OWNERSHIP = [
     ("annotation/delete uuid=$annotation", "annotation_edit annotation_edit_only_own", False),
     ("keyimage/delete uuid=$keyimage", "keyimage_edit", False),
     ("study/comment/delete uuid=$comment", "study_comment_edit", False),
+    ("message/delete uuid=$message", "message_edit message_view", False),
 ]
 # A study that is shared no more, for who may do everything where it was.
 REVOKED = """

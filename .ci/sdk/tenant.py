@@ -87,6 +87,7 @@ class Tenant:
         mark = {"study_id": study, "series_uid": "1.2", "instance_uid": "1.2.3", "frame_number": 0}
         return {"annotation": self.admin.ok("annotation/add", json="{}", **mark)["uuid"],
                 "keyimage": self.admin.ok("keyimage/add", version=0, **mark)["uuid"],
+                "message": self.admin.ok("message/add", study_id=study, body="b")["uuid"],
                 "comment": self.admin.ok("study/comment/add", study_id=study, body="b")["uuid"],
                 "link": self.admin.ok("link/add", action="STUDY_VIEW", study_id=study)["uuid"]}
 

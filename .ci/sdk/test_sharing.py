@@ -274,3 +274,38 @@ def test_a_link_takes_uploads(sides, server, sdk):
     sdk.Link.delete(uuid=link).get()
     again = requests.post(address, data=body, verify=server.verify, timeout=60, headers=bearer | {"Content-Type": content_type})
     assert again.status_code == 401
+
+
+def test_a_link_opens_in_a_browser(sides, server, sdk):
+    study = f"{ROOT}.11"
+    uuid = upload(sides[0], study)
+    plain, locked = (sdk.Link.add(action="STUDY_VIEW", study_id=uuid, prompt_for_anonymize=0, **more).get()
+                     for more in ({}, {"password": "a long enough password"}))
+    browser = requests.Session()
+    browser.verify = server.verify
+    answer = browser.get(plain.url, allow_redirects=False, timeout=30)
+    assert answer.status_code == 302 and answer.headers["Location"] == f"/viewer?StudyInstanceUIDs={study}"
+    cookie = answer.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie and "Secure" in cookie and "SameSite=Lax" in cookie
+    # As its guest the browser sees that study, and only that one.
+    found = browser.get(f"{server.origin}/dicomweb/studies", headers={"Accept": "application/dicom+json"}, timeout=30)
+    assert [row["0020000D"]["Value"][0] for row in found.json()] == [study]
+    # Signed in already, it is asked first; and then opens with one's own hand.
+    answer = browser.get(plain.url, allow_redirects=False, timeout=30)
+    assert answer.status_code == 200 and "<form" in answer.text and "Set-Cookie" not in answer.headers
+    other = requests.Session()
+    other.verify = server.verify
+    page = other.get(locked.url, allow_redirects=False, timeout=30)
+    assert page.status_code == 200 and 'type="password"' in page.text
+    form = {"uuid": locked.uuid, "password": "wrong"}
+    address = locked.url.split("?")[0]
+    assert "not the password" in other.post(address, data=form, allow_redirects=False, timeout=30).text
+    form["password"] = "a long enough password"
+    assert other.post(address, data=form, allow_redirects=False, timeout=30).status_code == 302
+    foreign = other.post(address, data=form, headers={"Origin": "https://elsewhere.example"}, allow_redirects=False, timeout=30)
+    assert foreign.status_code == 403
+    for gone in (plain, locked):
+        sdk.Link.delete(uuid=gone.uuid).get()
+    for address in (plain.url, server.origin + "/api/v3/link/redirect?uuid=" + "0" * 32, server.origin + "/api/v3/link/redirect"):
+        answer = requests.get(address, verify=server.verify, allow_redirects=False, timeout=30)
+        assert answer.status_code == 404 and "opens nothing" in answer.text

@@ -425,3 +425,37 @@ def test_the_async_client_uploads_and_waits(server, place, tmp_path):
     done = subprocess.run(arguments, env=os.environ, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [study, "4", "0"]
+
+
+def test_words_for_things_people_and_pages(server, sdk, admin, place, tmp_path):
+    study = upload(sdk, tmp_path, place, 17, num_series=1, num_images=1)
+    for _ in range(2):
+        sdk.Tag.add(tag="teaching", object="Study", object_id=study.uuid).get()
+    assert [tag.tag for tag in sdk.Study.get(uuid=study.uuid).get().tags] == ["teaching"]
+    assert [(row.tag, row.object_id) for row in sdk.Tag.list(object="Study").get().tags] == [("teaching", study.uuid)]
+    assert admin.error("tag/add", tag="x", object="Hat", object_id=study.uuid)[0] == "INVALID_OBJECT"
+    sdk.Tag.delete(tag="teaching", object="Study", object_id=study.uuid).get()
+    assert admin.error("tag/delete", tag="teaching", object="Study", object_id=study.uuid)[0] == "NOT_FOUND"
+    # A message to the group is read by who reads messages there, and counted until the count is set back.
+    reader = api(server, member(server, sdk, place, "mail", message_view=1, message_edit=1), PASSWORD)
+    sent = sdk.Message.add(body="look at this", subject="study", study_id=study.uuid).get().uuid
+    row = next(row for row in reader.Message.list().all() if row.uuid == sent)
+    assert (row.body, row.is_mine, row.study_id) == ("look at this", 0, study.uuid)
+    assert reader.Message.count().get()["count"] == 1
+    reader.Message.count(reset=1).get()
+    assert reader.Message.count().get()["count"] == 0
+    answer = reader.Message.add(body="seen", group_id=place[1].uuid, parent_id=sent).get().uuid
+    assert sdk.Message.get(uuid=answer).get().parent_id == sent
+    with pytest.raises(NotPermitted):
+        reader.Message.delete(uuid=sent).get()
+    reader.Message.delete(uuid=answer).get()
+    # An account's words stand over those of the installation; pages read them before anybody is signed in.
+    for more in ({}, {"account_id": place[0]}):
+        admin.ok("terminology/set", tag="study", language="en", value="Exam" if more else "Study", **more)
+    ask = lambda **more: requests.post(f"{server.origin}/api/v3/terminology/tags", data={"language": "en", **more},
+                                       verify=server.verify, timeout=10).json()["values"]
+    assert (ask(), ask(account_id=place[0]), ask(account_id="0" * 32)) == ({"study": "Study"}, {"study": "Exam"}, {"study": "Study"})
+    assert admin.ok("terminology/account/overrides", account_id=place[0])["tags"][0]["val"] == "Exam"
+    admin.ok("terminology/set", tag="study", language="en", value="", account_id=place[0])
+    assert ask(account_id=place[0]) == {"study": "Study"}
+    assert admin.error("terminology/set", tag="study", language="en") == ("NO_VALUE", None)

@@ -1,5 +1,7 @@
 //! The frame of both pages: one style sheet, no scripts, nothing from elsewhere.
 
+pub use crate::http::escape::escaped;
+
 const STYLE: &str = include_str!("style.css");
 
 /// A whole page.
@@ -10,22 +12,6 @@ pub fn whole(title: &str, nonce: &str, body: &str) -> String {
          nonce=\"{nonce}\">\n{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n",
         escaped(title)
     )
-}
-
-/// Text as HTML.
-pub fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            character => out.push(character),
-        }
-    }
-    out
 }
 
 /// Text as HTML, what stands between backquotes as code.

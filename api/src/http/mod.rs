@@ -19,6 +19,7 @@ pub mod base_url;
 pub mod body;
 pub mod coding;
 pub mod cors;
+pub mod escape;
 pub mod media_type;
 pub mod multipart;
 pub mod parts;

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::all;
 use crate::call::Call;
 use crate::http::accept;
+use crate::http::escape::escaped;
 use crate::http::problem::{Answer, Problem};
 
 const WADL: &str = "application/vnd.sun.wadl+xml";
@@ -77,8 +78,4 @@ fn wadl(address: &str, resources: &BTreeMap<&str, Vec<(&str, &str)>>) -> String 
     }
     text.push_str("</resources></application>\n");
     text
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }

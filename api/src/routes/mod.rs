@@ -546,6 +546,11 @@ pub fn configure(app: Arc<App>) -> impl FnOnce(&mut web::ServiceConfig) {
             Box::pin(v3::dispatch::socket(Arc::clone(&sockets), request, payload))
         };
         config.service(web::resource([v3::dispatch::BASE, v3::channels::PATH].concat()).to(handler));
+        let links = Arc::clone(&app);
+        let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {
+            Box::pin(v3::link_page::answer(Arc::clone(&links), request, payload))
+        };
+        config.service(web::resource([v3::dispatch::BASE, v3::link_page::PATH].concat()).to(handler));
         // The calls of API V3 are rows of a table of their own.
         let calls = Arc::clone(&app);
         let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {

@@ -23,6 +23,7 @@ use septum_engine::retrieve::StudyRef;
 
 use super::stream::{self, Break, Sink, send};
 use crate::call::{Call, header_value};
+use crate::http::escape::escaped;
 use crate::http::problem::{Answer, Problem};
 use crate::http::query_pairs;
 use crate::viewer::{File, PAGE, policy};
@@ -175,21 +176,6 @@ fn choice(wanted: &Wanted, namespaces: &[Arc<Namespace>]) -> HttpResponse {
         .insert_header((header::CONTENT_SECURITY_POLICY, policy::OTHER))
         .content_type("text/html; charset=utf-8")
         .body(body)
-}
-
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            other => safe.push(other),
-        }
-    }
-    safe
 }
 
 fn send_file(call: &Call, file: File) -> Answer {

@@ -42,10 +42,18 @@ pub async fn apply(ask: &Ask, name: &StudyName, namespace: &Arc<Namespace>, stor
     if given.is_empty() {
         return Ok(());
     }
-    let approved = notes(ask, name)?.map(|notes| !values::is_set(&notes.body, "must_approve"));
-    let traits = Traits { own: true, approved };
-    let _granted = ask.authorize_one(Permission::StudyEdit, name.phi, traits)?;
-    if notes(ask, name)?.is_some_and(|notes| values::is_set(&notes.body, "is_frozen")) {
+    let notes = notes(ask, name)?;
+    let is_noted = |field| notes.as_ref().is_some_and(|notes| values::is_set(&notes.body, field));
+    if ask.parameters.is_set("use_upload_permission")? {
+        let _granted = ask.authorize(Permission::StudyUpload, name.phi)?;
+    } else {
+        let traits = Traits {
+            own: true,
+            approved: notes.as_ref().map(|_| !is_noted("must_approve")),
+        };
+        let _granted = ask.authorize_one(Permission::StudyEdit, name.phi, traits)?;
+    }
+    if is_noted("is_frozen") {
         return Err(Fault::new("LOCKED"));
     }
     let rights = ask.principal()?.fields(name.phi);

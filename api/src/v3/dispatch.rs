@@ -256,6 +256,16 @@ fn traits(ask: &Ask) -> Outcome<Traits> {
     Ok(Traits { own, approved: None })
 }
 
+/// The pairs of a form in the body, none where there is no body.
+///
+/// # Errors
+/// Where it cannot be read, or is no text.
+pub async fn form_of(app: &App, request: &HttpRequest, payload: web::Payload) -> Outcome<Vec<(String, String)>> {
+    let body = body(app, request, payload).await?;
+    let text = String::from_utf8(body).map_err(|_| Problem::bad_request("the form is not UTF-8"))?;
+    Ok(form_pairs(&text).into_iter().collect())
+}
+
 async fn body(app: &App, request: &HttpRequest, payload: web::Payload) -> Outcome<Vec<u8>> {
     // A channel that is asked for never sends a body, and never ends one.
     if matches!(*request.method(), Method::GET | Method::HEAD) || request.headers().contains_key(header::UPGRADE) {

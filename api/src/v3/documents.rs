@@ -297,4 +297,4 @@ pub const COMMON: lists::Fields = &[
 ];
 
 /// The kinds that belong to a study and go with it.
-pub const OF_STUDIES: [Kind; 4] = [Kind::Annotation, Kind::KeyImage, Kind::Comment, Kind::Study];
+pub const OF_STUDIES: [Kind; 5] = [Kind::Annotation, Kind::KeyImage, Kind::Comment, Kind::Tag, Kind::Study];

@@ -26,7 +26,7 @@ use super::reply::{Reply, flag};
 use super::study_id::StudyName;
 use super::study_record::must_be_there;
 use super::values::{self, Holds};
-use super::{resolve, shares, times, users};
+use super::{dispatch, link_page, resolve, shares, times, users};
 
 const MINUTE_MS: i64 = 60_000;
 /// A link that says nothing lives so long, in minutes: thirty days.
@@ -232,7 +232,7 @@ async fn open(
 }
 
 fn url(ask: &Ask, link: &Document) -> String {
-    format!("{}/api/v3/link/session?uuid={}", ask.base_url, link.id)
+    format!("{}{}{}?uuid={}", ask.base_url, dispatch::BASE, link_page::PATH, link.id)
 }
 
 fn shown(ask: &Ask, link: &Document, namespace: &Namespace) -> Outcome<Map<String, Value>> {

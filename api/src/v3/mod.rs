@@ -12,9 +12,10 @@
 //! | [`values`], [`custom_fields`], [`specs`] | what objects consist of |
 //! | [`session`], [`users`], [`account`], [`members`], [`units`], [`roles`], [`namespaces`] | who may what, where |
 //! | [`study_id`], [`study_record`], [`study_list`], [`studies`], [`corrections`] | studies |
-//! | [`shares`], [`links`] | who else sees a study: sharing, approving, duplicating, moving; links |
+//! | [`shares`], [`links`], [`link_page`] | who else sees a study: sharing, approving, duplicating, moving; links |
 //! | [`channels`] | what happens, told over web sockets |
 //! | [`activities`], [`exceptions`], [`patients`] | what waits for somebody; studies held apart; merging patients |
+//! | [`tags`], [`messages`], [`terminology`] | words tied to things, to people, and of pages |
 //! | [`documents`], [`orders`] | everything that is nothing but fields |
 //! | [`storage`] | images, attachments and what is made of them, `/api/v3/storage` |
 //!
@@ -36,9 +37,11 @@ pub mod documents;
 pub mod entry;
 pub mod exceptions;
 pub mod fault;
+pub mod link_page;
 pub mod links;
 pub mod lists;
 pub mod members;
+pub mod messages;
 pub mod namespaces;
 pub mod orders;
 pub mod parameters;
@@ -55,6 +58,8 @@ pub mod study_id;
 pub mod study_list;
 pub mod study_record;
 pub mod table;
+pub mod tags;
+pub mod terminology;
 pub mod times;
 pub mod units;
 pub mod users;

@@ -16,7 +16,7 @@ use super::lists::{Compare, Fields};
 use super::reply::flag;
 use super::study_id::StudyName;
 use super::values::{self, Holds};
-use super::{custom_fields, namespaces, session, times, users};
+use super::{custom_fields, namespaces, session, tags, times, users};
 
 /// Patient and study fields with their attributes.
 pub const PHI: [(&str, &str); 28] = [
@@ -217,8 +217,8 @@ impl<'a> Records<'a> {
         );
         put("star", flag(is_starred(self.ask, noted)));
         values::show(NOTED, noted, &mut record);
+        record.insert("tags".into(), tags::words(self.ask, &name.owner())?);
         for name in [
-            "tags",
             "customfields_DICOM",
             "hl7",
             "radreports",

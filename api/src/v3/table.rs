@@ -7,8 +7,8 @@ use septum_engine::accounts::documents::Kind;
 
 use super::entry::{Entry, Subject as S, run};
 use super::{
-    account, activities, documents, exceptions, links, members, namespaces, orders, patients, roles, session, shares,
-    storage, studies, study_list, units, users,
+    account, activities, documents, exceptions, links, members, messages, namespaces, orders, patients, roles, session,
+    shares, storage, studies, study_list, tags, terminology, units, users,
 };
 
 static TABLE: LazyLock<Vec<Entry>> = LazyLock::new(table);
@@ -35,7 +35,7 @@ const STUDY: &str = "(study_id|uuid|study_uid)";
 const STUDY_NOTES: &str = "storage_namespace phi_namespace patient_* patientid* medical_record_locator study_* \
                            accession_number modality referring_physician thin image_count attachment_count \
                            integration_key destination_ae_title source_ae_title node_id customfield-*";
-const STUDY_CORRECTED: &str = "reason storage_namespace phi_namespace patient_* patientid* medical_record_locator study_* \
+const STUDY_CORRECTED: &str = "reason use_upload_permission storage_namespace phi_namespace patient_* patientid* medical_record_locator study_* \
                                accession_number modality referring_physician thin image_count attachment_count \
                                integration_key destination_ae_title source_ae_title node_id customfield-*";
 const NAMESPACE_SETTINGS: &str = "no_dup_share study_field_flags study_size_soft_threshold_per_user share_related ira_namespace download_anonymize \
@@ -99,6 +99,7 @@ fn table() -> Vec<Entry> {
     rows.extend(studies_and_marks());
     rows.extend(shared_studies());
     rows.extend(decisions());
+    rows.extend(words());
     rows.extend(objects_of_accounts());
     rows.sort_by_key(|entry| entry.path);
     rows
@@ -407,6 +408,50 @@ fn shared_studies() -> Vec<Entry> {
             .on(study, &[P::StudyMove])
             .needs("uuid namespace_id")
             .fails("ALREADY_EXISTS PHANTOM"),
+    ]
+}
+
+/// Words tied to things, sent to people, and said by pages.
+fn words() -> Vec<Entry> {
+    const TO: &str = "body (namespace_id|user_id|group_id|location_id|account_id|email|share_code|study_id)";
+    vec![
+        Entry::new("tag/list", run!(tags::list))
+            .needs("object")
+            .takes(LIST)
+            .fails("INVALID_OBJECT"),
+        Entry::new("tag/add", run!(tags::add))
+            .needs("tag object object_id")
+            .fails("INVALID_OBJECT INVALID_VALUE"),
+        Entry::new("tag/delete", run!(tags::delete))
+            .needs("tag object object_id")
+            .fails("INVALID_OBJECT INVALID_VALUE"),
+        Entry::new("message/list", run!(messages::list)).takes(LIST),
+        Entry::new("message/add", run!(messages::add))
+            .needs(TO)
+            .takes("subject parent_id")
+            .fails("NOT_SUPPORTED"),
+        Entry::new("message/get", run!(messages::get)).needs("uuid"),
+        Entry::new("message/delete", run!(messages::delete)).needs("uuid"),
+        Entry::new("message/count", run!(messages::count))
+            .takes("reset")
+            .fails("INVALID_FLAG"),
+        Entry::new("terminology/list", run!(terminology::list))
+            .public()
+            .needs("language")
+            .takes("tags account_id vanity"),
+        Entry::new("terminology/tags", run!(terminology::tags))
+            .public()
+            .needs("language")
+            .takes("tags account_id vanity"),
+        Entry::new("terminology/i18next", run!(terminology::i18next))
+            .public()
+            .needs("lng")
+            .takes("account_id vanity"),
+        Entry::new("terminology/account/overrides", run!(terminology::overrides)).needs("(account_id|vanity)"),
+        Entry::new("terminology/set", run!(terminology::set))
+            .needs("tag language")
+            .takes("account_id vanity value")
+            .fails("NO_VALUE NOT_SYSADMIN_OR_SUPPORT INVALID_VALUE"),
     ]
 }
 

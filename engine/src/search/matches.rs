@@ -79,6 +79,20 @@ impl First {
         });
     }
 
+    /// Whether `compare` tells that something comes behind all that is kept, and nothing more has room.
+    fn is_behind(&mut self, compare: impl FnOnce(&OrderKey) -> bool) -> bool {
+        let is_full = self.kept.len() >= self.room;
+        let is_behind = match self.kept.peek() {
+            Some(Place {
+                rank: Rank::Sorted(last),
+                ..
+            }) => is_full && compare(last),
+            _ => false,
+        };
+        self.has_more |= is_behind;
+        is_behind
+    }
+
     fn place(&mut self, place: Place) {
         if self.after.as_ref().is_some_and(|after| place <= *after) {
             return;
@@ -227,6 +241,7 @@ impl Looking {
         let mut is_known = true;
         let mut offer = |found: Match, page: &Page, row: usize| match &self.sorted {
             None => first.offer(Rank::Newest(Reverse(found.moment)), found),
+            Some(query) if first.is_behind(|last| query.is_row_behind(page, row, last)) => {}
             Some(query) => match query.order_key_of_row(page, row) {
                 Some(key) => first.offer(Rank::Sorted(key), found),
                 None => is_known = false,

@@ -6,13 +6,16 @@ use super::*;
 use crate::v3::entry::Rule;
 
 /// The vendor's client asks for the engine and for ids before it signs in.
-const PUBLIC: [&str; 6] = [
+const PUBLIC: [&str; 9] = [
     "session/login",
     "session/oauth/token",
     "session/uuid",
     "namespace/engine/fqdn",
     "link/session",
     "link/status",
+    "terminology/list",
+    "terminology/tags",
+    "terminology/i18next",
 ];
 
 #[test]

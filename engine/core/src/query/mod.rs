@@ -259,6 +259,12 @@ impl Query {
         order::order_key(self, attributes)
     }
 
+    /// Whether a row of a column page surely comes behind a key of this query: a cheap test before
+    /// [`Self::order_key_of_row`], which says no where it cannot tell.
+    pub fn is_row_behind(&self, page: &columns::Page, row: usize, last: &OrderKey) -> bool {
+        order::is_row_behind(self, page, row, last)
+    }
+
     /// What [`Self::order_key`] gives for the study that a row was made from, without opening the study. `None` when the
     /// search is not for studies, is sorted by something that rows do not hold, or the row had a field that was too
     /// long.

@@ -236,6 +236,34 @@ pub(super) fn order_key(query: &Query, attributes: &Map<String, Json>) -> OrderK
     }
 }
 
+/// Whether a row of a column page surely comes behind a key: by the attribute that counts most alone, so that most rows of
+/// a large archive need no key of their own.
+pub(super) fn is_row_behind(query: &Query, page: &Page, row: usize, last: &OrderKey) -> bool {
+    let (Some(key), Some(last)) = (query.order.first(), last.fields.first()) else {
+        return false;
+    };
+    let [tag] = key.path[..] else { return false };
+    let Some(field) = Column::of_tag(tag).and_then(|column| page.field(row, column)) else {
+        return false;
+    };
+    let value = field.split(SEPARATOR).next().filter(|value| !value.is_empty());
+    match (value, last) {
+        // As the field would be compared, without making it.
+        (Some(value), Field::Ascending(SortValue::Text(last)) | Field::Descending(SortValue::Text(last)))
+            if value.is_ascii() && !matches!(key.vr, VR::UI | VR::AT) =>
+        {
+            let order = value.bytes().map(|byte| byte.to_ascii_lowercase()).cmp(last.bytes());
+            order
+                == if key.is_descending {
+                    Ordering::Less
+                } else {
+                    Ordering::Greater
+                }
+        }
+        (value, last) => key.field_of(value) > *last,
+    }
+}
+
 /// The same from a row of a column page, when it holds all that a study search is sorted by.
 pub(super) fn order_key_of_row(query: &Query, page: &Page, row: usize) -> Option<OrderKey> {
     if query.level != Level::Study {

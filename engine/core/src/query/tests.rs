@@ -318,6 +318,10 @@ proptest! {
         }
         for (number, study) in studies.iter().enumerate() {
             prop_assert_eq!(query.order_key_of_row(&page, number), Some(query.order_key(study)));
+            for other in &studies {
+                let last = query.order_key(other);
+                prop_assert!(!query.is_row_behind(&page, number, &last) || query.order_key(study) > last);
+            }
         }
         let other = parse(Level::Study, "orderby=PatientWeight").expect("a sound query");
         prop_assert_eq!(other.order_key_of_row(&page, 0), None);

@@ -105,6 +105,11 @@ def client(server, *arguments, url=None) -> tuple[int, dict, list[dict]]:
     return done.returncode, lines[-1], lines[:-1]
 
 
+def told(server, summary: dict, others: list[dict]) -> str:
+    """All that was said, uncut: by the command, and by the server."""
+    return "\n".join([json.dumps(line) for line in [*others, summary]] + [server.log_tail()])
+
+
 class SlowPath:
     """A way to the server with so many bytes a second, that breaks every connection after so many bytes."""
 
@@ -338,8 +343,9 @@ def empty():
 
 def test_import_of_a_medium(archive, folder, empty):
     """By its folder, and by its DICOMDIR alone."""
-    code, summary, _ = client(empty, "import", folder / "DICOMDIR")
-    assert (code, summary["sent"], summary["skipped"]["dicomdir"]) == (OK, len(archive.content), 1)
+    code, summary, others = client(empty, "import", folder / "DICOMDIR")
+    done = (code, summary["sent"], summary["skipped"]["dicomdir"])
+    assert done == (OK, len(archive.content), 1), told(empty, summary, others)
     assert content(empty) == archive.content
     code, summary, _ = client(empty, "import", folder)
     assert (code, summary["sent"], summary["already_there"]) == (OK, 0, len(archive.content))
@@ -395,7 +401,7 @@ def test_import_of_a_disc_image(archive, folder, empty, tmp_path, options):
     image = tmp_path / "disc.iso"
     subprocess.run(["genisoimage", "-quiet", *options, "-m", ".septum-export", "-o", str(image), str(folder)], check=True,
                    capture_output=True, timeout=120)
-    code, summary, _ = client(empty, "import", image)
-    assert (code, summary["sent"], summary["missing"]) == (OK, len(archive.content), 0), summary
+    code, summary, others = client(empty, "import", image)
+    assert (code, summary["sent"], summary["missing"]) == (OK, len(archive.content), 0), told(empty, summary, others)
     assert summary["skipped"]["dicomdir"] == 1
     assert content(empty) == archive.content

@@ -12,6 +12,7 @@ import requests
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "clients"))
 
 import harness  # noqa: E402
+import vendor  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +71,8 @@ class Caller:
 @pytest.fixture(scope="module")
 def admin(server):
     return Caller(server).signed_in(harness.USER, server.password)
+
+
+@pytest.fixture(scope="module")
+def sdk(server):
+    return vendor.api(server)

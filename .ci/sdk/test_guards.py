@@ -9,14 +9,10 @@ from ambra_sdk.exceptions.service import CanNotPromote, NotPermitted
 
 import harness
 import synthetic
-from test_sharing import FLAGS, PASSWORD, Side, api, upload
+from test_sharing import FLAGS, PASSWORD, Side, upload
+from vendor import api
 
 ROOT = "1.2.826.0.1.3680043.10.1479.92"
-
-
-@pytest.fixture(scope="module")
-def sdk(server):
-    return api(server)
 
 
 @pytest.fixture(scope="module")

@@ -7,25 +7,16 @@ import sys
 
 import pytest
 import requests
-from ambra_sdk.api import Api, AsyncApi
+from ambra_sdk.api import AsyncApi
 from ambra_sdk.exceptions.service import AccountNotFound, AlreadyExists, InvalidCredentials, MissingFields, NotFound, NotPermitted
 from ambra_sdk.service.filtering import Filter, FilterCondition
 from ambra_sdk.service.sorting import Sorter, SortingOrder
 
 import harness
 import synthetic
+from vendor import api
 
 EMAIL, PASSWORD = "rad@example.org", "a long enough password"
-
-
-def api(server, login=harness.USER, password=None):
-    return Api.with_creds(f"{server.origin}/api/v3", login, password or server.password, client_name="septum-test",
-                          rate_limits=None)
-
-
-@pytest.fixture(scope="module")
-def sdk(server):
-    return api(server)
 
 
 @pytest.fixture(scope="module")

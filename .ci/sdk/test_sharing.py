@@ -4,27 +4,17 @@ import json
 
 import pytest
 import requests
-from ambra_sdk.api import Api
 from ambra_sdk.exceptions.service import AlreadyExists, InvalidParameters, NotFound, NotPermitted, ShareFailed
 from ambra_sdk.service.filtering import Filter, FilterCondition
 
 import harness
 import synthetic
+from vendor import api
 
 ROOT = "1.2.826.0.1.3680043.10.1479.91"
 PASSWORD = "a long enough password"
 FLAGS = {"study_share": 1, "study_share_group": 1, "study_share_account": 1, "study_view": 1, "study_browse": 1,
          "study_upload": 1, "study_approve": 1, "study_duplicate": 1, "study_move": 1, "study_delete": 1}
-
-
-def api(server, login=harness.USER, password=None):
-    return Api.with_creds(f"{server.origin}/api/v3", login, password or server.password, client_name="septum-test",
-                          rate_limits=None)
-
-
-@pytest.fixture(scope="module")
-def sdk(server):
-    return api(server)
 
 
 class Side:

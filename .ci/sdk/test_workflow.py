@@ -14,7 +14,6 @@ import asyncio
 import pydicom
 import pytest
 import requests
-from ambra_sdk.api import Api
 from ambra_sdk.exceptions.service import NotFound, NotPermitted, PreconditionFailed
 from ambra_sdk.service.filtering import Filter, FilterCondition
 from ambra_sdk.service.sorting import Sorter, SortingOrder
@@ -22,19 +21,10 @@ from ambra_sdk.service.ws import WSManager
 
 import harness
 import synthetic
+from vendor import api
 
 SIDE = 64
 ROOT, PASSWORD = "1.2.826.0.1.3680043.10.1479.900", "a long enough password"
-
-
-def api(server, login=harness.USER, password=None):
-    return Api.with_creds(f"{server.origin}/api/v3", login, password or server.password, client_name="septum-test",
-                          rate_limits=None)
-
-
-@pytest.fixture(scope="module")
-def sdk(server):
-    return api(server)
 
 
 @pytest.fixture(scope="module")

@@ -59,6 +59,9 @@ impl Copies {
     }
 }
 
+/// Rounds of copying before the study counts as too busy.
+pub const ROUNDS_MAX: usize = 16;
+
 /// What becomes of the pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pixels {

@@ -16,23 +16,19 @@ use time::OffsetDateTime;
 
 use crate::accounts::Namespace;
 use crate::amendment::Amendment;
-use crate::columns;
 use crate::copy::{Pixels, Purpose, StudyCopy};
 use crate::detached::detached;
-use crate::erase::{self, Intent};
+use crate::erase;
 use crate::error::{EngineError, Result};
 use crate::ledger::{Change, ChangeKind};
 use crate::patients::patient_token;
 use crate::pipeline::messages::Source;
-use crate::records::{StudyRow, decode};
-use crate::replace::{ARRIVED, Replacement};
+use crate::records::StudyRow;
+use crate::replace::Replacement;
 use crate::retrieve::StudyRef;
 use crate::services::{Services, now_ms};
 
 const CORRECT: Action = Action::new("study.correct");
-
-/// Rounds of copying before the study counts as too busy.
-const ROUNDS_MAX: usize = 16;
 
 /// Nothing of the study is corrected.
 const UNCHANGED: &str = "the study says so already";
@@ -103,45 +99,15 @@ async fn correct_now(
         },
         event,
     };
-    let mut copy = StudyCopy::begin(services, found, &to, purpose).await?;
-    let made = make(&mut copy, &replacement).await;
-    let page = match copy.end(made).await {
-        Err(EngineError::Conflict(UNCHANGED)) => return Ok(()),
-        ended => ended?,
+    let copy = StudyCopy::begin(services, found, &to, purpose).await?;
+    let is_amended = |copy: &StudyCopy<'_>| match copy.has_amended() {
+        true => Ok(()),
+        false => Err(EngineError::Conflict(UNCHANGED)),
     };
-    // The copy is the study now. What fails from here on is finished later: the intents are durable.
-    if let Some(page) = page {
-        erase::finish(services, found.shard, page).await?;
+    match replacement.carry_out(copy, |_, _| true, is_amended).await {
+        Err(EngineError::Conflict(UNCHANGED)) => Ok(()),
+        carried_out => carried_out,
     }
-    let old = Intent {
-        study: found.id(),
-        keys: found.row.keys,
-    };
-    erase::finish(services, found.shard, old).await
-}
-
-async fn make(copy: &mut StudyCopy<'_>, replacement: &Replacement<'_>) -> Result<Option<Intent>> {
-    let (services, found) = (replacement.services, replacement.from);
-    for _ in 0..ROUNDS_MAX {
-        let row = found
-            .stored_in(services)
-            .get(&found.row_key)?
-            .ok_or(EngineError::NotFound)?;
-        let seen: StudyRow = decode(&row, "study row")?;
-        if seen.study != found.id() {
-            return Err(EngineError::Overloaded { retry_after_seconds: 1 });
-        }
-        let summary = copy.catch_up(&seen, |_, _| true).await?;
-        if !copy.has_amended() {
-            return Err(EngineError::Conflict(UNCHANGED));
-        }
-        match replacement.commit(copy, &seen, summary).await {
-            Err(EngineError::Conflict(ARRIVED)) => {}
-            Err(EngineError::Corrupt(columns::DAMAGED_PAGE)) => columns::mend(services).await,
-            replaced => return replaced,
-        }
-    }
-    Err(EngineError::Overloaded { retry_after_seconds: 5 })
 }
 
 /// The patient key that the study belongs to from now on.

@@ -1,14 +1,16 @@
-//! The commit that puts a copy of a study in the study's place: what re-sealing and correcting have in common.
+//! Putting a copy of a study in the study's place: what re-sealing and correcting have in common.
 //!
-//! The study's row points at the copy from then on, what searches and lists say of it is the copy's, and the intent to
-//! erase the old rows and keys is noted in the same commit. It fails where anything arrived since the copy was made.
+//! One commit points the study's row at the copy, makes what searches and lists say of it the copy's, and notes the intent
+//! to erase the old rows and keys. If instances arrived since the copy was made (the row's revision tells), they are copied
+//! too and the commit is tried again.
 
 use std::sync::Arc;
 
+use septum_core::seal::Token;
 use septum_storage::RowKind;
 
-use crate::columns::withdraw;
-use crate::copy::StudyCopy;
+use crate::columns::{self, withdraw};
+use crate::copy::{ROUNDS_MAX, StudyCopy};
 use crate::erase::{self, Intent};
 use crate::error::{EngineError, Result};
 use crate::ledger::{Change, Event};
@@ -19,7 +21,7 @@ use crate::search::study_map;
 use crate::services::Services;
 
 /// Why a copy is to be brought up to date first.
-pub const ARRIVED: &str = "instances arrived meanwhile";
+const ARRIVED: &str = "instances arrived meanwhile";
 
 /// A study and what takes its place.
 pub struct Replacement<'a> {
@@ -36,12 +38,56 @@ pub struct Replacement<'a> {
 }
 
 impl Replacement<'_> {
-    /// Puts the copy in the study's place, if nothing arrived since `seen`. What comes back is yet to be erased: the old
-    /// keys of the study's page of columns.
+    /// Copies what `is_wanted` until nothing more arrives meanwhile, puts the copy in the study's place, and erases what
+    /// was there. Each time before it takes the place, `check` may refuse.
     ///
     /// # Errors
-    /// [`EngineError::Conflict`] with [`ARRIVED`] where something did.
-    pub async fn commit(&self, copy: &StudyCopy<'_>, seen: &StudyRow, summary: StudySummary) -> Result<Option<Intent>> {
+    /// What `check` says, or where something cannot be copied: then all is as it was. [`EngineError::Overloaded`] where
+    /// instances keep arriving.
+    pub async fn carry_out(
+        &self,
+        mut copy: StudyCopy<'_>,
+        is_wanted: impl Fn(&Token, &Token) -> bool,
+        check: impl Fn(&StudyCopy<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let made = self.make(&mut copy, is_wanted, check).await;
+        // The copy is the study now. What fails from here on is finished later: the intents are durable.
+        if let Some(page) = copy.end(made).await? {
+            erase::finish(self.services, self.from.shard, page).await?;
+        }
+        erase::finish(self.services, self.from.shard, self.old()).await
+    }
+
+    /// What is erased once the copy is in its place.
+    fn old(&self) -> Intent {
+        Intent {
+            study: self.from.id(),
+            keys: self.from.row.keys,
+        }
+    }
+
+    async fn make(
+        &self,
+        copy: &mut StudyCopy<'_>,
+        is_wanted: impl Fn(&Token, &Token) -> bool,
+        check: impl Fn(&StudyCopy<'_>) -> Result<()>,
+    ) -> Result<Option<Intent>> {
+        for _ in 0..ROUNDS_MAX {
+            let seen = self.from.row_now(self.services)?;
+            let summary = copy.catch_up(&seen, &is_wanted).await?;
+            check(copy)?;
+            match self.commit(copy, &seen, summary).await {
+                Err(EngineError::Conflict(ARRIVED)) => {}
+                Err(EngineError::Corrupt(columns::DAMAGED_PAGE)) => columns::mend(self.services).await,
+                replaced => return replaced,
+            }
+        }
+        Err(EngineError::Overloaded { retry_after_seconds: 5 })
+    }
+
+    /// Puts the copy in the study's place, if nothing arrived since `seen`. What comes back is yet to be erased: the old
+    /// keys of the study's page of columns.
+    async fn commit(&self, copy: &StudyCopy<'_>, seen: &StudyRow, summary: StudySummary) -> Result<Option<Intent>> {
         let (services, found, to) = (self.services, self.from, self.to);
         let (change, event) = (self.change.clone(), self.event.clone());
         let attributes = study_map(&summary);
@@ -70,13 +116,7 @@ impl Replacement<'_> {
                 services.summaries.seal(&mut row, suite, &to.keys.phi, summary)?;
                 staging.put(found.row_key.clone(), encode(&row));
                 copy.stage_shown(staging);
-                erase::stage_intent(
-                    staging,
-                    Intent {
-                        study: found.id(),
-                        keys: found.row.keys,
-                    },
-                );
+                erase::stage_intent(staging, self.old());
                 staging.audit(event);
                 staging.change(
                     found.namespace,

@@ -1,8 +1,7 @@
 //! Re-sealing a study under new keys: what deleting a part of it and rotating its keys have in common.
 //!
-//! What remains is copied ([`crate::copy`]) under a new study id. One commit then points the study's row at the new id
-//! and notes the intent to erase the old one. If instances arrived meanwhile (the row's revision tells), they are copied
-//! too and the commit is tried again.
+//! What remains is copied ([`crate::copy`]) under a new study id, and the copy takes the study's place
+//! ([`crate::replace`]).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,19 +10,15 @@ use septum_core::audit::Action;
 use septum_core::ids::{StudyId, VersionId};
 use septum_core::seal::Token;
 
-use crate::columns;
 use crate::copy::{InstanceEntry, Pixels, Purpose, StudyCopy, instance_rows};
-use crate::erase::{self, Intent};
+use crate::erase;
 use crate::error::{EngineError, Result};
 use crate::ledger::{Change, ChangeKind};
 use crate::pipeline::messages::Source;
-use crate::records::{StudyRow, decode};
-use crate::replace::{ARRIVED, Replacement};
+use crate::records::StudyRow;
+use crate::replace::Replacement;
 use crate::retrieve::StudyRef;
 use crate::services::{Services, now_ms};
-
-/// Rounds of copying before the study counts as too busy.
-const ROUNDS_MAX: usize = 16;
 
 const DELETE_SERIES: Action = Action::new("series.delete");
 const DELETE_INSTANCE: Action = Action::new("instance.delete");
@@ -88,7 +83,7 @@ pub async fn without(services: &Arc<Services>, found: StudyRef, removal: Removal
         takes_originals: true,
         amendment: None,
     };
-    let mut copy = StudyCopy::begin(services, &found, &to, purpose).await?;
+    let copy = StudyCopy::begin(services, &found, &to, purpose).await?;
     let mut event = erase::event(&found, source);
     let (kind, action) = match removal.instance_uid {
         Some(_) => (ChangeKind::InstanceDeleted, DELETE_INSTANCE),
@@ -108,47 +103,14 @@ pub async fn without(services: &Arc<Services>, found: StudyRef, removal: Removal
         },
         event,
     };
-    let made = make(&mut copy, &replacement, &removal, &is_removed).await;
-    // The copy is the study now. What fails from here on is finished later: the intents are durable.
-    if let Some(page) = copy.end(made).await? {
-        erase::finish(services, found.shard, page).await?;
-    }
-    let old = Intent {
-        study: found.id(),
-        keys: found.row.keys,
+    let is_wanted = |series: &Token, instance: &Token| !is_removed(series, instance);
+    let check = |_: &StudyCopy<'_>| {
+        if removal.only.is_none() {
+            return Ok(());
+        }
+        let mut removed = instance_rows(services, &found)?;
+        removed.retain(|entry| is_removed(&entry.series, &entry.instance));
+        removal.check(&removed)
     };
-    erase::finish(services, found.shard, old).await
-}
-
-/// Copies and switches. What comes back is yet to be erased: the old keys of the study's page of columns.
-async fn make(
-    copy: &mut StudyCopy<'_>,
-    replacement: &Replacement<'_>,
-    removal: &Removal,
-    is_removed: &impl Fn(&Token, &Token) -> bool,
-) -> Result<Option<Intent>> {
-    let (services, found) = (replacement.services, replacement.from);
-    for _ in 0..ROUNDS_MAX {
-        let row = found
-            .stored_in(services)
-            .get(&found.row_key)?
-            .ok_or(EngineError::NotFound)?;
-        let seen: StudyRow = decode(&row, "study row")?;
-        if seen.study != found.id() {
-            return Err(EngineError::Overloaded { retry_after_seconds: 1 });
-        }
-        if removal.only.is_some() {
-            let mut removed = instance_rows(services, found)?;
-            removed.retain(|entry| is_removed(&entry.series, &entry.instance));
-            removal.check(&removed)?;
-        }
-        let is_wanted = |series: &Token, instance: &Token| !is_removed(series, instance);
-        let summary = copy.catch_up(&seen, is_wanted).await?;
-        match replacement.commit(copy, &seen, summary).await {
-            Err(EngineError::Conflict(ARRIVED)) => {}
-            Err(EngineError::Corrupt(columns::DAMAGED_PAGE)) => columns::mend(services).await,
-            switched => return switched,
-        }
-    }
-    Err(EngineError::Overloaded { retry_after_seconds: 5 })
+    replacement.carry_out(copy, is_wanted, check).await
 }

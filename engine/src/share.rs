@@ -17,7 +17,7 @@ use septum_storage::RowKind;
 
 use crate::accounts::Namespace;
 use crate::columns::Stamp;
-use crate::copy::{Pixels, Purpose, StudyCopy, instance_rows};
+use crate::copy::{Pixels, Purpose, ROUNDS_MAX, StudyCopy, instance_rows};
 use crate::detached::detached;
 use crate::erase;
 use crate::error::{EngineError, Result};
@@ -32,9 +32,6 @@ use crate::services::{Services, now_ms};
 use crate::stability::Stability;
 
 const SHARE: Action = Action::new("study.share");
-
-/// Rounds of copying before the study counts as too busy.
-const ROUNDS_MAX: usize = 16;
 
 /// Why a study cannot be shown somewhere.
 pub mod conflict {
@@ -256,14 +253,7 @@ async fn make(
 ) -> Result<StudyRef> {
     let from = &sharing.from;
     for _ in 0..ROUNDS_MAX {
-        let row = from
-            .stored_in(services)
-            .get(&from.row_key)?
-            .ok_or(EngineError::NotFound)?;
-        let seen: StudyRow = decode(&row, "study row")?;
-        if seen.study != from.id() {
-            return Err(EngineError::Overloaded { retry_after_seconds: 1 });
-        }
+        let seen = from.row_now(services)?;
         let mut summary = copy.catch_up(&seen, |_, _| true).await?;
         summary.last_commit_ms = now_ms();
         summary.shared = (sharing.manner == Manner::Share).then(|| Shared {

@@ -5,7 +5,6 @@
 mod common;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use common::{Bench, dataset_of, identity, source, split};
 use dicom_core::Tag;
@@ -19,7 +18,7 @@ use septum_engine::pipeline::messages::StoreKind;
 use septum_engine::retrieve::StudyRef;
 use septum_engine::retrieve::stream::Form;
 use septum_engine::share::{self, Manner, Sharing};
-use septum_engine::{EngineError, correct, erase, maintenance, search};
+use septum_engine::{EngineError, correct, erase, search};
 use septum_storage::RowKind;
 use septum_testkit::{Encapsulation, TinyInstance, TransferSyntax};
 
@@ -85,20 +84,6 @@ async fn num_found(bench: &Bench, name: &str) -> usize {
     found.await.unwrap().items.len()
 }
 
-async fn is_sound(bench: Bench) {
-    let Bench { root, archive, .. } = bench;
-    archive.shutdown(Duration::from_secs(5)).await;
-    let report = loop {
-        match maintenance::fsck(&common::config(root.path())) {
-            Err(EngineError::Storage(septum_storage::StorageError::Locked)) => {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            report => break report.unwrap(),
-        }
-    };
-    assert!(report.is_sound(), "{:?}", report.findings);
-}
-
 #[tokio::test]
 async fn every_door_shows_what_is_corrected() {
     let (bench, files) = (Bench::new().await, study());
@@ -145,7 +130,7 @@ async fn every_door_shows_what_is_corrected() {
     let bench = bench.reopen().await;
     let shown = header(&current(&bench, &files[2]).await);
     assert_eq!(shown.text(tags::PATIENT_NAME).as_deref(), Some("Right^Name"));
-    is_sound(bench).await;
+    bench.must_be_sound().await;
 }
 
 #[tokio::test]
@@ -222,7 +207,7 @@ async fn invariant_4_no_pixel_is_written_and_all_go_in_the_end() {
     ] {
         assert_eq!(rows(kind), 0, "{kind:?}");
     }
-    is_sound(bench).await;
+    bench.must_be_sound().await;
 }
 
 #[tokio::test]
@@ -257,7 +242,7 @@ async fn a_share_has_no_originals() {
         }
         erase::study(services, &there, UID, &source()).await.unwrap();
     }
-    is_sound(bench).await;
+    bench.must_be_sound().await;
 }
 
 #[tokio::test]
@@ -273,7 +258,7 @@ async fn invariant_10_a_corrected_patient_is_the_studys() {
         .build()
         .bytes;
     assert_eq!(bench.store(&of_other).await.unwrap().kind, StoreKind::Stored);
-    is_sound(bench).await;
+    bench.must_be_sound().await;
 }
 
 #[tokio::test]
@@ -294,5 +279,5 @@ async fn a_study_that_cannot_be_corrected_stays_as_it_is() {
         let back = current(&bench, file).await;
         assert_eq!(dataset_of(&back), dataset_of(file));
     }
-    is_sound(bench).await;
+    bench.must_be_sound().await;
 }

@@ -5,13 +5,11 @@
 mod common;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use common::{Bench, dataset_of, identity, source};
 use septum_engine::EngineError;
 use septum_engine::accounts::Namespace;
 use septum_engine::erase;
-use septum_engine::maintenance;
 use septum_engine::pipeline::messages::StoreKind;
 use septum_engine::retrieve::StudyRef;
 use septum_engine::retrieve::stream::{self, Form};
@@ -213,22 +211,7 @@ async fn invariant_9_pixels_go_with_the_last_study() {
         share_with(&bench, &files[0], &there, Manner::Share).await,
         Err(EngineError::NotFound)
     ));
-    is_sound(bench).await;
-}
-
-/// The store proves itself once it is closed.
-async fn is_sound(bench: Bench) {
-    let Bench { root, archive, .. } = bench;
-    archive.shutdown(Duration::from_secs(5)).await;
-    let report = loop {
-        match maintenance::fsck(&common::config(root.path())) {
-            Err(EngineError::Storage(septum_storage::StorageError::Locked)) => {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            report => break report.unwrap(),
-        }
-    };
-    assert!(report.is_sound(), "{:?}", report.findings);
+    bench.must_be_sound().await;
 }
 
 #[tokio::test]
@@ -258,7 +241,7 @@ async fn what_is_deleted_here_stays_there() {
     is_whole(&bench, &there, &files[2..]).await;
     is_whole(&bench, &bench.namespace, &[files[0].clone(), files[2].clone()]).await;
     drop(services);
-    is_sound(bench).await;
+    bench.must_be_sound().await;
 }
 
 #[tokio::test]

@@ -425,7 +425,7 @@ pub async fn who(ask: &Ask) -> Outcome {
 }
 
 /// The namespace that a study goes to, where the caller may put it.
-fn destination(ask: &Ask) -> Outcome<Arc<Namespace>> {
+pub(super) fn destination(ask: &Ask) -> Outcome<Arc<Namespace>> {
     let into = resolve::namespace(ask, "namespace_id")
         .filter(|into| ask.principal().is_ok_and(|principal| principal.reaches(into.id)))
         .ok_or_else(|| Fault::about("NOT_FOUND", "namespace_id"))?;

@@ -113,6 +113,23 @@ impl StudyRef {
         Self::load(services, self.namespace, account, self.shard, row_key)
     }
 
+    /// Its row as it is now.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] once it is gone; [`EngineError::Overloaded`] where a copy is in its place.
+    pub fn row_now(&self, services: &Services) -> Result<StudyRow> {
+        let row = self
+            .stored_in(services)
+            .get(&self.row_key)?
+            .ok_or(EngineError::NotFound)?;
+        let row: StudyRow = decode(&row, "study row")?;
+        if row.study == self.id() {
+            Ok(row)
+        } else {
+            Err(EngineError::Overloaded { retry_after_seconds: 1 })
+        }
+    }
+
     /// Its random id.
     pub fn id(&self) -> StudyId {
         self.row.study

@@ -19,6 +19,7 @@ use septum_core::ids::UserId;
 use septum_core::seal::Suite;
 use septum_engine::accounts::Namespace;
 use septum_engine::archive::{Archive, ArchiveConfig};
+use septum_engine::maintenance;
 use septum_engine::pipeline::messages::{Source, StoreOutcome};
 use septum_engine::retrieve::stream::{self, Form};
 use septum_engine::retrieve::{InstanceRef, StudyRef};
@@ -65,6 +66,21 @@ pub fn source() -> Source {
 impl Bench {
     pub async fn new() -> Self {
         Self::with(|_| {}).await
+    }
+
+    /// The store proves itself once it is closed.
+    pub async fn must_be_sound(self) {
+        let Self { root, archive, .. } = self;
+        archive.shutdown(Duration::from_secs(5)).await;
+        let report = loop {
+            match maintenance::fsck(&config(root.path())) {
+                Err(EngineError::Storage(septum_storage::StorageError::Locked)) => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                report => break report.unwrap(),
+            }
+        };
+        assert!(report.is_sound(), "{:?}", report.findings);
     }
 
     pub async fn with(change: impl FnOnce(&mut ArchiveConfig)) -> Self {

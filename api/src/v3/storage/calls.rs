@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use septum_core::access::Permission;
 use septum_core::ids::Uid;
-use septum_engine::accounts::Namespace;
 use septum_engine::derive::PixelChange;
 use septum_engine::share;
 
@@ -18,7 +17,7 @@ use crate::http::problem::Problem;
 use crate::v3::ask::Ask;
 use crate::v3::fault::{Fault, Outcome};
 use crate::v3::reply::Reply;
-use crate::v3::resolve;
+use crate::v3::shares;
 use crate::v3::study_record::must_be_there;
 
 /// The stored study that a call is about, of which all may be seen.
@@ -92,19 +91,10 @@ pub async fn clone(ask: &Ask) -> Outcome {
     Ok(Reply::of("study_uid", study_uid))
 }
 
-/// The namespace that a study is split into.
-fn destination(ask: &Ask) -> Outcome<Arc<Namespace>> {
-    let into = resolve::namespace(ask, "namespace_id")
-        .filter(|into| ask.principal().is_ok_and(|principal| principal.reaches(into.id)))
-        .ok_or_else(|| Fault::about("NOT_FOUND", "namespace_id"))?;
-    let _granted = ask.authorize(Permission::StudyUpload, into.id)?;
-    Ok(into)
-}
-
 /// `/study/split`: a study of its own for each series, or with `no_split` one for all, in another namespace.
 pub async fn split(ask: &Ask) -> Outcome {
     let from = seen(ask)?;
-    let into = destination(ask)?;
+    let into = shares::destination(ask)?;
     let is_whole = ask.parameters.is_set("no_split")?;
     let (name, _) = ask.study()?;
     if share::storage_namespace(&from.study)? != from.namespace.id {

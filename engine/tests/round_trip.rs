@@ -324,6 +324,27 @@ async fn invariant_6_large_objects_pass_through_a_fixed_budget() {
 }
 
 #[tokio::test]
+async fn invariant_6_a_long_first_piece_reserves_no_more_than_its_frame_needs() {
+    // As multipart bodies give them: a piece longer than what needs no reservation, from several instances at once.
+    let bench = Bench::with(|config| config.admission_timeout = std::time::Duration::from_millis(300)).await;
+    let mut intakes = Vec::new();
+    for file in StudySpec::ct(4, 1).instances() {
+        let mut intake = bench
+            .archive
+            .pipeline
+            .admit(bench.namespace.clone(), common::source())
+            .await
+            .unwrap();
+        let bytes = bytes::Bytes::from(file.bytes);
+        intake.push(bytes.slice(..400 << 10)).await.unwrap();
+        intakes.push((intake, bytes.slice(400 << 10..)));
+    }
+    for (intake, rest) in intakes {
+        assert_eq!(intake.finish_with(rest).await.1.unwrap().kind, StoreKind::Stored);
+    }
+}
+
+#[tokio::test]
 async fn invariant_10_merged_patients_are_one_until_unmerged() {
     use septum_engine::patients::PatientKey;
     let bench = Bench::new().await;

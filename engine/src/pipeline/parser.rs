@@ -20,6 +20,10 @@ use crate::records::unit_shape;
 use crate::services::Services;
 use crate::studies::StudyHandle;
 
+/// While nothing tells how long the unit will be that these bytes belong to, so many are looked at in one piece: more
+/// would have to reserve memory for the longest unit there may be, and instances would wait for one another.
+const UNKNOWN_BYTES_MAX: usize = 64 << 10;
+
 /// The stage.
 pub struct Parser {
     services: Arc<Services>,
@@ -33,7 +37,18 @@ impl Parser {
     }
 
     /// Feeds bytes to the splitter, and hands on what comes of them.
-    async fn feed(&self, mut progress: Box<Progress>, bytes: Bytes) -> Result<Box<Progress>> {
+    async fn feed(&self, mut progress: Box<Progress>, mut bytes: Bytes) -> Result<Box<Progress>> {
+        while !bytes.is_empty() {
+            let piece = match progress.unit_bytes() {
+                Some(_) => bytes.len(),
+                None => bytes.len().min(UNKNOWN_BYTES_MAX),
+            };
+            progress = self.feed_piece(progress, bytes.split_to(piece)).await?;
+        }
+        Ok(progress)
+    }
+
+    async fn feed_piece(&self, mut progress: Box<Progress>, bytes: Bytes) -> Result<Box<Progress>> {
         let unit_bytes = progress.unit_bytes();
         progress.budget.draw(bytes.len(), unit_bytes).await?;
         let start = Instant::now();

@@ -1,9 +1,9 @@
 //! Supervision of pipeline generations.
 //!
-//! A generation is one actor a stage. Parser and committers, which compute, each have an arbiter (a thread) of their own;
-//! compressor and sealer, which only hand to the CPU pool and on, share one: what a thread passes to itself wakes nobody.
-//! The first panic, or a heartbeat missed
-//! for [`HEARTBEAT_TIMEOUT`], ends the whole generation: its arbiters stop, which drops all work inside it, and the next
+//! A generation is one actor a stage. The parser, which computes most, has an arbiter (a thread) of its own; compressor and
+//! sealer, which hand to the CPU pool and on, share one: what a thread passes to itself wakes nobody. Committers have as
+//! many of their own as there are cores left, and are with those two where none is.
+//! The first panic, or a heartbeat missed for [`HEARTBEAT_TIMEOUT`], ends the whole generation: its arbiters stop, which drops all work inside it, and the next
 //! one starts downstream first. Too many ends within a minute make the server unready instead of looping.
 
 use std::collections::VecDeque;
@@ -180,36 +180,21 @@ impl Nursery {
             pulses: Vec::new(),
         };
         let (services, handoffs) = (&self.services, &self.handoffs);
+        let num_arbiters = services.compute.num_threads().clamp(2, 2 + handoffs.committers.len());
+        let arbiters: Vec<Arbiter> = (0..num_arbiters).map(|_| Arbiter::new()).collect();
+        // Those beyond the last share it.
+        let on = |wanted: usize| &arbiters[wanted.min(num_arbiters - 1)];
         for (shard, handoff) in handoffs.committers.iter().enumerate() {
-            let arbiter = Arbiter::new();
-            self.spawn(
-                &mut raised,
-                &arbiter,
-                generation,
-                Committer::new(Arc::clone(services), shard),
-                handoff,
-            );
-            raised.arbiters.push(arbiter);
+            let committer = Committer::new(Arc::clone(services), shard);
+            self.spawn(&mut raised, on(2 + shard), generation, committer, handoff);
         }
-        let shared = Arbiter::new();
-        self.spawn(
-            &mut raised,
-            &shared,
-            generation,
-            Sealer::new(Arc::clone(services), Arc::clone(handoffs)),
-            &handoffs.sealer,
-        );
+        let sealer = Sealer::new(Arc::clone(services), Arc::clone(handoffs));
+        self.spawn(&mut raised, on(1), generation, sealer, &handoffs.sealer);
         let compressor = Compressor::new(Arc::clone(services), Arc::clone(handoffs));
-        self.spawn(&mut raised, &shared, generation, compressor, &handoffs.compressor);
-        let own = Arbiter::new();
-        self.spawn(
-            &mut raised,
-            &own,
-            generation,
-            Parser::new(Arc::clone(services), Arc::clone(handoffs)),
-            &handoffs.parser,
-        );
-        raised.arbiters.extend([shared, own]);
+        self.spawn(&mut raised, on(1), generation, compressor, &handoffs.compressor);
+        let parser = Parser::new(Arc::clone(services), Arc::clone(handoffs));
+        self.spawn(&mut raised, on(0), generation, parser, &handoffs.parser);
+        raised.arbiters = arbiters;
         raised
     }
 

@@ -75,22 +75,34 @@ fn put_exceptions(block: &[u16; BLOCK], width: u32, num_exceptions: u32, out: &m
     out.resize(start + 2 * count, 0);
     let (places, above) = out[start..].split_at_mut(count);
     let mut slots = places.iter_mut().zip(above);
-    let high = u64::from(!low_bits(width)) * 0x0001_0001_0001_0001;
-    for (index, numbers) in (0_u8..).zip(lanes(block)) {
-        // Most rows have none: four numbers are looked at as one.
-        let four = |at: usize| (0..4).fold(0, |four, i| four | u64::from(numbers[at + i]) << (16 * i));
-        if (four(0) | four(4)) & high == 0 {
-            continue;
-        }
-        for (lane, &number) in (0_u8..).zip(numbers) {
-            if number >> width != 0
-                && let Some((place, above)) = slots.next()
-            {
-                *place = index * LANES as u8 + lane;
-                *above = (number >> width) as u8;
-            }
+    // Where they are is found without branches, as nobody could guess them.
+    for (half, first) in block.as_chunks::<64>().0.iter().zip([0, 64]) {
+        let mut wide = wider_than(width, half);
+        while wide != 0
+            && let Some((place, above)) = slots.next()
+        {
+            let index = wide.trailing_zeros();
+            wide &= wide - 1;
+            *place = first + index as u8;
+            *above = (half[index as usize] >> width) as u8;
         }
     }
+}
+
+/// A bit for each number that has more than `width` bits, the first one's lowest.
+fn wider_than(width: u32, numbers: &[u16; 64]) -> u64 {
+    const TOPS: u64 = 0x8000_8000_8000_8000;
+    /// Moves the bits 0, 16, 32 and 48 to 48 and up; no two products meet in one place.
+    const TOGETHER: u64 = 1 << 48 | 1 << 33 | 1 << 18 | 1 << 3;
+    let above = u64::from(!low_bits(width)) * 0x0001_0001_0001_0001;
+    let mut wide = 0;
+    for (index, four) in numbers.as_chunks::<4>().0.iter().enumerate() {
+        let four = (0..4).fold(0, |all, i| all | u64::from(four[i]) << (16 * i)) & above;
+        // In each number of 16 bits, the carry into the top bit tells whether any lower one is set.
+        let tops = (((four & !TOPS) + !TOPS) | four) & TOPS;
+        wide |= ((tops >> 15).wrapping_mul(TOGETHER) >> 48 & 0xF) << (4 * index);
+    }
+    wide
 }
 
 /// Reads a block and cuts it off `input`; `None` where there is none.

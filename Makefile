@@ -52,10 +52,10 @@ crash: ## kill -9 under load (CYCLES=50) and power cuts (CUTS=5, needs root)
 	@$(ENVIRONMENT) python=$$(septum_venv) && "$$python" .ci/crash/power_cut.py --cuts 1 --drop-sync pixel
 
 .PHONY: load
-load: ## Figures over the wire (PEER=orthanc: beside Orthanc; TLS=1, QUICK=1, ROUNDS, CLIENTS, COUNT, SCENARIOS=a,b)
+load: ## Figures over the wire (PEER=orthanc: beside Orthanc; TLS=1, AES=1, QUICK=1, ROUNDS, CLIENTS, COUNT, SCENARIOS=a,b)
 	@.ci/install build test $(if $(PEER),peer)
 	@$(ENVIRONMENT) septum_rocksdb && cargo build --release --locked -p septum-api -p septum-loadtest --bins
-	@$(ENVIRONMENT) python=$$(septum_venv) && "$$python" .ci/load.py $(if $(PEER),--peer $(PEER)) $(if $(TLS),--tls) \
+	@$(ENVIRONMENT) python=$$(septum_venv) && "$$python" .ci/load.py $(if $(PEER),--peer $(PEER)) $(if $(TLS),--tls) $(if $(AES),--aes) \
 		$(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(CLIENTS),--clients $(CLIENTS)) \
 		$(if $(COUNT),--count $(COUNT)) $(if $(SCENARIOS),--scenarios $(SCENARIOS))
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Figures of Septum under load, alone or beside a peer in the same run.
 
-    load.py [--peer orthanc] [--rounds 5] [--quick] [--tls] [--scenarios store-ct,frames] [-- MORE OPTIONS OF septum-loadtest]
+    load.py [--peer orthanc] [--rounds 5] [--quick] [--tls] [--aes] [--scenarios store-ct,frames] [-- MORE OPTIONS OF septum-loadtest]
 
 Starts the servers with empty folders on one disk, all on loopback and all syncing before they answer (Orthanc:
 SyncStorageArea), has `septum-loadtest run` alternate between them and passes its table on. Plain HTTP on both sides;
---tls measures storing and frames in a table of its own, Septum over TLS beside Septum without (the peer has no TLS that works). Real images are used where the test corpus
+--aes puts a second Septum beside the first, sealing with AES-256-GCM; --tls measures storing and frames in a table of its own, Septum over TLS beside Septum without (the peer has no TLS that works). Real images are used where the test corpus
 is at hand (SEPTUM_CORPUS), phantoms elsewhere. JSON on stdout, tables on stderr.
 
 "Stored codec": Septum is asked for High-Throughput JPEG 2000, which is what its dense tier holds, and for octets where a frame
@@ -33,9 +33,11 @@ QUICK = ["--rounds", "1", "--count", "50", "--library", "60", "--series", "60", 
          "--patients", "120", "--searches", "10", "--deletes", "5", "--day-seconds", "4", "--day-rate", "15", "--verify", "20"]
 
 
-# Frames as Septum holds them.
+# Frames and studies as Septum holds them.
 STORED = ('multipart/related; type="image/jphc"; transfer-syntax=1.2.840.10008.1.2.4.201, '
           'multipart/related; type="application/octet-stream"; transfer-syntax=*; q=0.5')
+
+STORED_STUDY = 'multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.4.201'
 
 
 def program() -> str:
@@ -54,7 +56,7 @@ def target(name: str, server, cache_bytes: int | None = None) -> tuple[list[str]
     if isinstance(server.verify, str):
         options += ["--certificate", f"{name}={server.verify}"]
     if isinstance(server, Server):
-        options += ["--frame-accept", f"{name}={STORED}"]
+        options += ["--frame-accept", f"{name}={STORED}", "--study-accept", f"{name}={STORED_STUDY}"]
     if cache_bytes is not None:
         options += ["--cache-bytes", f"{name}={cache_bytes}"]
     return options, {"LOADTEST_PASSWORD_" + name.upper().replace("-", "_"): password}
@@ -111,6 +113,7 @@ def main() -> int:
     parser.add_argument("--corpus", type=pathlib.Path, help="folder with images to perturb")
     parser.add_argument("--phantoms", action="store_true", help="phantoms even where real images are at hand")
     parser.add_argument("--cache", type=int, default=64 << 20, help="bytes that the peer may cache")
+    parser.add_argument("--aes", action="store_true", help="a second Septum that seals with AES-256-GCM")
     parser.add_argument("--tls", action="store_true", help="storing and frames over TLS too, in a table of its own")
     parser.add_argument("--quick", action="store_true", help="small counts and one round, to try the rig")
     options = parser.parse_args(arguments[:cut])
@@ -126,6 +129,8 @@ def main() -> int:
         more += ["--corpus", str(corpus)]
     more += arguments[cut + 1 :]
     servers = {} if options.only_peer else {"septum": Server(tls=False)}
+    if options.aes:
+        servers["septum-aes"] = Server(tls=False, environment={"SEPTUM__STORAGE__SUITE": "aes-256-gcm"})
     if options.peer == "orthanc":
         servers["orthanc"] = Orthanc(cache_bytes=options.cache)
     results = {"plain": measure(servers, options.cache, more)}

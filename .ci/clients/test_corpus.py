@@ -215,6 +215,58 @@ def test_the_default_transfer_syntax_has_the_same_pixels(server, stored):
     assert not wrong, "\n".join(map(str, wrong))
 
 
+HTJ2K = "1.2.840.10008.1.2.4.201"
+NATIVE = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"}
+
+
+def has_a_form_in_htj2k(dataset) -> bool:
+    """Grey, palette and RGB samples of 8 or 16 bits at the low end of their cells."""
+    return (dataset.BitsAllocated in (8, 16) and dataset.HighBit + 1 == dataset.BitsStored <= dataset.BitsAllocated
+            and (dataset.SamplesPerPixel == 1 or dataset.PhotometricInterpretation == "RGB"))
+
+
+@pytest.mark.septum
+def test_native_pixels_can_be_had_as_high_throughput_jpeg_2000(server, stored):
+    wrong, seen = [], collections.Counter()
+    for key, sent in stored.by_key.items():
+        original = read(sent[0].read())
+        if len(sent) > 1 or "PixelData" not in original or dataset_of(sent[0].read())[0] not in NATIVE:
+            continue
+        answer = server.retrieve(*key, accept=f'multipart/related; type="application/dicom"; transfer-syntax={HTJ2K}')
+        try:
+            expected = original.pixel_array
+        except Exception:  # what the reference cannot decode proves nothing
+            if answer.status_code not in (200, 406):
+                wrong.append((sent[0].name, answer.status_code))
+            continue
+        if answer.status_code != 200:
+            # Samples that leave Bits Stored are found when the frame is looked at.
+            stays = original.BitsStored == original.BitsAllocated
+            if answer.status_code != 406 or (has_a_form_in_htj2k(original) and stays):
+                wrong.append((sent[0].name, answer.status_code, answer.text[:200]))
+            seen["none"] += 1
+            continue
+        (headers, stream), = parts_of(answer.headers["Content-Type"], answer.content)
+        got = read(stream)
+        if got.file_meta.TransferSyntaxUID != HTJ2K or HTJ2K not in headers["content-type"]:
+            wrong.append((sent[0].name, got.file_meta.TransferSyntaxUID, headers["content-type"]))
+        changed = {"PixelData", "PhotometricInterpretation", "PlanarConfiguration"}
+        if original.SamplesPerPixel == 3 and (got.PhotometricInterpretation, got.PlanarConfiguration) != ("YBR_RCT", 0):
+            wrong.append((sent[0].name, got.PhotometricInterpretation, got.PlanarConfiguration))
+        values = [{element.tag: str(element.value) for element in dataset
+                   if element.keyword not in changed and element.tag.element != 0 and not element.is_undefined_length
+                   and element.VR not in ("OW", "OB", "UN", "SQ")} for dataset in (original, got)]
+        if values[0] != values[1]:
+            wrong.append((sent[0].name, "other elements differ", set(values[0].items()) ^ set(values[1].items())))
+        if not numpy.array_equal(expected, got.pixel_array):
+            wrong.append((sent[0].name, "other pixels"))
+        seen[original.PhotometricInterpretation] += 1
+        seen["frames"] += int(original.get("NumberOfFrames", 1) or 1)
+    print(dict(seen))
+    assert not wrong, "\n".join(map(str, wrong))
+    assert seen["MONOCHROME2"] > 20 and seen["RGB"] and seen["PALETTE COLOR"] and seen["frames"] > 100, seen
+
+
 def test_dcmtk_reads_what_comes_back(server, stored, tmp_path):
     dcmdump = shutil.which("dcmdump")
     assert dcmdump, "dcmdump (package dcmtk) is missing"

@@ -45,6 +45,64 @@ async fn invariant_4_what_goes_in_comes_out() {
     }
 }
 
+/// The fragments of encapsulated pixel data at the end of a Part 10 stream, without the offset table.
+fn fragments(file: &[u8]) -> Vec<&[u8]> {
+    let element = [0xE0, 0x7F, 0x10, 0x00, b'O', b'B', 0, 0, 0xFF, 0xFF, 0xFF, 0xFF];
+    let at = file.windows(element.len()).position(|bytes| bytes == element).unwrap();
+    let (mut rest, mut items) = (&file[at + element.len()..], Vec::new());
+    while let Some(item) = rest.strip_prefix(&[0xFE, 0xFF, 0x00, 0xE0]) {
+        let (length, behind) = item.split_first_chunk().unwrap();
+        let (item, behind) = behind.split_at(u32::from_le_bytes(*length) as usize);
+        items.push(item);
+        rest = behind;
+    }
+    assert_eq!(rest, [0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0]);
+    assert_eq!(items.remove(0), [0_u8; 0], "an empty offset table");
+    items
+}
+
+#[tokio::test]
+async fn invariant_4_the_dense_form_has_the_same_samples() {
+    use septum_core::codec::{Codec, Tier, decode};
+    // Encoded on the way, and as it lies.
+    for tier in [Tier::Pressure, Tier::Dense] {
+        let bench = Bench::with(|config| config.tier = tier).await;
+        let mut colour = StudySpec::ultrasound_cine(3, 5);
+        colour.transfer_syntax = TransferSyntax::ImplicitLittleEndian;
+        let mut grey = StudySpec::ct(1, 1);
+        grey.transfer_syntax = TransferSyntax::ExplicitBigEndian;
+        for file in grey.instances().chain(colour.instances()) {
+            bench.store(&file.bytes).await.unwrap();
+            let found = bench.find(&file.bytes).unwrap();
+            let dense = bench.read(&found, Form::Dense).await.unwrap();
+            let native = bench.read(&found, Form::Native).await.unwrap();
+            let described = common::split(&dense).unwrap();
+            assert!(described.layout.is_some());
+            let shape = found.record.pixels.as_ref().unwrap().shape.unwrap();
+            let length = usize::try_from(shape.frame_length().unwrap()).unwrap();
+            let mut shape_of_native = shape;
+            shape_of_native.big_endian = false;
+            let fragments = fragments(&dense);
+            let payload = &native[native.len() - fragments.len() * length..];
+            for (fragment, frame) in fragments.iter().zip(payload.chunks(length)) {
+                assert_eq!(fragment.len() % 2, 0);
+                let decoded = decode(Codec::Htj2k, Some(&shape_of_native), fragment, length).unwrap();
+                assert_eq!(decoded, frame);
+            }
+            let words: &[u8] = if shape.samples_per_pixel == 3 {
+                b"YBR_RCT"
+            } else {
+                b"MONOCHROME2"
+            };
+            assert!(dense.windows(words.len()).any(|bytes| bytes == words));
+        }
+        let packed = tiny(50).pixels(3, 5, 7, 1).build().bytes;
+        bench.store(&packed).await.unwrap();
+        let refused = bench.read(&bench.find(&packed).unwrap(), Form::Dense).await;
+        assert!(matches!(refused, Err(EngineError::NotAcceptable(_))));
+    }
+}
+
 #[tokio::test]
 async fn what_is_noted_of_a_batch_sees_its_rows() {
     let bench = Bench::new().await;

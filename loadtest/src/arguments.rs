@@ -120,6 +120,9 @@ pub(crate) struct RunOptions {
     /// transfer-syntax=*, which some servers take to mean "as received".
     #[arg(long = "frame-accept", value_name = "NAME=ACCEPT")]
     pub(crate) frame_accepts: Vec<Named<String>>,
+    /// NAME=ACCEPT: the same for whole studies. Without it: application/dicom with transfer-syntax=*.
+    #[arg(long = "study-accept", value_name = "NAME=ACCEPT")]
+    pub(crate) study_accepts: Vec<Named<String>>,
     /// Load a server on another machine. It must be yours: this program is made to bring it to its limits.
     #[arg(long)]
     pub(crate) remote: bool,

@@ -16,6 +16,7 @@ use crate::http::{Call, Connection, Endpoint};
 use crate::multipart::{STORE_CONTENT_TYPE, store_body};
 use crate::request::{Kind, Request, acknowledged, judge, refusals};
 use crate::schedule::Pacing;
+use crate::target::Accepts;
 
 /// Requests ready to go.
 pub(crate) struct Plan<'a> {
@@ -139,8 +140,8 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Sends everything, or until `stop`. `frame_accept` is the Accept header of [`Kind::Frame`].
-    pub(crate) fn drive(&self, endpoint: &Endpoint, frame_accept: &str, stop: Option<&AtomicBool>) -> Outcome {
+    /// Sends everything, or until `stop`.
+    pub(crate) fn drive(&self, endpoint: &Endpoint, accepts: &Accepts, stop: Option<&AtomicBool>) -> Outcome {
         let next = AtomicUsize::new(0);
         let began = Instant::now();
         let mut all = Outcome::default();
@@ -149,7 +150,7 @@ impl<'a> Plan<'a> {
                 let mut client = Client {
                     plan: self,
                     connection: Connection::new(endpoint),
-                    frame_accept,
+                    accepts,
                     began,
                     outcome: Outcome::default(),
                 };
@@ -186,7 +187,7 @@ impl<'a> Plan<'a> {
 struct Client<'a> {
     plan: &'a Plan<'a>,
     connection: Connection,
-    frame_accept: &'a str,
+    accepts: &'a Accepts,
     began: Instant,
     outcome: Outcome,
 }
@@ -202,10 +203,7 @@ impl Client<'_> {
         let answer = self.connection.request(Call {
             method: request.kind.method(),
             path: &request.path,
-            accept: match request.kind {
-                Kind::Frame => self.frame_accept,
-                kind => kind.accept(),
-            },
+            accept: self.accepts.of(request.kind),
             body: body.as_ref().map(|body| (STORE_CONTENT_TYPE, body.as_slice())),
             sink: request.kind.sink(),
         });

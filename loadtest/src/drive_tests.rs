@@ -50,7 +50,7 @@ fn requests(count: usize) -> Vec<Request> {
 fn every_request_is_sent_once_and_counted() {
     let endpoint = serve(200, Duration::ZERO);
     let plan = Plan::new(requests(50), None, 3, Pacing::Closed, 0);
-    let outcome = plan.drive(&endpoint, "*/*", None);
+    let outcome = plan.drive(&endpoint, &Accepts::default(), None);
     let tally = &outcome.tallies[&Kind::Frame];
     assert_eq!((tally.num_good, tally.failures.len()), (50, 0));
     assert_eq!((tally.received_bytes, tally.native_bytes), (100, 500));
@@ -60,7 +60,7 @@ fn every_request_is_sent_once_and_counted() {
 #[test]
 fn refusals_are_counted_by_status() {
     let endpoint = serve(503, Duration::ZERO);
-    let outcome = Plan::new(requests(5), None, 2, Pacing::Closed, 0).drive(&endpoint, "*/*", None);
+    let outcome = Plan::new(requests(5), None, 2, Pacing::Closed, 0).drive(&endpoint, &Accepts::default(), None);
     let tally = &outcome.tallies[&Kind::Frame];
     assert_eq!(tally.num_good, 0);
     assert_eq!(tally.failures, BTreeMap::from([("status 503".into(), 5)]));
@@ -75,7 +75,7 @@ fn an_open_loop_charges_the_wait_of_those_who_would_have_come() {
         arrivals: crate::schedule::Arrivals::Even,
         seed: 1,
     };
-    let outcome = Plan::new(requests(20), None, 1, pacing, 0).drive(&endpoint, "*/*", None);
+    let outcome = Plan::new(requests(20), None, 1, pacing, 0).drive(&endpoint, &Accepts::default(), None);
     let tally = &outcome.tallies[&Kind::Frame];
     let (latency, service) = (tally.latency.latency(), tally.service.latency());
     assert!(latency.max_ms > 380.0, "{latency:?}");
@@ -91,7 +91,7 @@ fn an_open_loop_does_not_send_early() {
         arrivals: crate::schedule::Arrivals::Even,
         seed: 1,
     };
-    let outcome = Plan::new(requests(21), None, 4, pacing, 0).drive(&endpoint, "*/*", None);
+    let outcome = Plan::new(requests(21), None, 4, pacing, 0).drive(&endpoint, &Accepts::default(), None);
     assert!(outcome.seconds >= 0.2, "{}", outcome.seconds);
 }
 
@@ -101,7 +101,7 @@ fn a_stopped_plan_ends() {
     let stop = AtomicBool::new(false);
     let plan = Plan::new(requests(1_000_000), None, 1, Pacing::Closed, 0);
     let outcome = thread::scope(|scope| {
-        let driven = scope.spawn(|| plan.drive(&endpoint, "*/*", Some(&stop)));
+        let driven = scope.spawn(|| plan.drive(&endpoint, &Accepts::default(), Some(&stop)));
         thread::sleep(Duration::from_millis(50));
         stop.store(true, Ordering::Relaxed);
         driven.join().unwrap()
@@ -127,6 +127,6 @@ fn a_connection_that_the_server_has_closed_is_opened_again() {
         arrivals: crate::schedule::Arrivals::Even,
         seed: 1,
     };
-    let outcome = Plan::new(requests(6), None, 1, pacing, 0).drive(&endpoint, "*/*", None);
+    let outcome = Plan::new(requests(6), None, 1, pacing, 0).drive(&endpoint, &Accepts::default(), None);
     assert_eq!(outcome.tallies[&Kind::Frame].num_good, 6);
 }

@@ -106,7 +106,7 @@ impl Suite<'_> {
             let requests = scenario::stores(set, self.options.batch as usize);
             // Bodies are made as they are sent: nothing is measured here, and a library may be large.
             let plan = Plan::new(requests, Some(set), self.options.clients, Pacing::Closed, 0);
-            let outcome = plan.drive(&target.endpoint, &target.frame_accept, None);
+            let outcome = plan.drive(&target.endpoint, &target.accepts, None);
             let num_stored = outcome.acknowledged.len();
             if num_stored < set.len() {
                 let failures: Vec<_> = outcome.tallies.values().map(|tally| &tally.failures).collect();

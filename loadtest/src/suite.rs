@@ -192,12 +192,12 @@ impl Suite<'_> {
 /// Drives the plan, and the other one beside it until the first is done.
 fn drive_together(plan: &Plan<'_>, beside: Option<&Plan<'_>>, target: &Target) -> Outcome {
     let Some(beside) = beside else {
-        return plan.drive(&target.endpoint, &target.frame_accept, None);
+        return plan.drive(&target.endpoint, &target.accepts, None);
     };
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        let reads = scope.spawn(|| beside.drive(&target.endpoint, &target.frame_accept, Some(&stop)));
-        let mut outcome = plan.drive(&target.endpoint, &target.frame_accept, None);
+        let reads = scope.spawn(|| beside.drive(&target.endpoint, &target.accepts, Some(&stop)));
+        let mut outcome = plan.drive(&target.endpoint, &target.accepts, None);
         let seconds = outcome.seconds;
         stop.store(true, Ordering::Relaxed);
         match reads.join() {

@@ -25,14 +25,33 @@ pub(crate) enum TargetError {
     Name(&'static str, String),
 }
 
+/// Accept headers by which a target gives frames and studies in the codec it stores them in.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Accepts {
+    frame: Option<String>,
+    study: Option<String>,
+}
+
+impl Accepts {
+    /// The header for a kind of request.
+    pub(crate) fn of(&self, kind: Kind) -> &str {
+        let own = match kind {
+            Kind::Frame => self.frame.as_deref(),
+            Kind::Study => self.study.as_deref(),
+            _ => None,
+        };
+        own.unwrap_or(kind.accept())
+    }
+}
+
 /// A server.
 pub(crate) struct Target {
     /// Its name in the result.
     pub(crate) name: String,
     /// Where it is.
     pub(crate) endpoint: Endpoint,
-    /// Accept header for frames in the codec it stores them in.
-    pub(crate) frame_accept: String,
+    /// How it is asked for what it stores.
+    pub(crate) accepts: Accepts,
     /// Its process, when it is on this machine and known.
     pub(crate) pid: Option<u32>,
     /// Its folders, when known.
@@ -111,6 +130,7 @@ pub(crate) fn targets(options: &RunOptions) -> Result<Vec<Target>, TargetError> 
     let folders = options.folders.iter().map(|named| ("folder", &named.name));
     let caches = options.cache_bytes.iter().map(|named| ("cache-bytes", &named.name));
     let accepts = options.frame_accepts.iter().map(|named| ("frame-accept", &named.name));
+    let accepts = accepts.chain(options.study_accepts.iter().map(|named| ("study-accept", &named.name)));
     let targets = options.targets.iter().map(|named| ("target", &named.name));
     if let Some((option, name)) = users
         .chain(certificates)
@@ -141,9 +161,10 @@ pub(crate) fn targets(options: &RunOptions) -> Result<Vec<Target>, TargetError> 
             Ok(Target {
                 name: name.clone(),
                 endpoint,
-                frame_accept: of(&options.frame_accepts, name)
-                    .next()
-                    .map_or_else(|| Kind::Frame.accept().to_owned(), Clone::clone),
+                accepts: Accepts {
+                    frame: of(&options.frame_accepts, name).next().cloned(),
+                    study: of(&options.study_accepts, name).next().cloned(),
+                },
                 pid: of(&options.pids, name).next().copied(),
                 disk_bytes_before: crate::folder::disk_bytes(&folders),
                 folders,

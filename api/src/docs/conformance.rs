@@ -315,7 +315,8 @@ fn transfer_syntaxes() -> String {
         "Instances in every transfer syntax are stored, and can be had as stored. Those that can be decoded can also be had in \
          Explicit VR Little Endian, and their frames as `application/octet-stream`. Unknown ones are stored as they are, too. \
          Frames of the archive's dense tier can be had as High-Throughput JPEG 2000 lossless (`image/jphc`) once they were \
-         made. An instance with instances of other syntaxes beside it in one answer says its own in its part's header.",
+         made; whole instances whose pixels came native (grey, palette or RGB, 8 or 16 Bits Allocated) in the same transfer \
+         syntax at any time. An instance with instances of other syntaxes beside it in one answer says its own in its part's header.",
     ]) + &table(
         [
             "UID",

@@ -6,6 +6,7 @@
 //! | `transfer-syntax=*` | as stored |
 //! | the stored syntax by its UID | as stored |
 //! | Explicit VR Little Endian by its UID | the same, decoded |
+//! | High-Throughput JPEG 2000 (lossless) by its UID | native grey, palette and RGB pixels of 8 or 16 bits in this form |
 //! | anything else | 406 with what can be had |
 //! | `*/*` or no `Accept`, and the pixels cannot be decoded | as stored |
 //!
@@ -19,7 +20,8 @@ use septum_engine::EngineError;
 use septum_engine::error::ErrorKind;
 use septum_engine::records::VersionRecord;
 use septum_engine::retrieve::InstanceRef;
-use septum_engine::retrieve::frames::EXPLICIT_LITTLE;
+use septum_engine::retrieve::dense;
+use septum_engine::retrieve::frames::{EXPLICIT_LITTLE, HTJ2K_LOSSLESS};
 use septum_engine::retrieve::stream::{self as engine_stream, Form};
 
 use super::media;
@@ -86,6 +88,7 @@ pub(super) fn form_of(record: &VersionRecord, syntax: &Syntax) -> Option<Form> {
         Syntax::Default => native(),
         Syntax::Uid(uid) if *uid == record.transfer_syntax_uid => Some(Form::Original),
         Syntax::Uid(uid) if uid == EXPLICIT_LITTLE => native(),
+        Syntax::Uid(uid) if uid == HTJ2K_LOSSLESS => dense::is_possible(record).then_some(Form::Dense),
         Syntax::Uid(_) => None,
     }
 }
@@ -100,6 +103,9 @@ pub(super) fn not_acceptable(record: Option<&VersionRecord>) -> Problem {
         && TransferSyntax::of(&record.transfer_syntax_uid).is_known()
     {
         choices.push(with_syntax(DICOM, &record.transfer_syntax_uid));
+    }
+    if record.is_none_or(dense::is_possible) {
+        choices.push(with_syntax(DICOM, HTJ2K_LOSSLESS));
     }
     choices.push(format!("{DICOM}; transfer-syntax=*"));
     Problem::not_acceptable("nothing that you accept can be made of this", &choices)
@@ -139,7 +145,7 @@ pub(super) async fn send_as(call: &Call, instance: &InstanceRef, choices: &[Choi
         let Some(form) = form_of(&instance.record, &syntax) else {
             continue;
         };
-        let etag = etag(instance, if form == Form::Original { "original" } else { "native" });
+        let etag = etag(instance, name_of(form));
         if let Some(response) = call.not_modified(&etag) {
             return Ok(response);
         }
@@ -150,6 +156,15 @@ pub(super) async fn send_as(call: &Call, instance: &InstanceRef, choices: &[Choi
         }
     }
     Err(not_acceptable(Some(&instance.record)))
+}
+
+/// A form inside an ETag.
+fn name_of(form: Form) -> &'static str {
+    match form {
+        Form::Original => "original",
+        Form::Native => "native",
+        Form::Dense => "dense",
+    }
 }
 
 fn respond(mut opened: engine_stream::InstanceStream, multipart: bool, etag: &str) -> HttpResponse {

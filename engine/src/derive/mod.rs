@@ -13,8 +13,8 @@ use dicom_core::VR;
 use dicom_dictionary_std::tags;
 use septum_core::dicom::attributes::{CharacterSets, Header};
 use septum_core::dicom::edit::{Edits, edited};
-use septum_core::dicom::transcode::{PixelHeader, TranscodedHeader, file_meta};
-use septum_core::dicom::{Encoding, HeaderBytes, InstanceStart, Merger, Piece, PixelElement};
+use septum_core::dicom::transcode::{PixelHeader, file_meta};
+use septum_core::dicom::{HeaderBytes, InstanceStart, Merger, Piece, PixelElement};
 use septum_core::frame_shape::FrameShape;
 use tokio::sync::mpsc;
 
@@ -22,8 +22,9 @@ use crate::accounts::Namespace;
 use crate::error::{EngineError, Result};
 use crate::pipeline::Pipeline;
 use crate::pipeline::messages::{Source, StoreOutcome};
+use crate::retrieve::envelope::Envelope;
 use crate::retrieve::frames::{EXPLICIT_LITTLE, Frames};
-use crate::retrieve::stream::{Gone, Sender, header_of, is_in_words, patch_of, pixels_of, send_with_values};
+use crate::retrieve::stream::{header_of, patch_of, pixels_of};
 use crate::retrieve::{InstanceRef, PixelReader, Values};
 use crate::services::Services;
 use paint::{Colour, Region, Samples};
@@ -133,40 +134,14 @@ pub async fn open(services: &Arc<Services>, instance: &InstanceRef, recipe: Reci
     }
 }
 
-/// What stands before and behind the pixel payload, and whether the payload is padded.
-struct Start {
-    meta: Vec<u8>,
-    header: TranscodedHeader,
-    values: Values,
-    is_padded: bool,
-}
-
-impl Start {
-    async fn send_before(&self, sender: &Sender) -> Result<std::result::Result<(), Gone>> {
-        if sender.send(Ok(self.meta.clone().into())).await.is_err() {
-            return Ok(Err(Gone));
-        }
-        let before = Bytes::from(self.header.before.clone());
-        send_with_values(sender, before, &self.header.long_before, &self.values).await
-    }
-
-    async fn send_after(&self, sender: &Sender) -> Result<std::result::Result<(), Gone>> {
-        if self.is_padded && sender.send(Ok(Bytes::from_static(&[0]))).await.is_err() {
-            return Ok(Err(Gone));
-        }
-        let after = Bytes::from(self.header.after.clone());
-        send_with_values(sender, after, &self.header.long_after, &self.values).await
-    }
-}
-
 fn begin(
     services: &Arc<Services>,
     instance: &InstanceRef,
     header: &HeaderBytes,
     edits: &Edits,
     pixel: Option<(PixelHeader, u64)>,
-) -> Result<Start> {
-    let is_padded = pixel.is_some_and(|(_, length)| length % 2 == 1);
+) -> Result<Envelope> {
+    let payload_length = pixel.map_or(0, |(_, length)| length);
     let pixel = match pixel {
         Some((pixel, length)) => Some(PixelHeader {
             length: Some(
@@ -179,9 +154,7 @@ fn begin(
         }),
         None => None,
     };
-    let mut start = start(services, instance, header, edits, pixel, EXPLICIT_LITTLE)?;
-    start.is_padded = is_padded;
-    Ok(start)
+    Ok(start(services, instance, header, edits, pixel, EXPLICIT_LITTLE)?.around(payload_length))
 }
 
 fn start(
@@ -191,7 +164,7 @@ fn start(
     edits: &Edits,
     pixel: Option<PixelHeader>,
     transfer_syntax_uid: &str,
-) -> Result<Start> {
+) -> Result<Envelope> {
     let record = &instance.record;
     let values = Values::new(services, instance, header)?;
     let made = edited(
@@ -203,24 +176,14 @@ fn start(
         pixel,
     )
     .map_err(|_| EngineError::NotAcceptable("the header cannot be re-encoded".to_owned()))?;
-    let mut placed = made.long_before.iter().chain(&made.long_after);
-    if record.encoding == Encoding::ExplicitBig && placed.any(|place| is_in_words(place.vr)) {
-        return Err(EngineError::NotAcceptable(
-            "a long value of this instance is in big endian byte order".to_owned(),
-        ));
-    }
     let named = |tag, known: &str| match edits.value(tag).map(std::str::from_utf8) {
         Some(Ok(uid)) => uid.to_owned(),
         _ => known.to_owned(),
     };
     let sop_class = named(tags::SOP_CLASS_UID, &record.sop_class_uid);
     let sop_instance = named(tags::SOP_INSTANCE_UID, &record.instance_uid);
-    Ok(Start {
-        meta: file_meta(transfer_syntax_uid, &sop_class, &sop_instance),
-        header: made,
-        values,
-        is_padded: false,
-    })
+    let meta = file_meta(transfer_syntax_uid, &sop_class, &sop_instance);
+    Envelope::new(instance, meta, made, values)
 }
 
 fn patch_pixel(frames: &Frames) -> Result<PixelHeader> {
@@ -276,7 +239,7 @@ fn encapsulated(
 
 /// Sends native pixels: whole frames through `change`, or the payload as it comes.
 fn native(
-    start: Start,
+    start: Envelope,
     frames: Frames,
     change: impl Fn(Bytes) -> Result<Bytes> + Send + Sync + 'static,
     by_frame: bool,

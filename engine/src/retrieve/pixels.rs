@@ -164,7 +164,7 @@ impl PixelReader {
         self.unit_plain(index).await.map(|bytes| permit.hold(bytes))
     }
 
-    async fn unit_plain(&self, index: u32) -> Result<Bytes> {
+    pub(super) async fn unit_plain(&self, index: u32) -> Result<Bytes> {
         let (codec, bytes) = self.unit_encoded(index).await?;
         let length = self.record.layout.unit_length(index);
         let length = usize::try_from(length).map_err(|_| EngineError::Corrupt("unit length"))?;

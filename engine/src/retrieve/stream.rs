@@ -12,11 +12,13 @@ use bytes::Bytes;
 use dicom_core::{Tag, VR};
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
-use septum_core::dicom::transcode::{PixelHeader, PixelPatch, PlacedValue, file_meta, to_explicit_little};
+use septum_core::dicom::transcode::{PixelHeader, PixelPatch, file_meta, to_explicit_little};
 use septum_core::dicom::{Encoding, HeaderBytes, Merger, Piece, PixelDescription, PixelElement, TransferSyntax};
 use septum_core::seal::open_record;
 use tokio::sync::mpsc;
 
+use super::dense;
+use super::envelope::Envelope;
 use super::frames::{EXPLICIT_LITTLE, Frames};
 use super::{InstanceRef, PixelReader, Values};
 use crate::error::{EngineError, Result};
@@ -24,7 +26,7 @@ use crate::records::header_context;
 use crate::services::Services;
 
 /// Pieces made ahead of the client.
-const PIECES_AHEAD: usize = 2;
+pub(super) const PIECES_AHEAD: usize = 2;
 
 /// Which form of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub enum Form {
     Original,
     /// Explicit VR Little Endian, pixels decoded.
     Native,
+    /// High-Throughput JPEG 2000, lossless: [`super::dense`].
+    Dense,
 }
 
 /// A stream under way.
@@ -45,6 +49,14 @@ pub struct InstanceStream {
 }
 
 impl InstanceStream {
+    pub(super) fn new(transfer_syntax_uid: String, length: Option<u64>, pieces: mpsc::Receiver<Result<Bytes>>) -> Self {
+        Self {
+            transfer_syntax_uid,
+            length,
+            pieces,
+        }
+    }
+
     /// The next piece; an error breaks the stream off.
     pub async fn next(&mut self) -> Option<Result<Bytes>> {
         self.pieces.recv().await
@@ -71,7 +83,7 @@ pub async fn encoded_header(services: &Arc<Services>, instance: &InstanceRef) ->
     let keys = Arc::clone(keys);
     services
         .compute
-        .run(move || {
+        .upon(length, move || {
             let compressed = open_record(&keys.phi, &context, &sealed)?;
             let template = template.as_ref().map(|loaded| loaded.template.header.as_slice());
             septum_core::codec::decompress_with_template(template, &compressed, length)
@@ -101,6 +113,9 @@ pub fn pixels_of(services: &Arc<Services>, instance: &InstanceRef) -> Result<Opt
 pub async fn open(services: &Arc<Services>, instance: &InstanceRef, form: Form) -> Result<InstanceStream> {
     let header = header_of(services, instance).await?;
     let pixels = pixels_of(services, instance)?;
+    if form == Form::Dense {
+        return dense::open(services, instance, &header, pixels).await;
+    }
     let stored = TransferSyntax::of(&instance.record.transfer_syntax_uid);
     let is_native_already = instance.record.encoding == Encoding::ExplicitLittle;
     let encapsulated = instance
@@ -159,11 +174,7 @@ fn original(
             let _ = sender.send(Err(error)).await;
         }
     });
-    InstanceStream {
-        transfer_syntax_uid: uid,
-        length,
-        pieces,
-    }
+    InstanceStream::new(uid, length, pieces)
 }
 
 /// Preamble and file meta as they came, the preamble zeroed unless it is the other half of a TIFF (PS3.10 section 7.1).
@@ -184,7 +195,7 @@ fn prefix_of(header: &HeaderBytes) -> Option<Bytes> {
 pub(crate) type Sender = mpsc::Sender<Result<Bytes>>;
 
 /// Sends a piece; a client that went away ends the stream quietly.
-async fn send(sender: &Sender, piece: Bytes) -> std::result::Result<(), Gone> {
+pub(super) async fn send(sender: &Sender, piece: Bytes) -> std::result::Result<(), Gone> {
     if piece.is_empty() {
         return Ok(());
     }
@@ -324,7 +335,7 @@ async fn native(
                 .ok_or_else(|| EngineError::NotAcceptable("the decoded pixels exceed 4 GiB".to_owned()))?,
         );
     }
-    let transcoded = to_explicit_little(
+    let written = to_explicit_little(
         &header.elements_before(),
         &header.elements_after(),
         instance.record.encoding.into(),
@@ -332,32 +343,13 @@ async fn native(
     )
     .map_err(|_| EngineError::NotAcceptable("the header cannot be re-encoded".to_owned()))?;
     let record = &instance.record;
-    let placed = transcoded.long_before.iter().chain(&transcoded.long_after);
-    let long_bytes: u64 = placed
-        .clone()
-        .map(|place| u64::from(values.all()[place.index].length))
-        .sum();
-    if record.encoding == Encoding::ExplicitBig && placed.clone().any(|place| is_in_words(place.vr)) {
-        return Err(EngineError::NotAcceptable(
-            "a long value of this instance is in big endian byte order".to_owned(),
-        ));
-    }
-    let prefix = file_meta(EXPLICIT_LITTLE, &record.sop_class_uid, &record.instance_uid);
-    let padding = payload_length % 2;
-    let length = prefix.len() as u64
-        + transcoded.before.len() as u64
-        + payload_length
-        + if frames.is_some() { padding } else { 0 }
-        + long_bytes
-        + transcoded.after.len() as u64;
+    let meta = file_meta(EXPLICIT_LITTLE, &record.sop_class_uid, &record.instance_uid);
+    let envelope = Envelope::new(instance, meta, written, values)?.around(payload_length);
+    let length = envelope.length() + payload_length;
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
     tokio::spawn(async move {
         let body = async {
-            if send(&sender, prefix.into()).await.is_err()
-                || send_with_values(&sender, transcoded.before.into(), &transcoded.long_before, &values)
-                    .await?
-                    .is_err()
-            {
+            if envelope.send_before(&sender).await?.is_err() {
                 return Ok(());
             }
             if let Some(frames) = frames {
@@ -368,11 +360,8 @@ async fn native(
                     }
                     step += 1;
                 }
-                if padding == 1 && send(&sender, Bytes::from_static(&[0])).await.is_err() {
-                    return Ok(());
-                }
             }
-            let _ = send_with_values(&sender, transcoded.after.into(), &transcoded.long_after, &values).await?;
+            let _ = envelope.send_after(&sender).await?;
             Ok::<(), EngineError>(())
         };
         if let Err(error) = body.await {
@@ -380,53 +369,7 @@ async fn native(
             let _ = sender.send(Err(error)).await;
         }
     });
-    Ok(InstanceStream {
-        transfer_syntax_uid: EXPLICIT_LITTLE.to_owned(),
-        length: Some(length),
-        pieces,
-    })
-}
-
-/// Sends elements, and each long value where it belongs.
-pub(crate) async fn send_with_values(
-    sender: &Sender,
-    elements: Bytes,
-    places: &[PlacedValue],
-    values: &Values,
-) -> Result<std::result::Result<(), Gone>> {
-    let mut sent = 0;
-    for place in places {
-        if send(sender, elements.slice(sent..place.at)).await.is_err() {
-            return Ok(Err(Gone));
-        }
-        sent = place.at;
-        for number in values.units(place.index) {
-            if send(sender, values.unit(number).await?).await.is_err() {
-                return Ok(Err(Gone));
-            }
-        }
-    }
-    Ok(send(sender, elements.slice(sent..)).await)
-}
-
-/// Whether values of the VR have a byte order (PS3.5 section 6.2).
-pub(crate) fn is_in_words(vr: VR) -> bool {
-    matches!(
-        vr,
-        VR::OW
-            | VR::OL
-            | VR::OF
-            | VR::OD
-            | VR::OV
-            | VR::US
-            | VR::SS
-            | VR::UL
-            | VR::SL
-            | VR::FL
-            | VR::FD
-            | VR::UV
-            | VR::SV
-    )
+    Ok(InstanceStream::new(EXPLICIT_LITTLE.to_owned(), Some(length), pieces))
 }
 
 /// What the native form of frames changes in a header.

@@ -2,6 +2,8 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::header;
+use septum_engine::retrieve::dense;
+use septum_engine::retrieve::frames::{EXPLICIT_LITTLE, HTJ2K_LOSSLESS};
 use septum_engine::retrieve::rendered::document;
 use septum_engine::retrieve::stream::{self as engine_stream, Form, pixels_of};
 use serde_json::json;
@@ -10,8 +12,6 @@ use super::error::{Answer, Kind, StorageError};
 use super::scope;
 use crate::call::Call;
 use crate::routes::stream::{self, send};
-
-const EXPLICIT_LITTLE: &str = "1.2.840.10008.1.2.1";
 
 /// `GET …/image/{image}/version/{version}` and `…/dicom`: as stored, unless another form is asked for.
 pub(super) async fn dicom(call: Call) -> Answer {
@@ -25,6 +25,7 @@ pub(super) async fn dicom(call: Call) -> Answer {
         Some("*") => Form::Original,
         Some(uid) if uid == stored => Form::Original,
         Some(EXPLICIT_LITTLE) => Form::Native,
+        Some(HTJ2K_LOSSLESS) if dense::is_possible(&image.record) => Form::Dense,
         Some(_) => {
             let text = "the image can be had in its own transfer syntax and in Explicit VR Little Endian";
             return Err(StorageError::new(Kind::NotAcceptable, text).with("transfer_syntax", stored));

@@ -29,6 +29,11 @@ fn image_of(shape: &FrameShape) -> Option<Image> {
     })
 }
 
+/// Whether frames of `shape` may have a codestream.
+pub(super) fn suits(shape: &FrameShape) -> bool {
+    image_of(shape).is_some()
+}
+
 /// The codestream of `frame`, proved to decode to it; `None` where there is none.
 pub(super) fn encode(shape: &FrameShape, frame: &[u8]) -> Option<Vec<u8>> {
     let layout = Layout::of(Some(shape), frame.len())?;

@@ -141,6 +141,21 @@ pub fn encode(tier: Tier, shape: Option<&FrameShape>, frame: &[u8]) -> Encoded {
     })
 }
 
+/// Whether frames of `shape` have a codestream, as far as can be told without their samples.
+#[cfg(feature = "native")]
+pub fn has_htj2k(shape: &FrameShape) -> bool {
+    dense::suits(shape)
+}
+
+/// `frame` as a bare HTJ2K codestream that was proved to decode to it, however long it is; `None` where there is none.
+#[cfg(feature = "native")]
+pub fn htj2k(shape: &FrameShape, frame: &[u8]) -> Option<Vec<u8>> {
+    if frame.len() > FRAME_LENGTH_MAX {
+        return None;
+    }
+    dense::encode(shape, frame)
+}
+
 /// Decodes a payload made by [`encode`] into exactly `decoded_length` bytes.
 ///
 /// `shape` must be the one given to `encode`. Bounded by `decoded_length` in memory (twice, with prediction). Meant for

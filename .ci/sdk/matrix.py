@@ -179,6 +179,7 @@ CALL_LINES = f"""
     link/list study_id=$study
     link/get uuid=$link
     link/delete uuid=$link
+    link/pin uuid=$link
     tag/add tag=t object=Study object_id=$study
     tag/delete tag=t object=Study object_id=$study
     message/add body=b study_id=$study
@@ -356,7 +357,7 @@ class Document:
 
     def all_of(self, path):
         """The flags that are needed together, where one is not enough."""
-        words = set() if path in RULES else set(self.columns[path].split(" and "))
+        words = set() if path in RULES else set(re.split(r" and | ; ", self.columns[path]))
         return words if len(words) > 1 and words <= set(self.flags) else set()
 
     def needed(self, path):

@@ -244,6 +244,31 @@ def test_wrong_passwords_lock_a_link(sides, server, sdk):
     sdk.Link.delete(uuid=link).get()
 
 
+def test_a_pin_stands_for_a_link(sides, server, sdk):
+    sender, _ = sides
+    uuid = upload(sender, f"{ROOT}.12")
+    link = sdk.Link.add(study_id=uuid, action="STUDY_VIEW", prompt_for_anonymize=0).get().uuid
+    first, given = sdk.Link.pin(uuid=link).get().pin, sdk.Link.pin(uuid=link).get()
+    assert given.duration == 600 and given.pin.isdigit() and len(given.pin) == 9
+
+    def by(**parameters):
+        return requests.post(f"{server.origin}/api/v3/link/session", data=parameters, verify=server.verify, timeout=30)
+
+    opened = by(pin=given.pin)
+    assert opened.status_code == 200 and opened.json()["study_count"] == 1
+    assert sdk.Link.status(pin=given.pin).get().action == "STUDY_VIEW"
+    page = requests.get(f"{server.origin}/api/v3/link/redirect", params={"pin": given.pin}, verify=server.verify,
+                        allow_redirects=False, timeout=30)
+    assert page.status_code == 302 and page.headers["Location"].startswith("/viewer")
+    # The next one took the first one's place.
+    for wrong in ({"pin": first}, {"pin": "12345"}):
+        assert by(**wrong).json()["error_type"] == "INVALID_PIN"
+    assert by(pin=given.pin, uuid=link).json()["error_type"] == "ONLY_ONE"
+    assert by().json()["error_type"] == "MISSING_FIELDS"
+    sdk.Link.delete(uuid=link).get()
+    assert by(pin=given.pin).json()["error_type"] == "NOT_FOUND"
+
+
 def test_a_link_takes_uploads(sides, server, sdk):
     sender, _ = sides
     link = sdk.Link.add(namespace_id=sender.namespace, action="STUDY_UPLOAD", prompt_for_anonymize=0).get().uuid

@@ -15,6 +15,7 @@ use crate::http::multipart::MultipartLimits;
 use crate::routes::commitment::Commitments;
 use crate::stow::held::Held;
 use crate::v3::channels::Hub;
+use crate::v3::pins::Pins;
 use crate::v3::storage::Storage;
 use crate::viewer::Files;
 
@@ -38,6 +39,8 @@ pub struct App {
     pub held: Held,
     /// What is told to who listens.
     pub channels: Arc<Hub>,
+    /// Numbers that stand for links.
+    pub pins: Pins,
     /// What the storage API keeps between requests.
     pub storage: Storage,
     /// Longest metadata part of a store request, in bytes.
@@ -76,6 +79,7 @@ impl App {
                 part_header: limits.part_header.as_usize(),
             },
             held: Held::new(limits.held.0),
+            pins: Pins::default(),
             storage: Storage::new(Arc::clone(&channels)),
             channels,
             metadata_bytes_max: limits.header.0,

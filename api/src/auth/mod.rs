@@ -209,6 +209,15 @@ impl Authenticator {
         }
     }
 
+    /// What `find` gives, for what may be guessed beside passwords. `None` is a wrong guess, and counts as one.
+    ///
+    /// # Errors
+    /// 401 for a wrong guess, 429 after too many.
+    pub fn guess<T>(&self, address: Option<IpAddr>, find: impl FnOnce() -> Option<T>) -> Answer<T> {
+        let _waiting = self.may_try(address)?;
+        find().ok_or_else(|| self.failed(address))
+    }
+
     fn may_try(&self, address: Option<IpAddr>) -> Answer<tokio::sync::OwnedSemaphorePermit> {
         if !self.limiter.may_try(address) {
             return Err(too_many());

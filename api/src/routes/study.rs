@@ -11,8 +11,9 @@ use actix_web::HttpResponse;
 use actix_web::http::header;
 use septum_core::ids::VersionId;
 use septum_core::seal::Token;
+use septum_engine::EngineError;
 use septum_engine::retrieve::StudyRef;
-use septum_engine::retrieve::stream::{Form, open};
+use septum_engine::retrieve::stream::{Form, InstanceStream, open};
 use septum_engine::services::Services;
 
 use super::instances::{DICOM, Wanted, form_of, is_form_error, not_acceptable, wanted};
@@ -129,29 +130,52 @@ async fn send_all(
     syntax: Syntax,
     mut writer: PartWriter,
 ) -> Result<(), Break> {
-    for Member {
-        series,
-        instance,
-        version,
-        form,
-    } in members
-    {
-        let instance = study.version(&services, series, instance, version)?;
-        let mut opened = match open(&services, &instance, form).await {
-            Err(error) if is_form_error(&error) && syntax == Syntax::Default => {
-                open(&services, &instance, Form::Original).await?
-            }
-            opened => opened?,
-        };
+    let study = Arc::new(study);
+    let or_original = syntax == Syntax::Default;
+    let start = |member| {
+        actix_web::rt::spawn(open_member(
+            Arc::clone(&services),
+            Arc::clone(&study),
+            member,
+            or_original,
+        ))
+    };
+    let mut members = members.into_iter();
+    let mut ahead = members.next().map(start);
+    while let Some(opening) = ahead.take() {
+        let mut opened = opening.await.map_err(|_| EngineError::Panicked)??;
         send(
             &sink,
             writer.open(&with_syntax(DICOM, &opened.transfer_syntax_uid), None),
         )
         .await?;
-        while let Some(piece) = opened.next().await {
-            send(&sink, piece?).await?;
+        loop {
+            // The next is read while this one is sent, but not before this one needs no more memory to be read into: nobody
+            // waits for permits while holding some that only the same wait would free.
+            if ahead.is_none() && opened.is_read() {
+                ahead = members.next().map(start);
+            }
+            match opened.next().await {
+                Some(piece) => send(&sink, piece?).await?,
+                None => break,
+            }
         }
+        ahead = ahead.or_else(|| members.next().map(start));
     }
     send(&sink, writer.close()).await?;
     Ok(())
+}
+
+/// Opens an instance in its form, or where that turns out not to be possible, as the original if that will do.
+async fn open_member(
+    services: Arc<Services>,
+    study: Arc<StudyRef>,
+    member: Member,
+    or_original: bool,
+) -> septum_engine::Result<InstanceStream> {
+    let instance = study.version(&services, member.series, member.instance, member.version)?;
+    match open(&services, &instance, member.form).await {
+        Err(error) if or_original && is_form_error(&error) => open(&services, &instance, Form::Original).await,
+        opened => opened,
+    }
 }

@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use super::ask::uuid;
 use super::dispatch::{Caller, find, form_of};
 use super::fault::{Fault, Outcome};
+use super::links;
 use super::parameters::Parameters;
 use super::study_id::StudyName;
 use super::values;
@@ -71,7 +72,11 @@ async fn open(app: &Arc<App>, request: &HttpRequest, payload: web::Payload) -> O
             .find(|(known, _)| known == name)
             .map(|(_, value)| value.clone())
     };
-    let link = of("uuid").ok_or_else(Fault::not_found)?;
+    let link = match (of("uuid"), of("pin")) {
+        (Some(link), _) => link,
+        (None, Some(pin)) => links::of_pin(app, &pin, app.client_address(request))?.to_string(),
+        (None, None) => return Err(Fault::not_found()),
+    };
     let password = of("password");
     let wanted = [("uuid".to_owned(), link.clone())]
         .into_iter()

@@ -2,12 +2,14 @@
 //!
 //! A link is a document, and a guest. For a study the guest has a namespace of their own, into which the study is shared
 //! when the link is made: a session of the link opens what the link names because nothing else is there, at every door.
-//! For uploads the guest may store into the namespace that the link names, and see nothing of it. Deleting a link ends its
+//! A PIN stands for a link for some minutes, where an address cannot be handed on (module `pins`). For uploads the guest may store into the namespace that the link names, and see nothing of it. Deleting a link ends its
 //! sessions first, so that nothing goes out any more, and then takes the share back.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use actix_web::http::StatusCode;
 use septum_core::access::{BuiltIn, Permission, Setting, Template};
 use septum_core::ids::{DocumentId, UserId};
 use septum_engine::accounts::documents::{Document, Kind, NewDocument};
@@ -26,7 +28,8 @@ use super::reply::{Reply, flag};
 use super::study_id::StudyName;
 use super::study_record::must_be_there;
 use super::values::{self, Holds};
-use super::{dispatch, link_page, resolve, shares, times, users};
+use super::{dispatch, link_page, pins, resolve, shares, times, users};
+use crate::app::App;
 
 const MINUTE_MS: i64 = 60_000;
 /// A link that says nothing lives so long, in minutes: thirty days.
@@ -385,10 +388,42 @@ async fn sweep_once(services: &Arc<Services>) -> Result<(), EngineError> {
     Ok(())
 }
 
+/// `/link/pin`.
+pub async fn pin(ask: &Ask) -> Outcome {
+    let (link, namespace) = link(ask, &[Permission::LinkView])?;
+    let _granted = ask.authorize(Permission::LinkEditPin, namespace.id)?;
+    if !is_alive(&link) {
+        return Err(Fault::not_found());
+    }
+    let pin = ask.app.pins.give(link.id).ok_or_else(|| Fault::new("TRY_LATER"))?;
+    Ok(Reply::of("pin", pin).with("duration", pins::VALID.as_secs()))
+}
+
+/// The link that a PIN stands for.
+pub fn of_pin(app: &App, pin: &str, address: Option<IpAddr>) -> Outcome<DocumentId> {
+    app.authenticator
+        .guess(address, || app.pins.link(pin))
+        .map_err(|problem| match problem.status() {
+            StatusCode::UNAUTHORIZED => Fault::new("INVALID_PIN"),
+            _ => Fault::new("PIN_LOCKOUT"),
+        })
+}
+
+/// The link that a visitor names, by itself or by its PIN.
+fn named(ask: &Ask) -> Outcome<DocumentId> {
+    match (ask.parameters.text("uuid"), ask.parameters.text("pin")) {
+        (Some(_), Some(_)) => Err(Fault::new("ONLY_ONE")),
+        (None, Some(pin)) => of_pin(&ask.app, pin, ask.address),
+        (id, None) => {
+            let id = id.and_then(uuid).ok_or_else(Fault::not_found)?;
+            Ok(DocumentId::from_bytes(id))
+        }
+    }
+}
+
 /// A link that opens something. One that is over looks like one that never was.
 fn alive(ask: &Ask) -> Outcome<Document> {
-    let id = uuid(ask.required("uuid")).ok_or_else(Fault::not_found)?;
-    let link = ask.accounts().documents.get(Kind::Link, DocumentId::from_bytes(id))?;
+    let link = ask.accounts().documents.get(Kind::Link, named(ask)?)?;
     if is_alive(&link) && has_study(ask.services(), &link)? {
         Ok(link)
     } else {
@@ -431,7 +466,7 @@ pub async fn session(ask: &Ask) -> Outcome {
             .check(hash.to_owned(), password, ask.address)
             .await;
         if let Err(problem) = checked {
-            if problem.status() != actix_web::http::StatusCode::UNAUTHORIZED {
+            if problem.status() != StatusCode::UNAUTHORIZED {
                 return Err(Fault::new("PIN_LOCKOUT"));
             }
             count(ask, &link, "attempts", &source).await?;

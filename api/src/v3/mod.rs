@@ -46,6 +46,7 @@ pub mod namespaces;
 pub mod orders;
 pub mod parameters;
 pub mod patients;
+pub(crate) mod pins;
 pub mod reply;
 pub mod resolve;
 pub mod roles;

@@ -7,9 +7,11 @@ use septum_engine::accounts::documents::Kind;
 
 use super::entry::{Entry, Subject as S, run};
 use super::{
-    account, activities, documents, exceptions, links, members, messages, namespaces, orders, patients, roles, session,
+    account, activities, documents, exceptions, members, messages, namespaces, orders, patients, roles, session,
     shares, storage, studies, study_list, tags, terminology, units, users,
 };
+
+mod link_entries;
 
 static TABLE: LazyLock<Vec<Entry>> = LazyLock::new(table);
 
@@ -98,6 +100,7 @@ fn table() -> Vec<Entry> {
     rows.extend(roles_and_namespaces());
     rows.extend(studies_and_marks());
     rows.extend(shared_studies());
+    rows.extend(link_entries::all());
     rows.extend(decisions());
     rows.extend(words());
     rows.extend(objects_of_accounts());
@@ -385,25 +388,6 @@ fn shared_studies() -> Vec<Entry> {
             .needs("uuid namespace_id")
             .takes("include_attachments overwrite")
             .fails("ALREADY_EXISTS PHANTOM"),
-        Entry::new("link/add", run!(links::add))
-            .needs("action")
-            .takes(
-                "study_id study_uid storage_namespace phi_namespace namespace_id password password_max_attempts max_hits \
-                 minutes_alive download description message email mobile_phone notify skip_email_prompt prompt_for_anonymize",
-            )
-            .fails("NOT_SUPPORTED INVALID_INTEGER INVALID_FLAG BAD_PASSWORD"),
-        Entry::new("link/list", run!(links::list))
-            .on(study, &[P::LinkView])
-            .needs("study_id")
-            .takes(LIST),
-        Entry::new("link/get", run!(links::get)).needs("uuid"),
-        Entry::new("link/delete", run!(links::delete)).needs("uuid"),
-        Entry::new("link/status", run!(links::status)).public().needs("uuid"),
-        Entry::new("link/session", run!(links::session))
-            .public()
-            .needs("uuid")
-            .takes("password email_address")
-            .fails("INVALID_CREDENTIALS PIN_LOCKOUT"),
         Entry::new("study/move", run!(shares::move_to))
             .on(study, &[P::StudyMove])
             .needs("uuid namespace_id")

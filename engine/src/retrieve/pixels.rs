@@ -132,26 +132,73 @@ impl PixelReader {
 
     /// A unit in the form it is stored in.
     pub async fn unit_encoded(&self, index: u32) -> Result<(Codec, Bytes)> {
+        self.read(index, |codec, bytes| Ok((codec, bytes.into()))).await
+    }
+
+    /// Reads and opens a unit, and makes of it what is wanted.
+    async fn read<T: Send + 'static>(
+        &self,
+        index: u32,
+        finish: impl FnOnce(Codec, Vec<u8>) -> Result<T> + Clone + Send + 'static,
+    ) -> Result<T> {
         if self.is_lent && !self.services.keyring.has_study(self.keys.id)? {
             return Err(EngineError::NotFound);
         }
-        match read_unit(
-            &self.services,
-            self.shard,
-            &self.keys,
-            self.pixel_set,
-            &self.record,
-            index,
-        )
-        .await
-        {
+        match self.read_by(&self.record, index, finish.clone()).await {
             Err(EngineError::Storage(StorageError::NotFound)) => {
                 self.forget();
                 let record = load(&self.services, self.shard, self.study, &self.keys, self.pixel_set)?;
-                read_unit(&self.services, self.shard, &self.keys, self.pixel_set, &record, index).await
+                self.read_by(&record, index, finish).await
             }
             read => read,
         }
+    }
+
+    /// All in one go, on a thread that may wait for the disk: handing a frame from thread to thread costs about as much as
+    /// opening it does. How many do so at a time is bounded by the permits that they hold.
+    async fn read_by<T: Send + 'static>(
+        &self,
+        record: &Arc<PixelRecord>,
+        index: u32,
+        finish: impl FnOnce(Codec, Vec<u8>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (reader, record) = (self.clone(), Arc::clone(record));
+        let work = move || {
+            let (codec, bytes) = reader.open_unit(&record, index)?;
+            finish(codec, bytes)
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|_| EngineError::Panicked)?
+    }
+
+    fn open_unit(&self, record: &PixelRecord, index: u32) -> Result<(Codec, Vec<u8>)> {
+        let (run, within) = find_run(record, index)?;
+        let unit = run.units[within];
+        let codec = unit.codec()?;
+        let sealed_length =
+            |unit: &crate::records::RunUnit| ObjectSealer::sealed_length(unit.encoded_length as usize) as u64;
+        let start = OBJECT_HEADER_BYTES as u64 + run.units[..within].iter().map(sealed_length).sum::<u64>();
+        let end = start + sealed_length(&unit);
+        let stored_in = &self.services.store.shards()[self.shard];
+        let read = |range: Range<u64>| stored_in.read_object_blocking(run.object, Some(range));
+        let openers = &self.services.pixel_caches.openers;
+        let context = run_context(run.object, record.version, self.pixel_set);
+        let new_opener = |header: &[u8]| ObjectOpener::new(&self.keys.pixel, header, &context).map(Arc::new);
+        let (opener, sealed) = match openers.get(&run.object) {
+            Some(opener) => (opener, read(start..end)?),
+            None if within == 0 => {
+                let bytes = read(0..end)?;
+                (
+                    new_opener(&bytes[..OBJECT_HEADER_BYTES])?,
+                    bytes.slice(OBJECT_HEADER_BYTES..),
+                )
+            }
+            None => (new_opener(&read(0..OBJECT_HEADER_BYTES as u64)?)?, read(start..end)?),
+        };
+        openers.insert(run.object, Arc::clone(&opener));
+        let frame = u32::try_from(within).map_err(|_| EngineError::Corrupt("pixel record"))?;
+        Ok((codec, opener.open_frame(frame, &sealed)?))
     }
 
     /// A unit as it was received.
@@ -165,23 +212,17 @@ impl PixelReader {
     }
 
     pub(super) async fn unit_plain(&self, index: u32) -> Result<Bytes> {
-        let (codec, bytes) = self.unit_encoded(index).await?;
         let length = self.record.layout.unit_length(index);
         let length = usize::try_from(length).map_err(|_| EngineError::Corrupt("unit length"))?;
-        if codec == Codec::Raw {
-            return if bytes.len() == length {
-                Ok(bytes)
-            } else {
-                Err(EngineError::Corrupt("unit length"))
-            };
-        }
         let shape = unit_shape(&self.record.description);
-        let decoded = self
-            .services
-            .compute
-            .run(move || decode_frame(codec, shape.as_ref(), &bytes, length))
-            .await?;
-        decoded.map(Bytes::from).map_err(|_| EngineError::Corrupt("frame"))
+        self.read(index, move |codec, bytes| match codec {
+            Codec::Raw if bytes.len() == length => Ok(bytes.into()),
+            Codec::Raw => Err(EngineError::Corrupt("unit length")),
+            codec => decode_frame(codec, shape.as_ref(), &bytes, length)
+                .map(Bytes::from)
+                .map_err(|_| EngineError::Corrupt("frame")),
+        })
+        .await
     }
 
     /// Payload bytes from `at` on, at most to `end`: the rest of the unit that holds `at`, or of several small ones.
@@ -286,46 +327,4 @@ fn find_run(record: &PixelRecord, index: u32) -> Result<(&Run, usize)> {
     } else {
         Err(corrupt())
     }
-}
-
-async fn read_unit(
-    services: &Services,
-    shard: usize,
-    keys: &StudyKeys,
-    pixel_set: PixelSetId,
-    record: &PixelRecord,
-    index: u32,
-) -> Result<(Codec, Bytes)> {
-    let (run, within) = find_run(record, index)?;
-    let unit = run.units[within];
-    let codec = unit.codec()?;
-    let sealed_length =
-        |unit: &crate::records::RunUnit| ObjectSealer::sealed_length(unit.encoded_length as usize) as u64;
-    let start = OBJECT_HEADER_BYTES as u64 + run.units[..within].iter().map(sealed_length).sum::<u64>();
-    let end = start + sealed_length(&unit);
-    let stored_in = &services.store.shards()[shard];
-    let context = run_context(run.object, record.version, pixel_set);
-    let cached = services.pixel_caches.openers.get(&run.object);
-    let (opener, sealed) = match cached {
-        Some(opener) => (opener, stored_in.read_object(run.object, Some(start..end)).await?),
-        None if within == 0 => {
-            let bytes = stored_in.read_object(run.object, Some(0..end)).await?;
-            let opener = Arc::new(ObjectOpener::new(&keys.pixel, &bytes[..OBJECT_HEADER_BYTES], &context)?);
-            (opener, bytes.slice(OBJECT_HEADER_BYTES..))
-        }
-        None => {
-            let header = stored_in
-                .read_object(run.object, Some(0..OBJECT_HEADER_BYTES as u64))
-                .await?;
-            let opener = Arc::new(ObjectOpener::new(&keys.pixel, &header, &context)?);
-            (opener, stored_in.read_object(run.object, Some(start..end)).await?)
-        }
-    };
-    services.pixel_caches.openers.insert(run.object, Arc::clone(&opener));
-    let frame = u32::try_from(within).map_err(|_| EngineError::Corrupt("pixel record"))?;
-    let plain = services
-        .compute
-        .run(move || opener.open_frame(frame, &sealed))
-        .await??;
-    Ok((codec, plain.into()))
 }

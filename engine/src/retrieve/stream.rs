@@ -57,6 +57,11 @@ impl InstanceStream {
         }
     }
 
+    /// Whether all of it has been read, though not all been taken.
+    pub fn is_read(&self) -> bool {
+        self.pieces.is_closed()
+    }
+
     /// The next piece; an error breaks the stream off.
     pub async fn next(&mut self) -> Option<Result<Bytes>> {
         self.pieces.recv().await

@@ -49,12 +49,12 @@ pub struct StageActor<S: Stage> {
 }
 
 impl<S: Stage> StageActor<S> {
-    /// An actor whose mailbox holds `mailbox_capacity` messages.
-    pub fn new(stage: Arc<S>, death: Death, mailbox_capacity: usize) -> Self {
+    /// An actor whose mailbox holds as many messages as there are credits, and the [`Heartbeat`] beside them.
+    pub fn new(stage: Arc<S>, death: Death, num_credits: usize) -> Self {
         Self {
             stage,
             death,
-            mailbox_capacity,
+            mailbox_capacity: num_credits + 1,
         }
     }
 }
@@ -110,4 +110,57 @@ impl<S: Stage> Handler<Heartbeat> for StageActor<S> {
     type Result = ();
 
     fn handle(&mut self, _: Heartbeat, _: &mut Self::Context) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::handoff::Handoff;
+    use super::*;
+    use crate::telemetry::Telemetry;
+    use actix::Arbiter;
+
+    /// Holds up its whole arbiter until it is let go.
+    struct Stuck(std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
+
+    impl Stage for Stuck {
+        type Work = ();
+        const NAME: &'static str = "stuck";
+
+        async fn work(self: Arc<Self>, (): (), _: Credit) {
+            let held = self.0.lock().expect("nobody else holds it").recv();
+            assert!(held.is_ok());
+        }
+    }
+
+    #[test]
+    fn every_credit_has_a_place_beside_a_heartbeat() {
+        actix::System::new().block_on(async {
+            const NUM_CREDITS: usize = 3;
+            let (let_go, held) = std::sync::mpsc::channel();
+            let (signal, _signals) = tokio::sync::mpsc::channel(1);
+            let death = Death {
+                generation: 1,
+                stage: Stuck::NAME,
+                signal,
+            };
+            let actor = StageActor::new(Arc::new(Stuck(std::sync::Mutex::new(held))), death, NUM_CREDITS);
+            let arbiter = Arbiter::new();
+            let address = StageActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
+            address.send(Heartbeat).await.expect("it lives");
+            let handoff = Handoff::new(Stuck::NAME, NUM_CREDITS, &Telemetry::new().expect("metrics register"));
+            handoff.publish(address.clone().recipient());
+            let (stop, stopped) = std::sync::mpsc::channel::<()>();
+            arbiter.spawn_fn(move || assert!(stopped.recv().is_ok()));
+            assert!(address.try_send(Heartbeat).is_ok());
+            for _ in 0..NUM_CREDITS {
+                handoff
+                    .hand_over(())
+                    .await
+                    .expect("there is a credit, so there is a place");
+                let_go.send(()).expect("the stage is there");
+            }
+            stop.send(()).expect("the arbiter is there");
+            arbiter.stop();
+        });
+    }
 }

@@ -75,7 +75,8 @@ impl<M: Send + 'static> Handoff<M> {
             .map_err(|_| EngineError::PipelineRestarted)
     }
 
-    /// Opens the way to a new generation's actor. Its mailbox must hold at least [`Handoff::num_credits`] messages.
+    /// Opens the way to a new generation's actor. Its mailbox must hold [`Handoff::num_credits`]
+    /// messages beside what else is sent to it.
     pub fn publish(&self, recipient: Recipient<Envelope<M>>) {
         self.recipient.store(Some(Arc::new(recipient)));
     }

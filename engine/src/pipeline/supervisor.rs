@@ -114,7 +114,7 @@ async fn supervise(
     let mut ends: VecDeque<Instant> = VecDeque::new();
     loop {
         let current = number.fetch_add(1, Ordering::AcqRel) + 1;
-        let generation = nursery.raise(current);
+        let generation = nursery.raise(current).await;
         ready.store(true, Ordering::Release);
         let _ = started.send(());
         let stage = watch(&generation, current, &mut signals).await;
@@ -174,7 +174,7 @@ async fn watch(
 }
 
 impl Nursery {
-    fn raise(&self, generation: u64) -> Generation {
+    async fn raise(&self, generation: u64) -> Generation {
         let mut raised = Generation {
             arbiters: Vec::new(),
             pulses: Vec::new(),
@@ -186,19 +186,23 @@ impl Nursery {
         let on = |wanted: usize| &arbiters[wanted.min(num_arbiters - 1)];
         for (shard, handoff) in handoffs.committers.iter().enumerate() {
             let committer = Committer::new(Arc::clone(services), shard);
-            self.spawn(&mut raised, on(2 + shard), generation, committer, handoff);
+            self.spawn(&mut raised, on(2 + shard), generation, committer, handoff)
+                .await;
         }
         let sealer = Sealer::new(Arc::clone(services), Arc::clone(handoffs));
-        self.spawn(&mut raised, on(1), generation, sealer, &handoffs.sealer);
+        self.spawn(&mut raised, on(1), generation, sealer, &handoffs.sealer)
+            .await;
         let compressor = Compressor::new(Arc::clone(services), Arc::clone(handoffs));
-        self.spawn(&mut raised, on(1), generation, compressor, &handoffs.compressor);
+        self.spawn(&mut raised, on(1), generation, compressor, &handoffs.compressor)
+            .await;
         let parser = Parser::new(Arc::clone(services), Arc::clone(handoffs));
-        self.spawn(&mut raised, on(0), generation, parser, &handoffs.parser);
+        self.spawn(&mut raised, on(0), generation, parser, &handoffs.parser)
+            .await;
         raised.arbiters = arbiters;
         raised
     }
 
-    fn spawn<S: Stage>(
+    async fn spawn<S: Stage>(
         &self,
         raised: &mut Generation,
         arbiter: &Arbiter,
@@ -211,9 +215,10 @@ impl Nursery {
             stage: S::NAME,
             signal: self.signal.clone(),
         };
-        let capacity = handoff.num_credits();
-        let actor = StageActor::new(Arc::new(stage), death, capacity);
+        let actor = StageActor::new(Arc::new(stage), death, handoff.num_credits());
         let address: Addr<StageActor<S>> = StageActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
+        // Until it has started its mailbox holds sixteen, whatever it was told. Of one that dies at once its death tells.
+        let _ = address.send(Heartbeat).await;
         handoff.publish(address.clone().recipient());
         raised.pulses.push((S::NAME, address.recipient()));
     }

@@ -9,6 +9,7 @@ import pydicom
 import pytest
 
 import corpus_files
+import synthetic
 from harness import dataset_hash, dataset_of, multipart, outcomes, parts_of
 
 SERIES = "series/ct-ge-hispeed-28"
@@ -197,3 +198,20 @@ def test_delete_at_each_level(server, corpus):
 def test_original_is_what_was_sent(server, client, series):
     got = {dataset_of(stream)[0] for stream in server.datasets(series[0].study)}
     assert got == {dataset_of(file.read())[0] for file in series}
+
+
+@pytest.mark.septum
+def test_one_instance_without_the_form_asked_for_tears_no_study(server):
+    """Bits above Bits Stored have no form in HTJ2K, which shows only when the samples are looked at."""
+    htj2k, root = "1.2.840.10008.1.2.4.201", "1.2.826.0.1.3680043.10.1479.77"
+    clean, overlaid = bytes(range(16)) * 32, b"\xff\xff" * 256
+    sent = [synthetic.instance(f"{root}.1", f"{root}.2", f"{root}.{number}", number, pixels, 16)
+            for number, pixels in ((4, bytes(low & 15 if at % 2 else low for at, low in enumerate(clean))), (5, overlaid))]
+    assert server.store(sent).status_code == 200
+    answer = server.retrieve(f"{root}.1", accept=f'multipart/related; type="application/dicom"; transfer-syntax={htj2k}')
+    assert answer.status_code == 200, answer.text
+    syntaxes = sorted(dataset_of(stream)[0] for _, stream in parts_of(answer.headers["Content-Type"], answer.content))
+    assert syntaxes == ["1.2.840.10008.1.2.1", htj2k]
+    # Alone it can be refused.
+    alone = server.retrieve(f"{root}.1", f"{root}.2", f"{root}.5", accept=f'application/dicom; transfer-syntax={htj2k}')
+    assert alone.status_code == 406

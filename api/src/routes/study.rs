@@ -3,7 +3,8 @@
 //! Which form is as for one instance (see `instances`). Where a client names no transfer syntax and an instance cannot be
 //! decoded, that instance goes out as stored and its part says so: an image is not lost because its codec is unknown
 //! here. Where a client names a syntax, instances that cannot be had in it are left out: 206 with a warning, or 406 if
-//! none is left.
+//! none is left. What only shows when the samples are looked at, after the answer began (bits above Bits Stored have no form
+//! in HTJ2K), goes out as stored too: a torn answer would keep the whole study from the client.
 
 use std::sync::Arc;
 
@@ -71,7 +72,7 @@ pub(super) async fn retrieve(call: Call) -> Answer {
             .insert_header((header::VARY, "Accept"));
         let services = Arc::clone(call.services());
         return Ok(response.body(stream::body(None, |sink| {
-            send_all(sink, services, study, members, syntax, writer)
+            send_all(sink, services, study, members, writer)
         })));
     }
     Err(not_acceptable(None))
@@ -127,19 +128,10 @@ async fn send_all(
     services: Arc<Services>,
     study: StudyRef,
     members: Vec<Member>,
-    syntax: Syntax,
     mut writer: PartWriter,
 ) -> Result<(), Break> {
     let study = Arc::new(study);
-    let or_original = syntax == Syntax::Default;
-    let start = |member| {
-        actix_web::rt::spawn(open_member(
-            Arc::clone(&services),
-            Arc::clone(&study),
-            member,
-            or_original,
-        ))
-    };
+    let start = |member| actix_web::rt::spawn(open_member(Arc::clone(&services), Arc::clone(&study), member));
     let mut members = members.into_iter();
     let mut ahead = members.next().map(start);
     while let Some(opening) = ahead.take() {
@@ -166,16 +158,15 @@ async fn send_all(
     Ok(())
 }
 
-/// Opens an instance in its form, or where that turns out not to be possible, as the original if that will do.
+/// Opens an instance in its form, or where that turns out not to be possible, as the original.
 async fn open_member(
     services: Arc<Services>,
     study: Arc<StudyRef>,
     member: Member,
-    or_original: bool,
 ) -> septum_engine::Result<InstanceStream> {
     let instance = study.version(&services, member.series, member.instance, member.version)?;
     match open(&services, &instance, member.form).await {
-        Err(error) if or_original && is_form_error(&error) => open(&services, &instance, Form::Original).await,
+        Err(error) if is_form_error(&error) => open(&services, &instance, Form::Original).await,
         opened => opened,
     }
 }

@@ -218,7 +218,7 @@ impl Nursery {
         let actor = StageActor::new(Arc::new(stage), death, handoff.num_credits());
         let address: Addr<StageActor<S>> = StageActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
         // Until it has started its mailbox holds sixteen, whatever it was told. Of one that dies at once its death tells.
-        let _ = address.send(Heartbeat).await;
+        let _ = tokio::time::timeout(HEARTBEAT_TIMEOUT, address.send(Heartbeat)).await;
         handoff.publish(address.clone().recipient());
         raised.pulses.push((S::NAME, address.recipient()));
     }

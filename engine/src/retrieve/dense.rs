@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use dicom_core::{Tag, VR};
 use septum_core::codec;
 use septum_core::dicom::transcode::{PixelHeader, PixelPatch, file_meta, to_explicit_little};
@@ -124,10 +124,9 @@ async fn send_all(
 /// A codestream as an item, padded to an even length.
 fn fragment(frame: Bytes) -> Result<[Bytes; 3]> {
     let length = u32::try_from(frame.len().next_multiple_of(2)).map_err(|_| no_codestream())?;
-    let mut head = BytesMut::with_capacity(8);
-    head.put_slice(&item(length));
+    let head = Bytes::copy_from_slice(&item(length));
     let padding: &[u8] = if frame.len() % 2 == 1 { &[0] } else { &[] };
-    Ok([head.freeze(), frame, Bytes::from_static(padding)])
+    Ok([head, frame, Bytes::from_static(padding)])
 }
 
 /// A frame's codestream, made now where none lies on disk.

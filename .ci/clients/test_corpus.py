@@ -215,24 +215,30 @@ def test_the_default_transfer_syntax_has_the_same_pixels(server, stored):
     assert not wrong, "\n".join(map(str, wrong))
 
 
-HTJ2K = "1.2.840.10008.1.2.4.201"
+HTJ2K, JPEG_LS = "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.80"
 NATIVE = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"}
 
 
-def has_a_form_in_htj2k(dataset) -> bool:
-    """Grey, palette and RGB samples of 8 or 16 bits at the low end of their cells."""
-    return (dataset.BitsAllocated in (8, 16) and dataset.HighBit + 1 == dataset.BitsStored <= dataset.BitsAllocated
+def has_a_form_in(syntax: str, dataset) -> bool:
+    """Grey, palette and RGB samples of 8 or 16 bits at the low end of their cells; JPEG-LS knows no sign and no samples
+    of up to 8 bits in cells of 16."""
+    allocated, bits = dataset.BitsAllocated, dataset.BitsStored
+    if syntax == JPEG_LS and (bits < 2 or (allocated == 16 and bits <= 8)
+                              or (dataset.PixelRepresentation == 1 and bits != allocated)):
+        return False
+    return (allocated in (8, 16) and dataset.HighBit + 1 == bits <= allocated
             and (dataset.SamplesPerPixel == 1 or dataset.PhotometricInterpretation == "RGB"))
 
 
 @pytest.mark.septum
-def test_native_pixels_can_be_had_as_high_throughput_jpeg_2000(server, stored):
+@pytest.mark.parametrize("syntax, photometric_of_rgb", [(HTJ2K, "YBR_RCT"), (JPEG_LS, "RGB")], ids=["htj2k", "jpegls"])
+def test_native_pixels_can_be_had_in_forms_of_the_dense_tier(server, stored, syntax, photometric_of_rgb):
     wrong, seen = [], collections.Counter()
     for key, sent in stored.by_key.items():
         original = read(sent[0].read())
         if len(sent) > 1 or "PixelData" not in original or dataset_of(sent[0].read())[0] not in NATIVE:
             continue
-        answer = server.retrieve(*key, accept=f'multipart/related; type="application/dicom"; transfer-syntax={HTJ2K}')
+        answer = server.retrieve(*key, accept=f'multipart/related; type="application/dicom"; transfer-syntax={syntax}')
         try:
             expected = original.pixel_array
         except Exception:  # what the reference cannot decode proves nothing
@@ -242,16 +248,16 @@ def test_native_pixels_can_be_had_as_high_throughput_jpeg_2000(server, stored):
         if answer.status_code != 200:
             # Samples that leave Bits Stored are found when the frame is looked at.
             stays = original.BitsStored == original.BitsAllocated
-            if answer.status_code != 406 or (has_a_form_in_htj2k(original) and stays):
+            if answer.status_code != 406 or (has_a_form_in(syntax, original) and stays):
                 wrong.append((sent[0].name, answer.status_code, answer.text[:200]))
             seen["none"] += 1
             continue
         (headers, stream), = parts_of(answer.headers["Content-Type"], answer.content)
         got = read(stream)
-        if got.file_meta.TransferSyntaxUID != HTJ2K or HTJ2K not in headers["content-type"]:
+        if got.file_meta.TransferSyntaxUID != syntax or syntax not in headers["content-type"]:
             wrong.append((sent[0].name, got.file_meta.TransferSyntaxUID, headers["content-type"]))
         changed = {"PixelData", "PhotometricInterpretation", "PlanarConfiguration"}
-        if original.SamplesPerPixel == 3 and (got.PhotometricInterpretation, got.PlanarConfiguration) != ("YBR_RCT", 0):
+        if original.SamplesPerPixel == 3 and (got.PhotometricInterpretation, got.PlanarConfiguration) != (photometric_of_rgb, 0):
             wrong.append((sent[0].name, got.PhotometricInterpretation, got.PlanarConfiguration))
         values = [{element.tag: str(element.value) for element in dataset
                    if element.keyword not in changed and element.tag.element != 0 and not element.is_undefined_length

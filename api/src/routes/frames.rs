@@ -5,7 +5,7 @@
 //! | `application/octet-stream` without a transfer syntax, `*/*` | native samples, little endian |
 //! | `transfer-syntax=*`, or the stored syntax | the frame as it was received, under its own media type |
 //! | the media type of the stored syntax, such as `image/jls` | the same |
-//! | `image/jphc`, High-Throughput JPEG 2000 lossless | as it lies in the dense tier, once it was made |
+//! | `image/jphc`, `image/jls`: lossless HTJ2K, JPEG-LS | as it lies in the dense tier; made on the way where nothing else that is accepted can be had |
 //!
 //! One frame may be asked for alone, without `multipart/related`.
 
@@ -14,12 +14,12 @@ use std::sync::Arc;
 use actix_web::HttpResponse;
 use actix_web::http::header;
 use bytes::Bytes;
+use septum_core::codec::Interchange;
 use septum_core::dicom::attributes::Header;
 use septum_core::dicom::json::{bulk_value, parse_tag};
 use septum_core::dicom::{Encoding, PixelElement};
-use septum_engine::retrieve::frames::{
-    EXPLICIT_LITTLE, Frames, HTJ2K_LOSSLESS, check_stored, dense_frame, stored_frame,
-};
+use septum_engine::retrieve::frames::{EXPLICIT_LITTLE, Frames, check_stored, stored_frame};
+use septum_engine::retrieve::interchange::{is_possible, lying_frame, made_frame};
 use septum_engine::retrieve::stream::{header_of, pixels_of};
 use septum_engine::retrieve::{InstanceRef, PixelReader, StoredValue, Values};
 use septum_engine::services::Services;
@@ -40,7 +40,7 @@ const OCTETS: &str = "application/octet-stream";
 enum Form {
     Native,
     Stored,
-    Dense,
+    Interchange(Interchange),
 }
 
 /// The media type of one frame in a transfer syntax (PS3.18 table 8.7.3-5).
@@ -87,16 +87,36 @@ fn forms_of(choice: &Choice, stored_uid: &str) -> Vec<Form> {
         Syntax::Stored if takes_stored => vec![Form::Stored],
         Syntax::Uid(uid) if uid == stored_uid && takes_stored => vec![Form::Stored],
         Syntax::Uid(uid) if uid == EXPLICIT_LITTLE && covers(OCTETS) => vec![Form::Native],
-        Syntax::Uid(uid) if uid == HTJ2K_LOSSLESS && (covers("image/jphc") || media == OCTETS) => vec![Form::Dense],
         Syntax::Default if media == "*/*" => vec![Form::Native, Form::Stored],
         Syntax::Default if covers(OCTETS) => vec![Form::Native],
         Syntax::Default if covers(stored_media) => vec![Form::Stored],
-        Syntax::Default if covers("image/jphc") => vec![Form::Dense],
-        _ => Vec::new(),
+        syntax => Interchange::ALL
+            .into_iter()
+            .filter(|interchange| {
+                let uid = interchange.transfer_syntax_uid();
+                let (is_named, is_octets) = match syntax {
+                    Syntax::Uid(named) => (named == uid, media == OCTETS),
+                    syntax => (*syntax == Syntax::Default, false),
+                };
+                is_named && (covers(media_type_of(uid)) || is_octets)
+            })
+            .map(Form::Interchange)
+            .collect(),
     }
 }
 
-/// Frame numbers from 1, parted by commas.
+/// What is tried one after the other: the forms as they are, the most wanted first; then what must be made.
+fn attempts<'a>(choices: &'a [Choice], stored_uid: &str) -> impl Iterator<Item = (&'a Choice, Form, Unmade)> {
+    let forms = choices
+        .iter()
+        .flat_map(|choice| forms_of(choice, stored_uid).into_iter().map(move |form| (choice, form)));
+    let made = forms.clone().filter(|(_, form)| matches!(form, Form::Interchange(_)));
+    forms
+        .map(|(choice, form)| (choice, form, Unmade::Refused))
+        .chain(made.map(|(choice, form)| (choice, form, Unmade::Made)))
+}
+
+/// Frame numbers from 1, parted by commas; at least one.
 pub(super) fn numbers(list: &str, most: usize) -> Answer<Vec<u32>> {
     let bad = || Problem::bad_request("frames are whole numbers from 1, parted by commas");
     if list.split(',').count() > most {
@@ -113,7 +133,13 @@ pub(super) fn numbers(list: &str, most: usize) -> Answer<Vec<u32>> {
 enum Source {
     Native(Frames),
     Stored(PixelReader),
-    Dense(Arc<Services>, PixelReader),
+    Interchange {
+        services: Arc<Services>,
+        pixels: PixelReader,
+        interchange: Interchange,
+        /// The first frame asked for, which tells whether this form can be had.
+        first: (u32, Bytes),
+    },
 }
 
 impl Source {
@@ -121,9 +147,13 @@ impl Source {
         match self {
             Self::Native(frames) => frames.native_frame(index).await,
             Self::Stored(pixels) => stored_frame(pixels, index).await,
-            Self::Dense(services, pixels) => dense_frame(services, pixels, index)
-                .await?
-                .ok_or(EngineError::Corrupt("dense tier")),
+            Self::Interchange { first, .. } if first.0 == index => Ok(first.1.clone()),
+            Self::Interchange {
+                services,
+                pixels,
+                interchange,
+                ..
+            } => made_frame(services, pixels, *interchange, index).await,
         }
     }
 
@@ -132,8 +162,8 @@ impl Source {
         let check = |number: &u32| match self {
             Self::Native(frames) => frames.check(number - 1),
             Self::Stored(pixels) => check_stored(services, pixels, number - 1),
-            // A dense frame lies in one unit.
-            Self::Dense(..) => Ok(()),
+            // Such a frame lies in one unit.
+            Self::Interchange { .. } => Ok(()),
         };
         numbers.iter().try_for_each(check)
     }
@@ -142,18 +172,29 @@ impl Source {
         let uid = match self {
             Self::Native(_) => EXPLICIT_LITTLE,
             Self::Stored(_) => stored_uid,
-            Self::Dense(..) => HTJ2K_LOSSLESS,
+            Self::Interchange { interchange, .. } => interchange.transfer_syntax_uid(),
         };
         (media_type_of(uid), with_syntax(media_type_of(uid), uid))
     }
 }
 
-/// Opens a source, or says why the form cannot be had of these pixels.
+/// What is done for a form of the dense tier that is not on disk yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unmade {
+    /// Another form that the client takes is rather sent.
+    Refused,
+    /// It is made on the way.
+    Made,
+}
+
+/// Opens a source of frames from `number` on, or says why the form cannot be had of these pixels.
 async fn source(
     services: &Arc<Services>,
     pixels: &PixelReader,
     instance: &InstanceRef,
+    number: u32,
     form: Form,
+    unmade: Unmade,
 ) -> Answer<std::result::Result<Source, String>> {
     match form {
         Form::Stored => Ok(Ok(Source::Stored(pixels.clone()))),
@@ -162,11 +203,24 @@ async fn source(
                 .await
                 .map(Source::Native),
         ),
-        // The dense tier is swapped in for all frames at once.
-        Form::Dense => Ok(dense_frame(services, pixels, 0)
-            .await?
-            .map(|_| Source::Dense(Arc::clone(services), pixels.clone()))
-            .ok_or_else(|| "the dense tier of these frames is not made yet".to_owned())),
+        Form::Interchange(interchange) => {
+            let index = number - 1;
+            let frame = match unmade {
+                _ if index >= pixels.record().layout.num_frames() => None,
+                Unmade::Refused => lying_frame(services, pixels, interchange, index).await.transpose(),
+                Unmade::Made if is_possible(&instance.record, interchange) => {
+                    Some(made_frame(services, pixels, interchange, index).await)
+                }
+                Unmade::Made => None,
+            };
+            let none = || Err(EngineError::NotAcceptable("they have no such form".to_owned()));
+            reason(frame.unwrap_or_else(none).map(|frame| Source::Interchange {
+                services: Arc::clone(services),
+                pixels: pixels.clone(),
+                interchange,
+                first: (index, frame),
+            }))
+        }
     }
 }
 
@@ -206,29 +260,27 @@ pub(super) async fn retrieve(call: Call) -> Answer {
     }
     let stored_uid = instance.record.transfer_syntax_uid.clone();
     let mut refused = None;
-    for choice in &choices {
+    for (choice, form, unmade) in attempts(&choices, &stored_uid) {
         let multipart = choice.multipart || choice.media == "*/*";
         if !multipart && numbers.len() > 1 {
             continue;
         }
-        for form in forms_of(choice, &stored_uid) {
-            let etag = instances::etag(&instance, &format!("{form:?}").to_lowercase());
-            let source = match source(call.services(), &pixels, &instance, form).await? {
-                Ok(source) => source,
-                Err(reason) => {
-                    refused = Some(reason);
-                    continue;
-                }
-            };
-            if let Err(reason) = reason(source.check(call.services(), &numbers))? {
+        let etag = instances::etag(&instance, &format!("{form:?}").to_lowercase());
+        let source = match source(call.services(), &pixels, &instance, numbers[0], form, unmade).await? {
+            Ok(source) => source,
+            Err(reason) => {
                 refused = Some(reason);
                 continue;
             }
-            if let Some(response) = call.not_modified(&etag) {
-                return Ok(response);
-            }
-            return respond(source, numbers, &stored_uid, multipart, &etag).await;
+        };
+        if let Err(reason) = reason(source.check(call.services(), &numbers))? {
+            refused = Some(reason);
+            continue;
         }
+        if let Some(response) = call.not_modified(&etag) {
+            return Ok(response);
+        }
+        return respond(source, numbers, &stored_uid, multipart, &etag).await;
     }
     let mut offers = vec![OCTETS.to_owned(), format!("{OCTETS}; transfer-syntax=*")];
     if media_type_of(&stored_uid) != OCTETS {
@@ -347,39 +399,39 @@ async fn pixel_data(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> 
                 &etag,
             ));
         }
-        for form in forms_of(choice, &stored_uid) {
-            let etag = instances::etag(instance, &format!("bulk-{form:?}").to_lowercase());
-            let Ok(source) = source(call.services(), &pixels, instance, form).await? else {
-                continue;
-            };
-            if let Some(response) = call.not_modified(&etag) {
-                return Ok(response);
-            }
-            let frames = match source {
-                Source::Native(frames) => frames,
-                Source::Stored(pixels) if is_native => Frames::native(call.services(), pixels, instance).await?,
-                source => {
-                    let num_frames = pixels.record().layout.num_frames();
-                    let multipart = choice.multipart || choice.media == "*/*";
-                    if num_frames == 0 && multipart {
-                        // Frames that cannot be told apart go out as one.
-                        let part_type = with_syntax(media_type_of(&stored_uid), &stored_uid);
-                        return Ok(whole_stored(pixels, media_type_of(&stored_uid), part_type, &etag));
-                    }
-                    if num_frames != 1 && !multipart {
-                        continue;
-                    }
-                    let numbers: Vec<u32> = (1..=num_frames).collect();
-                    source.check(call.services(), &numbers)?;
-                    return respond(source, numbers, &stored_uid, multipart, &etag).await;
-                }
-            };
-            if !choice.multipart {
-                let (length, part_type) = (frames.native_length()?, with_syntax(OCTETS, EXPLICIT_LITTLE));
-                return Ok(ranged::native(call, frames, length, &part_type, &etag));
-            }
-            return Ok(whole(frames, &etag));
+    }
+    for (choice, form, unmade) in attempts(choices, &stored_uid) {
+        let etag = instances::etag(instance, &format!("bulk-{form:?}").to_lowercase());
+        let Ok(source) = source(call.services(), &pixels, instance, 1, form, unmade).await? else {
+            continue;
+        };
+        if let Some(response) = call.not_modified(&etag) {
+            return Ok(response);
         }
+        let frames = match source {
+            Source::Native(frames) => frames,
+            Source::Stored(pixels) if is_native => Frames::native(call.services(), pixels, instance).await?,
+            source => {
+                let num_frames = pixels.record().layout.num_frames();
+                let multipart = choice.multipart || choice.media == "*/*";
+                if num_frames == 0 && multipart {
+                    // Frames that cannot be told apart go out as one.
+                    let part_type = with_syntax(media_type_of(&stored_uid), &stored_uid);
+                    return Ok(whole_stored(pixels, media_type_of(&stored_uid), part_type, &etag));
+                }
+                if num_frames != 1 && !multipart {
+                    continue;
+                }
+                let numbers: Vec<u32> = (1..=num_frames).collect();
+                source.check(call.services(), &numbers)?;
+                return respond(source, numbers, &stored_uid, multipart, &etag).await;
+            }
+        };
+        if !choice.multipart {
+            let (length, part_type) = (frames.native_length()?, with_syntax(OCTETS, EXPLICIT_LITTLE));
+            return Ok(ranged::native(call, frames, length, &part_type, &etag));
+        }
+        return Ok(whole(frames, &etag));
     }
     Err(Problem::not_acceptable(
         "the pixels cannot be had in a form that you accept",
@@ -438,6 +490,7 @@ mod tests {
     use super::*;
 
     const RLE: &str = "1.2.840.10008.1.2.5";
+    const HTJ2K: &str = "1.2.840.10008.1.2.4.201";
 
     fn check(media: &str, syntax: Syntax, stored: &str, expected: &[Form]) {
         let choice = Choice {
@@ -457,14 +510,22 @@ mod tests {
         check(OCTETS, Stored, RLE, &[Form::Stored]);
         check("image/dicom-rle", Default, RLE, &[Form::Stored]);
         check("image/*", Default, RLE, &[Form::Stored]);
-        check("image/jphc", Default, RLE, &[Form::Dense]);
-        check("image/jphc", uid(HTJ2K_LOSSLESS), EXPLICIT_LITTLE, &[Form::Dense]);
-        check("image/jls", Default, RLE, &[]);
+        let (htj2k, jpegls) = (
+            Form::Interchange(Interchange::Htj2k),
+            Form::Interchange(Interchange::JpegLs),
+        );
+        check("image/jphc", Default, RLE, &[htj2k]);
+        check("image/jphc", uid(HTJ2K), EXPLICIT_LITTLE, &[htj2k]);
+        check("image/jls", Default, RLE, &[jpegls]);
+        check("image/jls", uid(HTJ2K), RLE, &[]);
+        check("image/jphc", Stored, RLE, &[]);
+        check(OCTETS, uid("1.2.840.10008.1.2.4.80"), EXPLICIT_LITTLE, &[jpegls]);
+        check("image/*", Default, EXPLICIT_LITTLE, &[htj2k, jpegls]);
         check("image/jpeg", uid("1.2.840.10008.1.2.4.50"), RLE, &[]);
         check(OCTETS, uid(EXPLICIT_LITTLE), RLE, &[Form::Native]);
         check(OCTETS, uid(RLE), RLE, &[Form::Stored]);
         check(OCTETS, Stored, EXPLICIT_LITTLE, &[Form::Stored]);
-        check("image/jphc", Default, HTJ2K_LOSSLESS, &[Form::Stored]);
+        check("image/jphc", Default, HTJ2K, &[Form::Stored]);
     }
 
     #[test]

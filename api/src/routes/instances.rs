@@ -15,13 +15,14 @@
 use actix_web::HttpResponse;
 use actix_web::http::header;
 use septum_core::access::Permission;
+use septum_core::codec::Interchange;
 use septum_core::dicom::TransferSyntax;
 use septum_engine::EngineError;
 use septum_engine::error::ErrorKind;
 use septum_engine::records::VersionRecord;
 use septum_engine::retrieve::InstanceRef;
-use septum_engine::retrieve::dense;
-use septum_engine::retrieve::frames::{EXPLICIT_LITTLE, HTJ2K_LOSSLESS};
+use septum_engine::retrieve::frames::EXPLICIT_LITTLE;
+use septum_engine::retrieve::interchange;
 use septum_engine::retrieve::stream::{self as engine_stream, Form};
 
 use super::media;
@@ -88,8 +89,7 @@ pub(super) fn form_of(record: &VersionRecord, syntax: &Syntax) -> Option<Form> {
         Syntax::Default => native(),
         Syntax::Uid(uid) if *uid == record.transfer_syntax_uid => Some(Form::Original),
         Syntax::Uid(uid) if uid == EXPLICIT_LITTLE => native(),
-        Syntax::Uid(uid) if uid == HTJ2K_LOSSLESS => dense::is_possible(record).then_some(Form::Dense),
-        Syntax::Uid(_) => None,
+        Syntax::Uid(uid) => interchange::of(uid, record).map(Form::Interchange),
     }
 }
 
@@ -104,8 +104,10 @@ pub(super) fn not_acceptable(record: Option<&VersionRecord>) -> Problem {
     {
         choices.push(with_syntax(DICOM, &record.transfer_syntax_uid));
     }
-    if record.is_none_or(dense::is_possible) {
-        choices.push(with_syntax(DICOM, HTJ2K_LOSSLESS));
+    for form in Interchange::ALL {
+        if record.is_none_or(|record| interchange::is_possible(record, form)) {
+            choices.push(with_syntax(DICOM, form.transfer_syntax_uid()));
+        }
     }
     choices.push(format!("{DICOM}; transfer-syntax=*"));
     Problem::not_acceptable("nothing that you accept can be made of this", &choices)
@@ -163,7 +165,8 @@ fn name_of(form: Form) -> &'static str {
     match form {
         Form::Original => "original",
         Form::Native => "native",
-        Form::Dense => "dense",
+        Form::Interchange(Interchange::Htj2k) => "htj2k",
+        Form::Interchange(Interchange::JpegLs) => "jpegls",
     }
 }
 

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use septum_core::codec::Codec;
 use septum_core::dicom::transcode::swap_samples;
 use septum_core::dicom::{Encoding, PixelDescription};
 use septum_core::frame_shape::FrameShape;
@@ -21,9 +20,6 @@ use crate::services::Services;
 
 /// Explicit VR Little Endian.
 pub const EXPLICIT_LITTLE: &str = "1.2.840.10008.1.2.1";
-
-/// High-Throughput JPEG 2000, lossless.
-pub const HTJ2K_LOSSLESS: &str = "1.2.840.10008.1.2.4.201";
 
 /// Frames of one instance in native form.
 pub struct Frames {
@@ -284,25 +280,6 @@ pub async fn stored_frame(pixels: &PixelReader, index: u32) -> Result<Bytes> {
         Some(num_bits) if num_bits % 8 != 0 => Ok(aligned(&bytes, range.bit_offset, num_bits)),
         _ => Ok(bytes),
     }
-}
-
-/// One frame as an HTJ2K codestream, if it already lies on disk as one; else it jumps the densify queue.
-pub async fn dense_frame(services: &Arc<Services>, pixels: &PixelReader, index: u32) -> Result<Option<Bytes>> {
-    let layout = &pixels.record().layout;
-    let range = layout.frame_range(index).ok_or(EngineError::NotFound)?;
-    let units = layout.units_of(range.bytes.clone());
-    if units.len() == 1 && layout.unit_range(units.start) == Some(range.bytes) {
-        let permit = services
-            .read_permits
-            .acquire(2 * layout.unit_length(units.start))
-            .await?;
-        let (codec, bytes) = pixels.unit_encoded(units.start).await?;
-        if codec == Codec::Htj2k {
-            return Ok(Some(permit.hold(bytes)));
-        }
-    }
-    services.densify.hasten(pixels.pixel_set());
-    Ok(None)
 }
 
 /// Bits out of a packed payload, moved to start at a byte (1-bit samples, lowest bit first).

@@ -4,15 +4,15 @@
 //! - [`permits`]: byte permits of the read path;
 //! - [`pixels`]: units and frames of one pixel set;
 //! - [`frames`]: frames as stored or decoded;
-//! - [`dense`]: instances as High-Throughput JPEG 2000;
+//! - [`interchange`]: frames and instances as High-Throughput JPEG 2000 and JPEG-LS;
 //! - [`rendered`]: pictures of frames;
 //! - [`values`]: long values outside the pixels;
 //! - [`stream`]: a whole instance, in its original or another transfer syntax;
 //! - [`metadata`]: the pre-built DICOM JSON of instances.
 
-pub mod dense;
 pub(crate) mod envelope;
 pub mod frames;
+pub mod interchange;
 pub mod locate;
 pub mod metadata;
 pub mod permits;

@@ -12,15 +12,15 @@ use bytes::Bytes;
 use dicom_core::{Tag, VR};
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
+use septum_core::codec::Interchange;
 use septum_core::dicom::transcode::{PixelHeader, PixelPatch, file_meta, to_explicit_little};
 use septum_core::dicom::{Encoding, HeaderBytes, Merger, Piece, PixelDescription, PixelElement, TransferSyntax};
 use septum_core::seal::open_record;
 use tokio::sync::mpsc;
 
-use super::dense;
 use super::envelope::Envelope;
 use super::frames::{EXPLICIT_LITTLE, Frames};
-use super::{InstanceRef, PixelReader, Values};
+use super::{InstanceRef, PixelReader, Values, interchange};
 use crate::error::{EngineError, Result};
 use crate::records::header_context;
 use crate::services::Services;
@@ -35,8 +35,8 @@ pub enum Form {
     Original,
     /// Explicit VR Little Endian, pixels decoded.
     Native,
-    /// High-Throughput JPEG 2000, lossless: [`super::dense`].
-    Dense,
+    /// A form of the dense tier: [`super::interchange`].
+    Interchange(Interchange),
 }
 
 /// A stream under way.
@@ -118,8 +118,8 @@ pub fn pixels_of(services: &Arc<Services>, instance: &InstanceRef) -> Result<Opt
 pub async fn open(services: &Arc<Services>, instance: &InstanceRef, form: Form) -> Result<InstanceStream> {
     let header = header_of(services, instance).await?;
     let pixels = pixels_of(services, instance)?;
-    if form == Form::Dense {
-        return dense::open(services, instance, &header, pixels).await;
+    if let Form::Interchange(interchange) = form {
+        return interchange::open(services, instance, &header, pixels, interchange).await;
     }
     let stored = TransferSyntax::of(&instance.record.transfer_syntax_uid);
     let is_native_already = instance.record.encoding == Encoding::ExplicitLittle;

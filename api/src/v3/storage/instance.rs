@@ -2,8 +2,8 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::header;
-use septum_engine::retrieve::dense;
-use septum_engine::retrieve::frames::{EXPLICIT_LITTLE, HTJ2K_LOSSLESS};
+use septum_engine::retrieve::frames::EXPLICIT_LITTLE;
+use septum_engine::retrieve::interchange;
 use septum_engine::retrieve::rendered::document;
 use septum_engine::retrieve::stream::{self as engine_stream, Form, pixels_of};
 use serde_json::json;
@@ -25,11 +25,13 @@ pub(super) async fn dicom(call: Call) -> Answer {
         Some("*") => Form::Original,
         Some(uid) if uid == stored => Form::Original,
         Some(EXPLICIT_LITTLE) => Form::Native,
-        Some(HTJ2K_LOSSLESS) if dense::is_possible(&image.record) => Form::Dense,
-        Some(_) => {
-            let text = "the image can be had in its own transfer syntax and in Explicit VR Little Endian";
-            return Err(StorageError::new(Kind::NotAcceptable, text).with("transfer_syntax", stored));
-        }
+        Some(uid) => match interchange::of(uid, &image.record) {
+            Some(interchange) => Form::Interchange(interchange),
+            None => {
+                let text = "the image cannot be had in this transfer syntax; in its own it can";
+                return Err(StorageError::new(Kind::NotAcceptable, text).with("transfer_syntax", stored));
+            }
+        },
         None if wants_native => Form::Native,
         None => Form::Original,
     };

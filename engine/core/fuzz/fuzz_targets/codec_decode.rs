@@ -1,7 +1,7 @@
 //! Decoding damaged payloads: the length asked for or an error, never a panic and never more memory than asked for.
 //!
-//! Input: [codec, rows, columns, samples, bits, flags], then the payload. HTJ2K is left out: it decodes only what we
-//! encoded and authenticated, and its C++ is not under test here.
+//! Input: [codec, rows, columns, samples, bits, flags], then the payload. HTJ2K and JPEG-LS are left out: they
+//! decode only what we encoded and authenticated, and their C++ is not under test here.
 
 #![no_main]
 

@@ -11,6 +11,7 @@
 //! | 3 | [`Codec::ZstdPlanes`] | filter byte, zstd frame (RFC 8878) of the same |
 //! | 4 | [`Codec::Htj2k`] | a bare HTJ2K codestream (ITU-T T.814), reversible; viewers get it as it lies |
 //! | 5 | [`Codec::Packed`] | filter byte, bit-packed residuals (module `packed`) |
+//! | 6 | [`Codec::JpegLs`] | a bare JPEG-LS codestream (ITU-T T.87), lossless; viewers get it as it lies |
 //!
 //! The filter byte and the order of the planes are told in the module `planes`. Neither payload repeats the decoded
 //! length or the frame shape: the caller keeps both and sealing binds them.
@@ -24,10 +25,14 @@
 
 mod bitpack;
 mod choose;
-#[cfg(feature = "native")]
-mod dense;
 mod entropy;
 mod error;
+#[cfg(feature = "native")]
+mod htj2k;
+#[cfg(feature = "native")]
+mod interchange;
+#[cfg(feature = "native")]
+mod jpegls;
 mod layout;
 mod lines;
 mod packed;
@@ -39,6 +44,8 @@ use crate::frame_shape::FrameShape;
 use std::fmt;
 
 pub use error::CodecError;
+#[cfg(feature = "native")]
+pub use interchange::Interchange;
 pub use template::{compress_with_template, decompress_with_template};
 
 use layout::Layout;
@@ -64,6 +71,8 @@ pub enum Codec {
     Htj2k = 4,
     /// Prediction and bit packing: the fastest, and portable to WebAssembly. Samples of 8 or 16 bits.
     Packed = 5,
+    /// JPEG-LS, lossless: a bare codestream of transfer syntax 1.2.840.10008.1.2.4.80. Needs the `native` feature.
+    JpegLs = 6,
 }
 
 impl From<Codec> for u8 {
@@ -83,6 +92,7 @@ impl TryFrom<u8> for Codec {
             3 => Ok(Self::ZstdPlanes),
             4 => Ok(Self::Htj2k),
             5 => Ok(Self::Packed),
+            6 => Ok(Self::JpegLs),
             _ => Err(CodecError::UnknownCodec(id)),
         }
     }
@@ -118,9 +128,10 @@ impl fmt::Debug for Encoded {
 ///
 /// `shape` tells how samples lie; without it, or where it disagrees with the frame's length, or for samples that are
 /// not 8, 16 or 32 bits, the frame is compressed as opaque bytes. The codec is the tier's, or a plainer one where that
-/// one gains nothing: [`Tier::Dense`] gives [`Codec::Htj2k`] only for grey, palette or three-component frames of 8 or
-/// 16 Bits Allocated whose samples stay within Bits Stored, and only if it is at most 5 % larger than the
-/// acknowledge-tier form and not larger than the frame; otherwise it gives the acknowledge-tier form. Without the `native` feature every tier is [`Tier::Pressure`].
+/// one gains nothing: [`Tier::Dense`] gives [`Codec::Htj2k`] or [`Codec::JpegLs`] only for grey, palette or
+/// three-component frames of 8 or 16 Bits Allocated whose samples stay within Bits Stored, and only if it is at most
+/// 5 % larger than the acknowledge-tier form and not larger than the frame; otherwise it gives the acknowledge-tier
+/// form. Without the `native` feature every tier is [`Tier::Pressure`].
 ///
 /// Takes up to about four times the frame's length in memory while it runs. Never fails: what cannot be proved
 /// lossless, or saves less than 1/64, is returned [`Codec::Raw`].
@@ -141,27 +152,12 @@ pub fn encode(tier: Tier, shape: Option<&FrameShape>, frame: &[u8]) -> Encoded {
     })
 }
 
-/// Whether frames of `shape` have a codestream, as far as can be told without their samples.
-#[cfg(feature = "native")]
-pub fn has_htj2k(shape: &FrameShape) -> bool {
-    dense::suits(shape)
-}
-
-/// `frame` as a bare HTJ2K codestream that was proved to decode to it, however long it is; `None` where there is none.
-#[cfg(feature = "native")]
-pub fn htj2k(shape: &FrameShape, frame: &[u8]) -> Option<Vec<u8>> {
-    if frame.len() > FRAME_LENGTH_MAX {
-        return None;
-    }
-    dense::encode(shape, frame)
-}
-
 /// Decodes a payload made by [`encode`] into exactly `decoded_length` bytes.
 ///
 /// `shape` must be the one given to `encode`. Bounded by `decoded_length` in memory (twice, with prediction). Meant for
 /// our own, unsealed and hence authentic payloads; damaged ones give an error or, as any bytes may be a valid payload
-/// of some frame, other bytes. [`Codec::Htj2k`] runs C++ code: streams from outside are for the sandboxed decoder, not
-/// for this function.
+/// of some frame, other bytes. [`Codec::Htj2k`] and [`Codec::JpegLs`] run C++ code: streams from outside are for the
+/// sandboxed decoder, not for this function.
 pub fn decode(
     codec: Codec,
     shape: Option<&FrameShape>,
@@ -182,9 +178,11 @@ pub fn decode(
         #[cfg(feature = "native")]
         Codec::ZstdPlanes => decode_planes(codec, shape, encoded, decoded_length),
         #[cfg(feature = "native")]
-        Codec::Htj2k => dense::decode(shape, encoded, decoded_length),
+        Codec::Htj2k => Interchange::Htj2k.decode(shape, encoded, decoded_length),
+        #[cfg(feature = "native")]
+        Codec::JpegLs => Interchange::JpegLs.decode(shape, encoded, decoded_length),
         #[cfg(not(feature = "native"))]
-        Codec::ZstdPlanes | Codec::Htj2k => Err(CodecError::Unavailable(codec)),
+        Codec::ZstdPlanes | Codec::Htj2k | Codec::JpegLs => Err(CodecError::Unavailable(codec)),
     }
 }
 
@@ -245,13 +243,29 @@ fn encode_dense(shape: Option<&FrameShape>, frame: &[u8]) -> Option<Encoded> {
     let acknowledged = encode_zstd(shape, frame);
     let length = acknowledged.as_ref().map_or(frame.len(), |encoded| encoded.bytes.len());
     shape
-        .and_then(|shape| dense::encode(shape, frame))
-        .filter(|bytes| bytes.len() <= (length + length / 20).min(frame.len()))
-        .map(|bytes| Encoded {
-            codec: Codec::Htj2k,
+        .and_then(|shape| encode_interchange(shape, frame))
+        .filter(|encoded| encoded.bytes.len() <= (length + length / 20).min(frame.len()))
+        .or(acknowledged)
+}
+
+/// The form that viewers take: HTJ2K, which is decoded much faster, or JPEG-LS for grey and palette frames of a byte a
+/// sample, such as ultrasound has, where that is smaller.
+#[cfg(feature = "native")]
+fn encode_interchange(shape: &FrameShape, frame: &[u8]) -> Option<Encoded> {
+    let encode = |interchange: Interchange| {
+        interchange.encode(shape, frame).map(|bytes| Encoded {
+            codec: interchange.codec(),
             bytes,
         })
-        .or(acknowledged)
+    };
+    let htj2k = encode(Interchange::Htj2k);
+    if (shape.samples_per_pixel, shape.bits_allocated) != (1, 8) {
+        return htj2k;
+    }
+    htj2k
+        .into_iter()
+        .chain(encode(Interchange::JpegLs))
+        .min_by_key(|encoded| encoded.bytes.len())
 }
 
 /// Filters, compresses and proves; `None` if the proof fails.

@@ -56,12 +56,13 @@ fn wire_ids() {
         Codec::ZstdPlanes,
         Codec::Htj2k,
         Codec::Packed,
+        Codec::JpegLs,
     ];
     for (id, codec) in (0_u8..).zip(codecs) {
         assert_eq!(u8::from(codec), id);
         assert_eq!(Codec::try_from(id), Ok(codec));
     }
-    assert_eq!(Codec::try_from(6), Err(CodecError::UnknownCodec(6)));
+    assert_eq!(Codec::try_from(7), Err(CodecError::UnknownCodec(7)));
 }
 
 #[test]
@@ -103,6 +104,7 @@ fn golden_payloads_decode() {
         let zstd = [0x28, 0xB5, 0x2F, 0xFD, 0x20, 16, 0x81, 0, 0];
         check(Codec::ZstdPlanes, &[&[0x02][..], &zstd, &med].concat());
         check(Codec::Htj2k, &GOLDEN_HTJ2K);
+        check(Codec::JpegLs, &GOLDEN_JPEG_LS);
     }
 }
 
@@ -113,6 +115,14 @@ fn golden_packed(filter: u8, numbers: [u16; 8]) -> Vec<u8> {
     payload.resize(2 + 256, 0);
     payload
 }
+
+/// Made by CharLS 2.4 of the same samples.
+#[cfg(feature = "native")]
+#[rustfmt::skip]
+const GOLDEN_JPEG_LS: [u8; 34] = [
+    0xFF, 0xD8, 0xFF, 0xF7, 0x00, 0x0B, 0x0C, 0x00, 0x02, 0x00, 0x04, 0x01, 0x01, 0x11, 0x00, 0xFF, 0xDA,
+    0x00, 0x08, 0x01, 0x01, 0x00, 0x00, 0x00, 0x00, 0x41, 0x83, 0x06, 0x18, 0x50, 0x20, 0x84, 0xFF, 0xD9,
+];
 
 #[cfg(feature = "native")]
 #[rustfmt::skip]
@@ -160,7 +170,7 @@ fn tiers_choose_their_codecs() {
     {
         check(Tier::Acknowledge, Some(&ramp_shape), &ramp, Codec::Packed);
         check(Tier::Dense, Some(&ramp_shape), &ramp, Codec::Packed);
-        for codec in [Codec::ZstdPlanes, Codec::Htj2k] {
+        for codec in [Codec::ZstdPlanes, Codec::Htj2k, Codec::JpegLs] {
             assert_eq!(
                 decode(codec, Some(&ramp_shape), &[0], 1),
                 Err(CodecError::Unavailable(codec))
@@ -202,102 +212,89 @@ fn image(shape: &FrameShape) -> Vec<u8> {
 
 #[cfg(feature = "native")]
 #[test]
-fn dense_frames_are_bare_codestreams_where_possible() {
+fn frames_are_bare_codestreams_where_possible() {
+    use Interchange::{Htj2k, JpegLs};
     // Whether the codestream is small enough to be chosen depends on the image; here it is whether there is one.
-    let check = |shape: FrameShape, expected| {
+    let check = |shape: FrameShape, expected: &[Interchange]| {
         let frame = image(&shape);
         check_round_trip(Tier::Dense, Some(&shape), &frame);
-        let codestream = dense::encode(&shape, &frame);
-        assert_eq!(codestream.is_some(), expected == Codec::Htj2k, "{shape:?}");
-        if let Some(codestream) = codestream {
-            assert_eq!(codestream[..4], [0xFF, 0x4F, 0xFF, 0x51]);
+        for interchange in Interchange::ALL {
+            let codestream = interchange.encode(&shape, &frame);
             assert_eq!(
-                septum_htj2k::inspect(&codestream).unwrap().bit_depth,
-                shape.bits_stored as u8
+                codestream.is_some(),
+                expected.contains(&interchange),
+                "{interchange:?} {shape:?}"
             );
+            let Some(codestream) = codestream else { continue };
+            let precision = match interchange {
+                Htj2k => septum_htj2k::inspect(&codestream).unwrap().bit_depth,
+                // Start of image, start of frame, its length, precision (T.87, C.2.2).
+                JpegLs => codestream[6],
+            };
+            assert_eq!(u16::from(precision), shape.bits_stored);
+            let start: [u8; 4] = match interchange {
+                Htj2k => [0xFF, 0x4F, 0xFF, 0x51],
+                JpegLs => [0xFF, 0xD8, 0xFF, 0xF7],
+            };
+            assert_eq!(codestream[..4], start);
             assert!(
-                decode(Codec::Htj2k, Some(&shape), &codestream, frame.len()).unwrap() == frame,
-                "{shape:?}"
+                decode(interchange.codec(), Some(&shape), &codestream, frame.len()).unwrap() == frame,
+                "{interchange:?} {shape:?}"
             );
         }
     };
+    let both: &[Interchange] = &[Htj2k, JpegLs];
+    let unless = |no_jpegls: bool| if no_jpegls { &both[..1] } else { both };
     for signed in [false, true] {
-        let grey = FrameShape {
-            signed,
-            ..shape(128, 160, 1, 16, 12)
+        let signed = |shape: FrameShape| FrameShape { signed, ..shape };
+        let grey = signed(shape(128, 160, 1, 16, 12));
+        let big_endian = FrameShape {
+            big_endian: true,
+            ..grey
         };
-        check(grey, Codec::Htj2k);
-        check(
-            FrameShape {
-                big_endian: true,
-                ..grey
-            },
-            Codec::Htj2k,
-        );
-        check(
-            FrameShape {
-                bits_stored: 16,
-                high_bit: 15,
-                ..grey
-            },
-            Codec::Htj2k,
-        );
-        check(
-            FrameShape {
-                bits_stored: 8,
-                high_bit: 7,
-                ..grey
-            },
-            Codec::Htj2k,
-        );
-        check(FrameShape { high_bit: 14, ..grey }, Codec::ZstdPlanes);
-        check(
-            FrameShape {
-                signed,
-                ..shape(128, 160, 1, 8, 8)
-            },
-            Codec::Htj2k,
-        );
-        check(
-            FrameShape {
-                signed,
-                ..shape(128, 160, 1, 8, 7)
-            },
-            Codec::Htj2k,
-        );
+        check(grey, unless(grey.signed));
+        check(big_endian, unless(grey.signed));
+        check(signed(shape(128, 160, 1, 16, 16)), both);
+        check(signed(shape(128, 160, 1, 16, 8)), unless(true));
+        check(FrameShape { high_bit: 14, ..grey }, &[]);
+        check(signed(shape(128, 160, 1, 8, 8)), both);
+        check(signed(shape(128, 160, 1, 8, 7)), unless(grey.signed));
+        check(signed(shape(128, 160, 1, 8, 1)), unless(true));
     }
     for planar in [false, true] {
-        check(
-            FrameShape {
+        for (bits_allocated, bits_stored, big_endian) in [(8, 8, false), (16, 16, false), (16, 10, true)] {
+            let colour = FrameShape {
                 planar,
-                ..shape(128, 160, 3, 8, 8)
-            },
-            Codec::Htj2k,
-        );
-        check(
-            FrameShape {
-                planar,
-                ..shape(128, 160, 3, 16, 16)
-            },
-            Codec::Htj2k,
-        );
-        check(
-            FrameShape {
-                planar,
-                big_endian: true,
-                ..shape(128, 160, 3, 16, 10)
-            },
-            Codec::Htj2k,
-        );
+                big_endian,
+                ..shape(128, 160, 3, bits_allocated, bits_stored)
+            };
+            check(colour, both);
+        }
     }
-    check(
-        FrameShape {
-            big_endian: true,
-            ..shape(128, 160, 1, 8, 8)
-        },
-        Codec::ZstdPlanes,
-    );
-    check(shape(128, 160, 4, 8, 8), Codec::ZstdPlanes);
+    let words_of_bytes = FrameShape {
+        big_endian: true,
+        ..shape(128, 160, 1, 8, 8)
+    };
+    check(words_of_bytes, &[]);
+    check(shape(128, 160, 4, 8, 8), &[]);
+}
+
+#[cfg(feature = "native")]
+#[test]
+fn grey_bytes_take_the_smaller_codestream() {
+    let check = |shape: FrameShape| {
+        let frame = image(&shape);
+        let lengths = Interchange::ALL.map(|interchange| interchange.encode(&shape, &frame).unwrap().len());
+        let encoded = check_round_trip(Tier::Dense, Some(&shape), &frame);
+        assert_eq!(encoded.codec, Codec::JpegLs, "{lengths:?}");
+        assert_eq!(encoded.bytes.len(), lengths[1]);
+        assert!(lengths[1] < lengths[0]);
+    };
+    check(shape(128, 160, 1, 8, 8));
+    check(shape(128, 160, 1, 8, 6));
+    // Viewers decode HTJ2K faster: longer samples and colour stay with it.
+    let colour = shape(128, 160, 3, 8, 8);
+    assert_ne!(encode(Tier::Dense, Some(&colour), &image(&colour)).codec, Codec::JpegLs);
 }
 
 #[cfg(feature = "native")]
@@ -328,12 +325,20 @@ fn bits_above_bits_stored_keep_the_acknowledge_form() {
 #[cfg(feature = "native")]
 #[test]
 fn a_codestream_of_another_image_is_refused() {
-    let small = shape(128, 160, 1, 16, 12);
-    let payload = encode(Tier::Dense, Some(&small), &image(&small)).bytes;
+    for interchange in Interchange::ALL {
+        check_refusals(interchange);
+    }
+}
+
+#[cfg(feature = "native")]
+fn check_refusals(interchange: Interchange) {
+    let small = shape(128, 160, 1, 16, 16);
+    let payload = interchange.encode(&small, &image(&small)).unwrap();
     let length = small.frame_length().unwrap() as usize;
-    let malformed = Err(CodecError::Malformed(Codec::Htj2k));
+    let codec = interchange.codec();
+    let malformed = Err(CodecError::Malformed(codec));
     let check = |shape: Option<&FrameShape>, payload: &[u8], length, expected: Result<Vec<u8>, CodecError>| {
-        assert_eq!(decode(Codec::Htj2k, shape, payload, length), expected);
+        assert_eq!(decode(codec, shape, payload, length), expected, "{codec:?}");
     };
     check(
         None,
@@ -359,12 +364,7 @@ fn a_codestream_of_another_image_is_refused() {
         length,
         malformed.clone(),
     );
-    check(
-        Some(&FrameShape { signed: true, ..small }),
-        &payload,
-        length,
-        malformed.clone(),
-    );
+    check(Some(&shape(128, 160, 1, 16, 15)), &payload, length, malformed.clone());
     check(Some(&small), &payload[1..], length, malformed.clone());
     check(Some(&small), &payload[..100], length, malformed.clone());
     check(Some(&small), &[], length, malformed);

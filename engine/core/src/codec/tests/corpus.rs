@@ -84,7 +84,7 @@ fn real_frames_come_back() {
         return;
     };
     for tier in TIERS {
-        let mut stored = [0_usize; 6];
+        let mut stored = [0_usize; 7];
         let mut total = 0;
         for frame in &frames {
             let encoded = check_round_trip(tier, Some(&frame.shape), &frame.bytes);

@@ -1,20 +1,20 @@
-//! A whole instance in the dense tier's own form: High-Throughput JPEG 2000, lossless (PS3.5 sections 8.2 and A.4).
+//! Frames and whole instances in the forms of the dense tier: High-Throughput JPEG 2000 and JPEG-LS, both lossless
+//! (PS3.5 sections 8.2 and A.4).
 //!
-//! One fragment a frame behind an empty Basic Offset Table. Frames that lie on disk as codestreams go out as they lie;
-//! others are encoded on the way, with the same proof as at ingest. Three components are transformed (YBR_RCT), which
-//! only Photometric Interpretation RGB allows.
+//! Frames that lie on disk as such codestreams go out as they lie; others are encoded on the way, with the same proof as
+//! at ingest. An instance has one fragment a frame behind an empty Basic Offset Table. HTJ2K transforms three components
+//! (YBR_RCT), and either way the samples must be RGB.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use dicom_core::{Tag, VR};
-use septum_core::codec;
+use septum_core::codec::Interchange;
 use septum_core::dicom::transcode::{PixelHeader, PixelPatch, file_meta, to_explicit_little};
 use septum_core::dicom::{HeaderBytes, PixelElement};
 use tokio::sync::mpsc;
 
 use super::envelope::Envelope;
-use super::frames::{HTJ2K_LOSSLESS, dense_frame};
 use super::stream::{InstanceStream, PIECES_AHEAD, Sender, send};
 use super::{InstanceRef, PixelReader, Values};
 use crate::error::{EngineError, Result};
@@ -30,15 +30,21 @@ fn item(length: u32) -> [u8; 8] {
 /// Sequence Delimitation Item.
 const DELIMITER: [u8; 8] = [0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0];
 
-/// Whether an instance has this form, as far as can be told without its samples.
-pub fn is_possible(record: &VersionRecord) -> bool {
+/// Whether an instance has such a form, as far as can be told without its samples.
+pub fn is_possible(record: &VersionRecord, interchange: Interchange) -> bool {
     record.pixels.as_ref().is_some_and(|pixels| {
         let photometric = pixels.photometric.trim_end();
         !pixels.encapsulated
             && pixels.element == PixelElement::Pixel
-            && unit_shape(pixels)
-                .is_some_and(|shape| codec::has_htj2k(&shape) && (shape.samples_per_pixel == 1 || photometric == "RGB"))
+            && unit_shape(pixels).is_some_and(|shape| {
+                interchange.suits(&shape) && (shape.samples_per_pixel == 1 || photometric == "RGB")
+            })
     })
+}
+
+/// The form that a transfer syntax means, if an instance has it as far as can be told without its samples.
+pub fn of(transfer_syntax_uid: &str, record: &VersionRecord) -> Option<Interchange> {
+    Interchange::of(transfer_syntax_uid).filter(|interchange| is_possible(record, *interchange))
 }
 
 /// Starts streaming an instance.
@@ -50,12 +56,13 @@ pub(super) async fn open(
     instance: &InstanceRef,
     header: &HeaderBytes,
     pixels: Option<PixelReader>,
+    interchange: Interchange,
 ) -> Result<InstanceStream> {
     let record = &instance.record;
-    let Some(pixels) = pixels.filter(|_| is_possible(record)) else {
+    let Some(pixels) = pixels.filter(|_| is_possible(record, interchange)) else {
         return Err(no_codestream());
     };
-    let first = codestream(services, &pixels, 0).await?;
+    let first = made_frame(services, &pixels, interchange, 0).await?;
     let is_colour = pixels
         .record()
         .description
@@ -68,7 +75,7 @@ pub(super) async fn open(
             vr: VR::OB,
             length: None,
         }),
-        photometric_interpretation: is_colour.then(|| "YBR_RCT".to_owned()),
+        photometric_interpretation: is_colour.then(|| interchange.photometric_of_rgb().to_owned()),
         planar_configuration: is_colour.then_some(0),
         long_values: values.all().to_vec(),
         ..PixelPatch::default()
@@ -80,17 +87,18 @@ pub(super) async fn open(
         &patch,
     )
     .map_err(|_| EngineError::NotAcceptable("the header cannot be re-encoded".to_owned()))?;
-    let meta = file_meta(HTJ2K_LOSSLESS, &record.sop_class_uid, &record.instance_uid);
+    let syntax = interchange.transfer_syntax_uid();
+    let meta = file_meta(syntax, &record.sop_class_uid, &record.instance_uid);
     let envelope = Envelope::new(instance, meta, written, values)?;
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
     let services = Arc::clone(services);
     tokio::spawn(async move {
-        if let Err(error) = send_all(&services, &sender, &envelope, &pixels, first).await {
+        if let Err(error) = send_all(&services, &sender, &envelope, &pixels, interchange, first).await {
             tracing::error!(%error, "an instance broke off while it was sent");
             let _ = sender.send(Err(error)).await;
         }
     });
-    Ok(InstanceStream::new(HTJ2K_LOSSLESS.to_owned(), None, pieces))
+    Ok(InstanceStream::new(syntax.to_owned(), None, pieces))
 }
 
 async fn send_all(
@@ -98,6 +106,7 @@ async fn send_all(
     sender: &Sender,
     envelope: &Envelope,
     pixels: &PixelReader,
+    interchange: Interchange,
     first: Bytes,
 ) -> Result<()> {
     if envelope.send_before(sender).await?.is_err() || send(sender, Bytes::copy_from_slice(&item(0))).await.is_err() {
@@ -107,7 +116,7 @@ async fn send_all(
     for index in 0..pixels.record().layout.num_frames() {
         let frame = match frame.take() {
             Some(first) => first,
-            None => codestream(services, pixels, index).await?,
+            None => made_frame(services, pixels, interchange, index).await?,
         };
         for piece in fragment(frame)? {
             if send(sender, piece).await.is_err() {
@@ -129,9 +138,41 @@ fn fragment(frame: Bytes) -> Result<[Bytes; 3]> {
     Ok([head, frame, Bytes::from_static(padding)])
 }
 
-/// A frame's codestream, made now where none lies on disk.
-async fn codestream(services: &Arc<Services>, pixels: &PixelReader, index: u32) -> Result<Bytes> {
-    if let Some(codestream) = dense_frame(services, pixels, index).await? {
+/// One frame as a codestream, by index from 0, if it already lies on disk as one; else it jumps the densify queue.
+pub async fn lying_frame(
+    services: &Arc<Services>,
+    pixels: &PixelReader,
+    interchange: Interchange,
+    index: u32,
+) -> Result<Option<Bytes>> {
+    let layout = &pixels.record().layout;
+    let range = layout.frame_range(index).ok_or(EngineError::NotFound)?;
+    let units = layout.units_of(range.bytes.clone());
+    if units.len() == 1 && layout.unit_range(units.start) == Some(range.bytes) {
+        let permit = services
+            .read_permits
+            .acquire(2 * layout.unit_length(units.start))
+            .await?;
+        let (codec, bytes) = pixels.unit_encoded(units.start).await?;
+        if codec == interchange.codec() {
+            return Ok(Some(permit.hold(bytes)));
+        }
+    }
+    services.densify.hasten(pixels.pixel_set());
+    Ok(None)
+}
+
+/// One frame as a codestream, by index from 0, made now where none lies on disk.
+///
+/// # Errors
+/// [`EngineError::NotAcceptable`] where its samples have none.
+pub async fn made_frame(
+    services: &Arc<Services>,
+    pixels: &PixelReader,
+    interchange: Interchange,
+    index: u32,
+) -> Result<Bytes> {
+    if let Some(codestream) = lying_frame(services, pixels, interchange, index).await? {
         return Ok(codestream);
     }
     let shape = unit_shape(&pixels.record().description).ok_or_else(no_codestream)?;
@@ -141,11 +182,11 @@ async fn codestream(services: &Arc<Services>, pixels: &PixelReader, index: u32) 
         .acquire(4 * pixels.record().layout.unit_length(index))
         .await?;
     let frame = pixels.unit_plain(index).await?;
-    let made = services.compute.run(move || codec::htj2k(&shape, &frame)).await?;
+    let made = services.compute.run(move || interchange.encode(&shape, &frame)).await?;
     made.map(|codestream| permit.hold(codestream.into()))
         .ok_or_else(no_codestream)
 }
 
 fn no_codestream() -> EngineError {
-    EngineError::NotAcceptable("the pixels of this instance have no form in High-Throughput JPEG 2000".to_owned())
+    EngineError::NotAcceptable("the pixels of this instance have no form in the transfer syntax asked for".to_owned())
 }

@@ -494,6 +494,7 @@ impl<'a> StudyCopy<'a> {
         let before = self.services.summaries.open(seen)?;
         let mut summary = StudySummary {
             study_uid: before.summary.study_uid.clone(),
+            first_commit_ms: before.summary.first_commit_ms,
             last_commit_ms: before.summary.last_commit_ms,
             shared: before.summary.shared.clone(),
             ..StudySummary::default()

@@ -22,6 +22,7 @@ use crate::attachments;
 use crate::columns::{self, withdraw};
 use crate::detached::detached;
 use crate::error::{EngineError, Result};
+use crate::freeze;
 use crate::ledger::{Change, ChangeKind, Event, Staging};
 use crate::lookup;
 use crate::pipeline::messages::Source;
@@ -67,10 +68,19 @@ pub async fn study(services: &Arc<Services>, namespace: &Namespace, study_uid: &
     of(services, found, study_uid.to_owned(), source).await
 }
 
+/// What becomes of a study that is frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfFrozen {
+    /// It stays.
+    Refuse,
+    /// It goes all the same: it is a share that is taken back, or takes another form.
+    Erase,
+}
+
 /// Erases a study that was found; `study_uid` is what the change feed calls it.
 pub async fn of(services: &Arc<Services>, found: StudyRef, study_uid: String, source: &Source) -> Result<()> {
     let (services, source) = (Arc::clone(services), source.clone());
-    detached(async move { erase(&services, &found, &source, Some(study_uid)).await }).await
+    detached(async move { erase(&services, &found, &source, Some(study_uid), IfFrozen::Refuse).await }).await
 }
 
 /// Erases a study as it was found, and nothing that came since.
@@ -91,10 +101,15 @@ pub(crate) async fn erase_as_found(
     source: &Source,
     study_uid: &str,
 ) -> Result<()> {
-    match erase_once(services, found, source, Some(study_uid), true).await {
+    let terms = Terms {
+        announced: Some(study_uid),
+        if_frozen: IfFrozen::Refuse,
+        is_as_found: true,
+    };
+    match erase_once(services, found, source, terms).await {
         Err(EngineError::Corrupt(columns::DAMAGED_PAGE)) => {
             columns::mend(services).await;
-            erase_once(services, found, source, Some(study_uid), true).await
+            erase_once(services, found, source, terms).await
         }
         erased => erased,
     }
@@ -160,24 +175,35 @@ pub async fn erase(
     found: &StudyRef,
     source: &Source,
     announced: Option<String>,
+    if_frozen: IfFrozen,
 ) -> Result<()> {
-    match erase_once(services, found, source, announced.as_deref(), false).await {
+    let terms = Terms {
+        announced: announced.as_deref(),
+        if_frozen,
+        is_as_found: false,
+    };
+    match erase_once(services, found, source, terms).await {
         Err(EngineError::Corrupt(columns::DAMAGED_PAGE)) => columns::mend(services).await,
-        Err(EngineError::Conflict(_)) => {}
+        Err(EngineError::Conflict(CHANGED)) => {}
         erased => return erased,
     }
     // Folded or re-sealed since it was found.
     let found = found.again(services)?;
-    erase_once(services, &found, source, announced.as_deref(), false).await
+    erase_once(services, &found, source, terms).await
 }
 
-async fn erase_once(
-    services: &Arc<Services>,
-    found: &StudyRef,
-    source: &Source,
-    announced: Option<&str>,
+/// How a study is erased.
+#[derive(Clone, Copy)]
+struct Terms<'a> {
+    /// The UID that the change feed shows, none for held studies.
+    announced: Option<&'a str>,
+    if_frozen: IfFrozen,
+    /// Nothing that came since it was found.
     is_as_found: bool,
-) -> Result<()> {
+}
+
+async fn erase_once(services: &Arc<Services>, found: &StudyRef, source: &Source, terms: Terms<'_>) -> Result<()> {
+    let announced = terms.announced;
     let intent = Intent {
         study: found.id(),
         keys: found.row.keys,
@@ -188,11 +214,15 @@ async fn erase_once(
         .commit(|staging| {
             let row = staging.get(&found.row_key)?.ok_or(EngineError::NotFound)?;
             let row: StudyRow = decode(&row, "study row")?;
-            if row.study != intent.study || (is_as_found && row.revision != found.row.revision) {
+            if row.study != intent.study || (terms.is_as_found && row.revision != found.row.revision) {
                 return Err(EngineError::Conflict(CHANGED));
+            }
+            if terms.if_frozen == IfFrozen::Refuse {
+                freeze::refuse(staging, &found.row_key)?;
             }
             staging.use_reserve();
             staging.delete(found.row_key.clone());
+            freeze::forget(staging, &found.row_key);
             let (mut withdrawn, mut stamp) = (None, None);
             if announced.is_some() {
                 staging.delete(key::beside(RowKind::Unstable, &found.row_key));

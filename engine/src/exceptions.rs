@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::accounts::Namespace;
 use crate::archive::Archive;
 use crate::detached::detached;
-use crate::erase;
+use crate::erase::{self, IfFrozen};
 use crate::error::{EngineError, Result};
 use crate::patients::PatientKey;
 use crate::pipeline::messages::Source;
@@ -126,7 +126,7 @@ pub async fn move_to(
 /// Stores a held study into a namespace and erases it.
 async fn take(archive: &Arc<Archive>, held: &StudyRef, into: &Arc<Namespace>, source: &Source) -> Result<u64> {
     let num_instances = resubmit::study(archive, held, into, source).await?;
-    erase::erase(&archive.services, held, source, None).await?;
+    erase::erase(&archive.services, held, source, None, IfFrozen::Erase).await?;
     Ok(num_instances)
 }
 
@@ -152,5 +152,5 @@ fn patient_of(services: &Services, study: &StudyRef) -> Result<(Token, PatientKe
 pub async fn reject(services: &Arc<Services>, namespace: &Namespace, id: &str, source: &Source) -> Result<()> {
     let found = find(services, namespace, id)?;
     let (services, source) = (Arc::clone(services), source.clone());
-    detached(async move { erase::erase(&services, &found, &source, None).await }).await
+    detached(async move { erase::erase(&services, &found, &source, None, IfFrozen::Erase).await }).await
 }

@@ -17,7 +17,7 @@
 //! | [`columns`], [`lookup`] | searchable fields in sealed pages; studies by blind index token |
 //! | [`folding`] | what a stable study left behind one by one, put together |
 //! | [`erase`], [`reseal`], [`copy`], [`replace`] | deleting for ever; re-sealing what remains; copies under other keys, and in a study's place |
-//! | [`correct`], [`amendment`] | corrections of patient and study data |
+//! | [`correct`], [`amendment`], [`freeze`] | corrections of patient and study data; studies that nothing may change |
 //! | [`share`], [`pixel_use`] | a study in several namespaces on the same pixels |
 //! | [`attachments`], [`derive`] | documents of a study; new instances made of stored ones |
 //! | [`exceptions`], [`patients`] | studies held because their patient differs; patient keys that were merged |
@@ -53,6 +53,7 @@ pub mod error;
 pub mod exceptions;
 pub mod feed;
 pub mod folding;
+pub mod freeze;
 pub mod headers;
 pub mod keyring;
 pub mod ledger;

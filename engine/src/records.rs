@@ -18,6 +18,7 @@
 //! | columns | namespace ‖ page id | [`ColumnsRow`] |
 //! | lookup | namespace ‖ attribute ‖ token ‖ study row key from the token on | empty |
 //! | unfolded | as the study row | empty; present until columns and series metadata are folded |
+//! | frozen | as the study row | empty; present while nothing may change the study ([`crate::freeze`]) |
 //! | unstable | as the study row | time of the last commit; present until the study is stable |
 //!
 //! A study row's namespace is where its PHI is seen, its storage namespace where its pixels were stored: they differ for
@@ -88,6 +89,8 @@ pub struct StudySummary {
     pub attributes: Map<String, Value>,
     /// The series, in order of arrival.
     pub series: Vec<SeriesSummary>,
+    /// When the first instance was committed here, milliseconds since 1970.
+    pub first_commit_ms: i64,
     /// When the last instance was committed, milliseconds since 1970.
     pub last_commit_ms: i64,
     /// Where it comes from, where it was shared.

@@ -13,6 +13,7 @@ use crate::columns::{self, withdraw};
 use crate::copy::{ROUNDS_MAX, StudyCopy};
 use crate::erase::{self, Intent};
 use crate::error::{EngineError, Result};
+use crate::freeze;
 use crate::ledger::{Change, Event};
 use crate::lookup;
 use crate::records::{StudyRow, StudySummary, decode, encode, key};
@@ -100,6 +101,7 @@ impl Replacement<'_> {
                 if row.revision != seen.revision || row.study != seen.study {
                     return Err(EngineError::Conflict(ARRIVED));
                 }
+                freeze::refuse(staging, &found.row_key)?;
                 for lookup in erase::lookup_rows(services, found, &row)? {
                     staging.delete(lookup);
                 }

@@ -11,7 +11,7 @@ use septum_core::ids::{StudyId, VersionId};
 use septum_core::seal::Token;
 
 use crate::copy::{InstanceEntry, Pixels, Purpose, StudyCopy, instance_rows};
-use crate::erase;
+use crate::erase::{self, IfFrozen};
 use crate::error::{EngineError, Result};
 use crate::ledger::{Change, ChangeKind};
 use crate::pipeline::messages::Source;
@@ -65,7 +65,7 @@ pub async fn without(services: &Arc<Services>, found: StudyRef, removal: Removal
         let announced = services.summaries.open(&found.row)?.summary.study_uid.clone();
         return match removal.only {
             Some(_) => erase::erase_as_found(services, &found, source, &announced).await,
-            None => erase::erase(services, &found, source, Some(announced)).await,
+            None => erase::erase(services, &found, source, Some(announced), IfFrozen::Refuse).await,
         };
     }
     let keys = services.keyring.create_study(&found.account).await?;

@@ -19,7 +19,7 @@ use crate::accounts::Namespace;
 use crate::columns::Stamp;
 use crate::copy::{Pixels, Purpose, ROUNDS_MAX, StudyCopy, instance_rows};
 use crate::detached::detached;
-use crate::erase;
+use crate::erase::{self, IfFrozen};
 use crate::error::{EngineError, Result};
 use crate::ledger::{Change, ChangeKind, Event};
 use crate::lookup;
@@ -144,7 +144,14 @@ async fn share_now(services: &Arc<Services>, sharing: &Sharing, source: &Source)
     };
     // A share that is out of date goes first: whoever reads it meanwhile finds none, and never a mixture.
     if let Some(before) = before {
-        erase::erase(services, &before, source, Some(open.summary.study_uid.clone())).await?;
+        erase::erase(
+            services,
+            &before,
+            source,
+            Some(open.summary.study_uid.clone()),
+            IfFrozen::Erase,
+        )
+        .await?;
     }
     let purpose = Purpose {
         pixels: Pixels::InCommon,
@@ -256,6 +263,7 @@ async fn make(
         let seen = from.row_now(services)?;
         let mut summary = copy.catch_up(&seen, |_, _| true).await?;
         summary.last_commit_ms = now_ms();
+        summary.first_commit_ms = summary.last_commit_ms;
         summary.shared = (sharing.manner == Manner::Share).then(|| Shared {
             from: from.namespace,
             by: sharing.by,
@@ -378,6 +386,18 @@ pub async fn stop(services: &Arc<Services>, study: &StudyRef, receiver: Namespac
     if summary.shared.is_none() {
         return Err(EngineError::NotFound);
     }
-    let study_uid = summary.study_uid.clone();
-    erase::of(services, share, study_uid, source).await
+    withdraw(services, share, source).await
+}
+
+/// Takes a share back that was found, frozen or not.
+///
+/// # Errors
+/// Where something of it stays.
+pub async fn withdraw(services: &Arc<Services>, share: StudyRef, source: &Source) -> Result<()> {
+    let (services, source) = (Arc::clone(services), source.clone());
+    detached(async move {
+        let study_uid = services.summaries.open(&share.row)?.summary.study_uid.clone();
+        erase::erase(&services, &share, &source, Some(study_uid), IfFrozen::Erase).await
+    })
+    .await
 }

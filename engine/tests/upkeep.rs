@@ -255,7 +255,7 @@ async fn studies_that_were_folded_since_they_were_found_can_be_erased() {
     let [whole, part, rest] = files.each_ref().map(|file| bench.find(file).unwrap());
     assert!(whole.study.row.page.is_none() && part.study.row.page.is_none());
     until("nothing is folded", async || num_rows(&bench, RowKind::Unfolded) == 0).await;
-    septum_engine::erase::erase(services, &whole.study, &source(), Some("1.2".to_owned()))
+    septum_engine::erase::of(services, whole.study.clone(), "1.2".to_owned(), &source())
         .await
         .unwrap();
     let removal = septum_engine::reseal::Removal {

@@ -62,6 +62,8 @@ pub enum RowKind {
     Lookup = 0x29,
     /// Long values of an instance that is not committed yet.
     Arriving = 0x2a,
+    /// Studies that nothing may change.
+    Frozen = 0x2b,
     /// A role of an account.
     Role = 0x30,
     /// What a user is in a namespace.
@@ -78,7 +80,7 @@ pub enum RowKind {
 
 impl RowKind {
     /// All kinds, ascending.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Study,
         Self::Series,
         Self::Instance,
@@ -103,6 +105,7 @@ impl RowKind {
         Self::Unfolded,
         Self::Lookup,
         Self::Arriving,
+        Self::Frozen,
         Self::Role,
         Self::Membership,
         Self::Session,

@@ -334,6 +334,7 @@ fn meaning(reason: FailureReason) -> &'static str {
     match reason {
         FailureReason::ProcessingFailure => "Processing failed inside the server.",
         FailureReason::SopClassNotSupported => "The object has no patient and study.",
+        FailureReason::NotAuthorized => "The study is frozen.",
         FailureReason::OutOfResources => "A limit is crossed, or there is no room; the comment says which.",
         FailureReason::DataSetDoesNotMatchSopClass => {
             "An attribute that every storage class demands is missing, or the instance is of another study than the path."
@@ -346,6 +347,7 @@ fn statuses() -> String {
     let reasons = [
         FailureReason::ProcessingFailure,
         FailureReason::SopClassNotSupported,
+        FailureReason::NotAuthorized,
         FailureReason::OutOfResources,
         FailureReason::DataSetDoesNotMatchSopClass,
         FailureReason::CannotUnderstand,

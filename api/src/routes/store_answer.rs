@@ -15,6 +15,7 @@ use actix_web::http::{StatusCode, header};
 use septum_core::dicom::from_json::FromJsonError;
 use septum_core::dicom::{FailureReason, InstanceStart};
 use septum_engine::error::{EngineError, ErrorKind};
+use septum_engine::freeze;
 use septum_engine::pipeline::messages::{StoreKind, StoreOutcome};
 use serde_json::{Map, Value, json};
 
@@ -62,6 +63,7 @@ impl Failure {
     fn reason(&self) -> u16 {
         let reason = match self {
             Self::Engine(EngineError::Rejected(rejection)) => rejection.reason,
+            Self::Engine(EngineError::Conflict(freeze::FROZEN)) => FailureReason::NotAuthorized,
             Self::Engine(error) => match error.kind() {
                 ErrorKind::Overloaded | ErrorKind::DiskFull => FailureReason::OutOfResources,
                 ErrorKind::Conflict => FailureReason::DataSetDoesNotMatchSopClass,

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use septum_core::access::Permission;
 use septum_engine::accounts::Namespace;
-use septum_engine::search::study_map;
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, uuid};
@@ -50,11 +49,7 @@ fn shown(
     let Some(study) = offer.study(ask)? else {
         return Ok(None);
     };
-    let open = ask.services().summaries.open(&study.row)?;
-    let stored = Stored {
-        attributes: study_map(&open.summary),
-        last_commit_ms: open.summary.last_commit_ms,
-    };
+    let stored = Stored::of(ask.services(), &study)?;
     let author = ask.accounts().user_by_id(offer.document.created_by).ok();
     let mut fields = Map::new();
     let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);

@@ -9,7 +9,7 @@ use dicom_core::Tag;
 use septum_core::access::{FieldRight, Permission, Traits};
 use septum_core::dicom::correct::{Correction, CorrectionError};
 use septum_engine::accounts::Namespace;
-use septum_engine::{EngineError, correct};
+use septum_engine::{EngineError, correct, freeze};
 use serde_json::Value;
 
 use super::ask::Ask;
@@ -36,7 +36,7 @@ pub fn given(ask: &Ask) -> Vec<(&'static str, &'static str, &str)> {
 ///
 /// # Errors
 /// `NOT_PERMITTED`; `MISSING_FIELDS` without a reason where the account wants one; `INVALID_VALUE` about a field;
-/// `LOCKED` where the study is frozen.
+/// `LOCKED` where the study was frozen meanwhile.
 pub async fn apply(ask: &Ask, name: &StudyName, namespace: &Arc<Namespace>, stored: &Stored) -> Outcome<()> {
     let given = given(ask);
     if given.is_empty() {
@@ -49,12 +49,10 @@ pub async fn apply(ask: &Ask, name: &StudyName, namespace: &Arc<Namespace>, stor
     } else {
         let traits = Traits {
             own: true,
-            approved: notes.as_ref().map(|_| !is_noted("must_approve")),
+            approved: Some(!is_noted("must_approve")),
+            frozen: false,
         };
         let _granted = ask.authorize_one(Permission::StudyEdit, name.phi, traits)?;
-    }
-    if is_noted("is_frozen") {
-        return Err(Fault::new("LOCKED"));
     }
     let rights = ask.principal()?.fields(name.phi);
     let mut correction = Correction::default();
@@ -73,6 +71,7 @@ pub async fn apply(ask: &Ask, name: &StudyName, namespace: &Arc<Namespace>, stor
     let corrected = correct::study(ask.services(), namespace, found, correction, reason, &source).await;
     match corrected {
         Err(EngineError::NotAcceptable(why)) => Err(Fault::about("NOT_AVAILABLE", why)),
+        Err(EngineError::Conflict(freeze::FROZEN)) => Err(Fault::new("LOCKED")),
         corrected => Ok(corrected?),
     }
 }

@@ -18,7 +18,8 @@ use super::ask::{Ask, Target};
 use super::entry::{Entry, Rule};
 use super::fault::{Fault, Outcome};
 use super::parameters::{BODY_BYTES_MAX, Parameters};
-use super::{bundle, channels, reply, resolve, table};
+use super::study_id::StudyName;
+use super::{bundle, channels, reply, resolve, study_record, table, values};
 use crate::app::App;
 use crate::auth::{Presented, SignedIn};
 use crate::http::body::BodyReader;
@@ -253,7 +254,29 @@ fn traits(ask: &Ask) -> Outcome<Traits> {
         // Adding and listing: what is made is one's own, what is listed the handler narrows.
         _ => true,
     };
-    Ok(Traits { own, approved: None })
+    Ok(Traits {
+        own,
+        approved: None,
+        frozen: is_frozen(ask)?,
+    })
+}
+
+/// Whether a call is about a frozen study, or what belongs to one, and may change it.
+fn is_frozen(ask: &Ask) -> Outcome<bool> {
+    let Rule::AnyOf(permissions) = ask.entry.rule else {
+        return Ok(false);
+    };
+    if !permissions.iter().any(|permission| permission.changes_study()) {
+        return Ok(false);
+    }
+    match &ask.target {
+        Target::Study(name, namespace) => study_record::is_frozen(ask, name, namespace),
+        Target::Document(document, namespace) => match StudyName::parse(values::text(&document.body, "study_id")) {
+            Some(name) => study_record::is_frozen(ask, &name, namespace),
+            None => Ok(false),
+        },
+        _ => Ok(false),
+    }
 }
 
 /// The pairs of a form in the body, none where there is no body.

@@ -137,6 +137,21 @@ pub fn shown(ask: &Ask, spec: &Spec, document: &Document) -> Outcome<Map<String,
     Ok(fields)
 }
 
+/// Everything of one kind that is noted of a study, oldest first.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn of_study(ask: &Ask, kind: Kind, name: &StudyName) -> Outcome<Value> {
+    let spec = SPECS.iter().find(|spec| spec.kind == kind);
+    let spec = spec.ok_or_else(|| Fault::new("NOT_SUPPORTED"))?;
+    let mut found = ask.accounts().documents.list(kind, &name.owner())?;
+    found.sort_by_key(|document| document.created_ms);
+    let shown = found
+        .iter()
+        .map(|document| shown(ask, spec, document).map(Value::Object));
+    Ok(Value::Array(shown.collect::<Outcome<Vec<_>>>()?))
+}
+
 /// Takes the fields that a call gives over.
 ///
 /// # Errors

@@ -12,13 +12,13 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use septum_core::access::{BuiltIn, Permission, Setting, Template};
 use septum_core::ids::{DocumentId, UserId};
+use septum_engine::EngineError;
 use septum_engine::accounts::documents::{Document, Kind, NewDocument};
 use septum_engine::accounts::{Namespace, User};
 use septum_engine::pipeline::messages::Source;
 use septum_engine::retrieve::StudyRef;
 use septum_engine::services::{Services, now_ms};
 use septum_engine::share::{self, Manner, Sharing};
-use septum_engine::{EngineError, erase};
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, uuid};
@@ -341,8 +341,7 @@ async fn empty(services: &Arc<Services>, namespace: &Namespace, source: &Source)
                 Err(EngineError::NotFound) => continue,
                 Err(error) => return Err(error),
             };
-            let study_uid = services.summaries.open(&study.row)?.summary.study_uid.clone();
-            erase::of(services, study, study_uid, source).await?;
+            share::withdraw(services, study, source).await?;
         }
     }
     Ok(())

@@ -32,6 +32,8 @@ pub enum Compare {
     Number,
     /// As moments.
     Time,
+    /// As text; of several values, parted by backslashes, one is enough.
+    List,
 }
 
 /// The fields that a list may be filtered and sorted by.
@@ -317,7 +319,11 @@ impl Filter {
         let Some(value) = value_of(row, &self.field) else {
             return self.or_null || (self.condition == Condition::In && self.values.iter().any(String::is_empty));
         };
-        let several = value.as_array().map(|list| list.iter().map(shown).collect::<Vec<_>>());
+        let several = match value {
+            Value::Array(list) => Some(list.iter().map(shown).collect::<Vec<_>>()),
+            Value::String(text) if self.compare == Compare::List => Some(text.split('\\').map(str::to_owned).collect()),
+            _ => None,
+        };
         let texts = several.unwrap_or_else(|| vec![shown(value)]);
         match self.condition {
             Condition::In => texts.iter().any(|text| self.is_one_of(text)),
@@ -354,7 +360,7 @@ impl Filter {
 
     fn ordering(&self, text: &str, value: &str) -> Option<Ordering> {
         match self.compare {
-            Compare::Text | Compare::Name => Some(text.cmp(value)),
+            Compare::Text | Compare::Name | Compare::List => Some(text.cmp(value)),
             Compare::Date => Some(text.replace('-', "").cmp(&value.replace('-', ""))),
             Compare::Number => number(text).partial_cmp(&number(value)),
             Compare::Time => {

@@ -252,6 +252,20 @@ pub fn flags(ask: &Ask, namespace: NamespaceId) -> Outcome<Map<String, Value>> {
     Ok(shown)
 }
 
+/// [`flags`] for one study there: nobody may change a frozen one.
+///
+/// # Errors
+/// 401 where nobody asks.
+pub fn study_flags(ask: &Ask, namespace: NamespaceId, is_frozen: bool) -> Outcome<Map<String, Value>> {
+    let mut shown = flags(ask, namespace)?;
+    if is_frozen {
+        for permission in Permission::ALL.iter().filter(|permission| permission.changes_study()) {
+            shown.insert(permission.name().to_owned(), flag(false));
+        }
+    }
+    Ok(shown)
+}
+
 /// The password rules, in their one place.
 ///
 /// # Errors

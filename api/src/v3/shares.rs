@@ -461,11 +461,6 @@ pub async fn duplicate(ask: &Ask) -> Outcome {
 /// `/study/move`: duplicated, then gone where it was.
 pub async fn move_to(ask: &Ask) -> Outcome {
     let into = destination(ask)?;
-    let is_frozen =
-        super::study_record::notes(ask, ask.study()?.0)?.is_some_and(|notes| values::is_set(&notes.body, "is_frozen"));
-    if is_frozen {
-        return Err(Fault::not_permitted());
-    }
     let (name, _) = ask.study()?;
     let sharing = duplicating(ask, into, Manner::Move)?;
     let source = ask.source()?;

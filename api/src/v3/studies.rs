@@ -9,6 +9,7 @@ use septum_engine::EngineError;
 use septum_engine::accounts::Namespace;
 use septum_engine::accounts::documents::{Document, Kind, NewDocument};
 use septum_engine::erase;
+use septum_engine::freeze;
 use septum_engine::pipeline::messages::Source;
 use septum_engine::records::key;
 use septum_engine::retrieve::StudyRef;
@@ -20,7 +21,7 @@ use super::channels::Event;
 use super::fault::{Fault, Outcome};
 use super::reply::{Reply, flag};
 use super::study_id::StudyName;
-use super::study_record::{NOTED, Records, must_be_there, notes, stored};
+use super::study_record::{self, GIVEN, Records, must_be_there, notes, stored};
 use super::{corrections, custom_fields, documents, namespaces, resolve, session, values};
 
 /// Whether nothing is stored in a namespace, and nothing announced.
@@ -47,7 +48,7 @@ pub fn is_empty(ask: &Ask, namespace: NamespaceId) -> Outcome<bool> {
 /// Takes what a call says of a study over, but for patient and study data.
 fn take(ask: &Ask, body: &mut Map<String, Value>) -> Outcome<()> {
     let (_, namespace) = ask.study()?;
-    values::take(&ask.parameters, NOTED, body)?;
+    values::take(&ask.parameters, GIVEN, body)?;
     custom_fields::take(ask, namespace.account, "Study", body)
 }
 
@@ -142,7 +143,8 @@ pub async fn exists(ask: &Ask) -> Outcome {
 pub async fn permissions(ask: &Ask) -> Outcome {
     let (name, namespace) = ask.study()?;
     must_be_there(ask, name, namespace)?;
-    let mut flags = session::flags(ask, name.phi)?;
+    let is_frozen = study_record::is_frozen(ask, name, namespace)?;
+    let mut flags = session::study_flags(ask, name.phi, is_frozen)?;
     flags.insert("reports".into(), json!([]));
     Ok(Reply(flags))
 }
@@ -257,9 +259,6 @@ pub async fn delete(ask: &Ask) -> Outcome {
         Err(EngineError::NotFound) if noted.is_some() => None,
         Err(error) => return Err(error.into()),
     };
-    if noted.is_some_and(|notes| values::is_set(&notes.body, "is_frozen")) {
-        return Err(Fault::not_permitted());
-    }
     let source = ask.source()?;
     if let Some(found) = found {
         erase_study(ask.services(), namespace, found, &source).await?;
@@ -268,18 +267,19 @@ pub async fn delete(ask: &Ask) -> Outcome {
     Ok(Reply::done())
 }
 
-/// `/study/freeze`: with `thaw=1`, the other way.
+/// `/study/freeze`: the study and its shares; with `thaw=1`, the other way.
 pub async fn freeze(ask: &Ask) -> Outcome {
     let thaw = ask.parameters.is_set("thaw")?;
-    note(ask, |body| {
-        if values::is_set(body, "is_frozen") != thaw {
-            return Err(Fault::new("ALREADY"));
-        }
-        body.insert("is_frozen".into(), flag(!thaw));
-        Ok(())
-    })
-    .await?;
-    Ok(Reply::done())
+    let (name, namespace) = ask.study()?;
+    let found = match name.find(ask.services(), namespace) {
+        Err(EngineError::NotFound) if notes(ask, name)?.is_some() => return Err(Fault::new("NOT_AVAILABLE")),
+        found => found?,
+    };
+    if freeze::set(ask.services(), &found, !thaw, &ask.source()?).await? {
+        Ok(Reply::done())
+    } else {
+        Err(Fault::new("ALREADY"))
+    }
 }
 
 /// `/study/star`: each user's own.

@@ -70,13 +70,18 @@ impl StudyName {
     /// [`EngineError::NotFound`] where nothing came yet.
     pub fn find(&self, services: &Services, namespace: &Namespace) -> Result<StudyRef, EngineError> {
         let account = services.keyring.account(namespace.account)?;
-        let row_key = key::study(self.phi, &self.token, self.storage);
+        let row_key = self.row_key();
         for (shard, stored_in) in services.store.shards().iter().enumerate() {
             if stored_in.get(&row_key)?.is_some() {
                 return StudyRef::load(services, self.phi, account, shard, row_key);
             }
         }
         Err(EngineError::NotFound)
+    }
+
+    /// The key of its row.
+    pub fn row_key(&self) -> Vec<u8> {
+        key::study(self.phi, &self.token, self.storage)
     }
 
     /// What the documents of the study belong to.

@@ -8,7 +8,7 @@ use septum_core::ids::{AccountId, NamespaceId};
 use septum_core::query::Query;
 use septum_engine::accounts::Namespace;
 use septum_engine::accounts::documents::Kind;
-use septum_engine::search::{Scope, search, study_map};
+use septum_engine::search::{Scope, search};
 use serde_json::{Map, Value};
 
 use super::ask::{Ask, uuid};
@@ -184,7 +184,7 @@ async fn collect(ask: &Ask, wanted: &Wanted, enough: usize) -> Outcome<(Vec<Map<
             };
             let stored = Stored {
                 attributes: item.attributes,
-                last_commit_ms: item.last_commit_ms,
+                summary: item.summary,
             };
             collected.offer(records.make(&name, namespace, Some(&stored))?);
         }
@@ -211,11 +211,7 @@ fn offered(
     }
     for offer in shares::offers(ask, namespace)? {
         let Some(study) = offer.study(ask)? else { continue };
-        let open = ask.services().summaries.open(&study.row)?;
-        let stored = Stored {
-            attributes: study_map(&open.summary),
-            last_commit_ms: open.summary.last_commit_ms,
-        };
+        let stored = Stored::of(ask.services(), &study)?;
         let mut record = records.make(&offer.theirs, namespace, Some(&stored))?;
         record.insert("must_approve".into(), flag(true));
         record.insert("share_message".into(), offer.message().into());

@@ -1,13 +1,20 @@
 //! A study as the interface shows it.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use septum_core::access::{FieldRight, FieldRights, STUDY_FIELDS};
-use septum_core::ids::AccountId;
+use septum_core::access::{FieldRight, FieldRights, Permission, STUDY_FIELDS};
+use septum_core::ids::{AccountId, NamespaceId};
+use septum_engine::EngineError;
 use septum_engine::accounts::Namespace;
 use septum_engine::accounts::documents::{Document, Kind};
+use septum_engine::attachments;
+use septum_engine::freeze;
+use septum_engine::retrieve::StudyRef;
 use septum_engine::search::study_map;
+use septum_engine::services::Services;
+use septum_engine::summaries::OpenSummary;
 use serde_json::{Map, Value, json};
 
 use super::ask::Ask;
@@ -16,7 +23,7 @@ use super::lists::{Compare, Fields};
 use super::reply::flag;
 use super::study_id::StudyName;
 use super::values::{self, Holds};
-use super::{custom_fields, namespaces, session, tags, times, users};
+use super::{custom_fields, documents, namespaces, session, tags, times, users};
 
 /// Patient and study fields with their attributes.
 pub const PHI: [(&str, &str); 28] = [
@@ -50,18 +57,21 @@ pub const PHI: [(&str, &str); 28] = [
     ("referring_physician", "00080090"),
 ];
 
-/// What is known of a study beside its images.
-pub const NOTED: values::Fields = &[
+/// What callers say of a study beside its images.
+pub const GIVEN: values::Fields = &[
     ("integration_key", Holds::Text),
     ("source_ae_title", Holds::Text),
     ("destination_ae_title", Holds::Text),
     ("seconds_to_ingest", Holds::Integer),
     ("attachment_count", Holds::Integer),
+    ("thin", Holds::Flag),
+];
+
+/// What calls of their own, with permissions of their own, make known of it.
+const NOTED: values::Fields = &[
     ("study_status", Holds::Text),
     ("share_message", Holds::Text),
     ("must_approve", Holds::Flag),
-    ("thin", Holds::Flag),
-    ("is_frozen", Holds::Flag),
 ];
 
 /// What studies may be filtered and sorted by.
@@ -78,7 +88,7 @@ pub const FIELDS: Fields = &[
     ("study_date", Compare::Date),
     ("study_time", Compare::Text),
     ("accession_number", Compare::Text),
-    ("modality", Compare::Text),
+    ("modality", Compare::List),
     ("referring_physician", Compare::Name),
     ("image_count", Compare::Number),
     ("phantom", Compare::Number),
@@ -97,14 +107,30 @@ pub const FIELDS: Fields = &[
 pub struct Stored {
     /// Patient and study attributes, DICOM JSON Model.
     pub attributes: Map<String, Value>,
-    /// When something was stored last, milliseconds since 1970.
-    pub last_commit_ms: i64,
+    /// What is known of it.
+    pub summary: Arc<OpenSummary>,
+}
+
+impl Stored {
+    /// What is stored of a study that was found.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn of(services: &Services, found: &StudyRef) -> Result<Self, EngineError> {
+        let summary = services.summaries.open(&found.row)?;
+        Ok(Self {
+            attributes: study_map(&summary.summary),
+            summary,
+        })
+    }
 }
 
 /// Makes records of many studies, looking things up once.
 pub struct Records<'a> {
     ask: &'a Ask,
     definitions: HashMap<AccountId, Vec<Document>>,
+    /// The frozen studies of a namespace, by the keys of their rows.
+    frozen: HashMap<NamespaceId, HashSet<Vec<u8>>>,
 }
 
 /// What is noted of a study, where anything is.
@@ -121,17 +147,23 @@ pub fn notes(ask: &Ask, name: &StudyName) -> Outcome<Option<Document>> {
 /// # Errors
 /// Where it cannot be read.
 pub fn stored(ask: &Ask, name: &StudyName, namespace: &Namespace) -> Outcome<Option<Stored>> {
-    use septum_engine::EngineError;
-    let found = match name.find(ask.services(), namespace) {
-        Ok(found) => found,
-        Err(EngineError::NotFound) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let open = ask.services().summaries.open(&found.row)?;
-    Ok(Some(Stored {
-        attributes: study_map(&open.summary),
-        last_commit_ms: open.summary.last_commit_ms,
-    }))
+    match name.find(ask.services(), namespace) {
+        Ok(found) => Ok(Some(Stored::of(ask.services(), &found)?)),
+        Err(EngineError::NotFound) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a study is frozen; one that is only announced is not.
+///
+/// # Errors
+/// Where that cannot be read.
+pub fn is_frozen(ask: &Ask, name: &StudyName, namespace: &Namespace) -> Outcome<bool> {
+    match name.find(ask.services(), namespace) {
+        Ok(found) => Ok(freeze::is_frozen(ask.services(), &found)?),
+        Err(EngineError::NotFound) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Whether anything of a study is stored or announced.
@@ -159,13 +191,33 @@ pub fn text_of(attributes: &Map<String, Value>, tag: &str) -> Value {
     }
 }
 
+/// All values of an attribute, parted as DICOM parts them.
+fn all_of(attributes: &Map<String, Value>, tag: &str) -> Value {
+    let values = attributes.get(tag).and_then(|attribute| attribute["Value"].as_array());
+    let texts: Vec<&str> = values.into_iter().flatten().filter_map(Value::as_str).collect();
+    if texts.is_empty() {
+        Value::Null
+    } else {
+        texts.join("\\").into()
+    }
+}
+
 impl<'a> Records<'a> {
     /// For the answer to one call.
     pub fn new(ask: &'a Ask) -> Self {
         Self {
             ask,
             definitions: HashMap::new(),
+            frozen: HashMap::new(),
         }
+    }
+
+    fn is_frozen(&mut self, name: &StudyName) -> Outcome<bool> {
+        let frozen = match self.frozen.entry(name.phi) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(freeze::in_namespace(self.ask.services(), name.phi)?),
+        };
+        Ok(frozen.contains(&name.row_key()))
     }
 
     /// The record of a study: `None` of the stored part where nothing came yet.
@@ -179,6 +231,7 @@ impl<'a> Records<'a> {
         stored: Option<&Stored>,
     ) -> Outcome<Map<String, Value>> {
         let notes = notes(self.ask, name)?;
+        let is_frozen = self.is_frozen(name)?;
         let empty = Map::new();
         let noted = notes.as_ref().map_or(&empty, |notes| &notes.body);
         let mut record = Map::new();
@@ -193,6 +246,7 @@ impl<'a> Records<'a> {
                 for (field, tag) in PHI {
                     put(field, text_of(&stored.attributes, tag));
                 }
+                put("modality", all_of(&stored.attributes, "00080061"));
                 put("study_uid", text_of(&stored.attributes, "0020000D"));
                 let count = text_of(&stored.attributes, "00201208");
                 let count = count.as_str().and_then(|count| count.parse::<u64>().ok());
@@ -206,17 +260,26 @@ impl<'a> Records<'a> {
             }
         }
         let time = |ms: i64| times::written(ms).map_or(Value::Null, Value::from);
-        let updated = stored.map(|stored| stored.last_commit_ms);
+        let came = stored.map(|stored| &stored.summary.summary);
         let noted_at = notes.as_ref().map(|notes| (notes.created_ms, notes.updated_ms));
-        put("created", time(noted_at.map(|at| at.0).or(updated).unwrap_or(0)));
-        put("updated", time(updated.or(noted_at.map(|at| at.1)).unwrap_or(0)));
+        // It is there since it was announced, or its first image came.
+        let created = noted_at.map(|at| at.0).into_iter();
+        let created = created.chain(came.map(|came| came.first_commit_ms)).min();
+        let updated = came.map(|came| came.last_commit_ms).or(noted_at.map(|at| at.1));
+        put("created", time(created.unwrap_or(0)));
+        put("updated", time(updated.unwrap_or(0)));
         put("phantom", flag(stored.is_none()));
+        put("is_frozen", flag(is_frozen));
         put(
             "source",
             if name.storage == name.phi { "upload" } else { "share" }.into(),
         );
         put("star", flag(is_starred(self.ask, noted)));
+        values::show(GIVEN, noted, &mut record);
         values::show(NOTED, noted, &mut record);
+        if let Some(shared) = came.and_then(|came| came.shared.as_ref()) {
+            record.insert("share_message".into(), shared.message.clone().into());
+        }
         record.insert("tags".into(), tags::words(self.ask, &name.owner())?);
         for name in [
             "customfields_DICOM",
@@ -230,10 +293,8 @@ impl<'a> Records<'a> {
         }
         let account = namespace.account;
         let definitions = match self.definitions.entry(account) {
-            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(custom_fields::definitions(self.ask, account, "Study")?)
-            }
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(custom_fields::definitions(self.ask, account, "Study")?),
         };
         let custom = custom_fields::with_values(definitions, custom_fields::values(noted));
         record.insert("customfields".into(), custom);
@@ -252,8 +313,17 @@ impl<'a> Records<'a> {
         stored: Option<&Stored>,
     ) -> Outcome<Map<String, Value>> {
         let mut record = self.make(name, namespace, stored)?;
-        let permissions = session::flags(self.ask, name.phi)?;
+        let is_frozen = self.is_frozen(name)?;
+        let permissions = session::study_flags(self.ask, name.phi, is_frozen)?;
         record.insert("permissions".into(), permissions.into());
+        if self.ask.principal()?.has(Permission::StudyCommentView, name.phi) {
+            record.insert("comments".into(), documents::of_study(self.ask, Kind::Comment, name)?);
+        }
+        if stored.is_some() {
+            let found = name.find(self.ask.services(), namespace)?;
+            let attachments = attachments::list(self.ask.services(), &found)?;
+            record.insert("attachment_count".into(), json!(attachments.len()));
+        }
         Ok(record)
     }
 }

@@ -6,6 +6,7 @@
 //!   resend in another encoding is a version, however alike its meaning: whoever asks for the original gets what they sent
 //!   (invariant 4);
 //! - the same identity with other content: the newest version, older ones stay readable (invariant 5);
+//! - nothing new goes into a study that is frozen;
 //! - a study that was deleted or re-sealed while the instance was on its way: the sender repeats.
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use septum_storage::RowKind;
 use super::messages::{SealedInstance, StoreKind};
 use crate::columns::Stamp;
 use crate::error::{EngineError, Result};
+use crate::freeze;
 use crate::ledger::{Change, ChangeKind, Event, Staging};
 use crate::lookup;
 use crate::records::{
@@ -118,6 +120,9 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
             noted: None,
         });
     }
+    if !study.held {
+        freeze::refuse(staging, &study.row_key)?;
+    }
     let is_new = versions.versions.is_empty();
     versions.versions.push(sealed.instance.version);
     staging.put(instance_key, encode(&versions));
@@ -138,6 +143,9 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
         is_new,
     );
     summary.last_commit_ms = now_ms();
+    if row.sealed.is_empty() {
+        summary.first_commit_ms = summary.last_commit_ms;
+    }
     let changed = (!study.held && is_study_changed).then(|| study_map(&summary));
     if !study.held {
         if let Some(attributes) = &changed {

@@ -52,8 +52,8 @@ pub struct Item {
     pub attributes: Map<String, Value>,
     /// The key of its study's row.
     pub row_key: Vec<u8>,
-    /// When something was stored into its study last, milliseconds since 1970.
-    pub last_commit_ms: i64,
+    /// What is known of its study.
+    pub summary: Arc<OpenSummary>,
 }
 
 /// What a search found.
@@ -382,7 +382,7 @@ fn item(
         instance_uid,
         attributes: query.project(&map),
         row_key: candidate.study.row_key.clone(),
-        last_commit_ms: candidate.summary.summary.last_commit_ms,
+        summary: Arc::clone(&candidate.summary),
     }
 }
 

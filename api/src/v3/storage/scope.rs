@@ -10,14 +10,13 @@ use septum_core::audit::{ObjectKind, ObjectRef, Outcome};
 use septum_core::ids::{NamespaceId, StudyInstanceUid, VersionId};
 use septum_engine::EngineError;
 use septum_engine::accounts::Namespace;
-use septum_engine::accounts::documents::Kind as DocumentKind;
+use septum_engine::freeze;
 use septum_engine::retrieve::{InstanceRef, StudyRef};
 use septum_engine::services::Services;
 
 use super::error::{Answer, Kind, StorageError};
 use crate::call::Call;
 use crate::v3::study_id::StudyName;
-use crate::v3::values;
 
 /// A study, and the namespace it is seen in.
 #[derive(Clone)]
@@ -109,11 +108,8 @@ pub(super) async fn study_of(call: &Call, uid: &str) -> Answer<Seen> {
 
 /// Refuses to change a study that is frozen.
 pub(super) fn not_frozen(call: &Call, seen: &Seen) -> Answer<()> {
-    let name = StudyName::of_row_key(seen.namespace.id, &seen.study.row_key);
-    let owner = name.ok_or(EngineError::Corrupt("study row key"))?.owner();
-    let notes = call.services().accounts.documents.list(DocumentKind::Study, &owner)?;
-    if notes.iter().any(|notes| values::is_set(&notes.body, "is_frozen")) {
-        return Err(StorageError::new(Kind::Conflict, "the study is frozen"));
+    if freeze::is_frozen(call.services(), &seen.study)? {
+        return Err(StorageError::new(Kind::Conflict, freeze::FROZEN));
     }
     Ok(())
 }

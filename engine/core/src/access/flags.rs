@@ -267,6 +267,33 @@ impl Permission {
         self as u8 >= Self::MetricsView as u8
     }
 
+    /// Whether it is about changing a study, so that nobody has it on a frozen one.
+    pub const fn changes_study(self) -> bool {
+        matches!(
+            self,
+            Self::StudyEdit
+                | Self::StudyMove
+                | Self::StudySplit
+                | Self::StudyDuplicate
+                | Self::StudyReportUpload
+                | Self::StudyReportDelete
+                | Self::StudyUpload
+                | Self::StudyThin
+                | Self::AnnotationEdit
+                | Self::KeyimageEdit
+                | Self::RadreportEdit
+                | Self::DicomdataEdit
+                | Self::StudyMerge
+                | Self::StudyManualRoute
+                | Self::StudyCommentEdit
+                | Self::StudyStatusEdit
+                | Self::StudyShare
+                | Self::StudyDelete
+                | Self::StudyDeleteImage
+                | Self::StudyAudioRecord
+        )
+    }
+
     /// Whether a built-in role permits it.
     pub const fn is_default_of(self, role: BuiltIn) -> bool {
         self.defaults()[role as usize] == b'1'

@@ -38,6 +38,8 @@ pub struct Traits {
     pub own: bool,
     /// Whether it is approved; `None` where that says nothing about it.
     pub approved: Option<bool>,
+    /// It is a frozen study or belongs to one: nobody may change it, administrators neither.
+    pub frozen: bool,
 }
 
 /// Who asks: a user with the rights of all roles, as they stand when the request came in.
@@ -202,7 +204,7 @@ pub fn authorize(principal: Option<&Principal>, permission: Permission, object: 
 ///
 /// `…_only_own` takes away what others made; where there are `…_approved` and `…_unapproved`, the one that fits must be
 /// given too, unless no role says anything of either: then nothing is narrowed. An administrator's own permit is not
-/// narrowed, since all flags hold for it.
+/// narrowed, since all flags hold for it; but what changes a study is not permitted upon a frozen one to anybody.
 ///
 /// # Errors
 /// As [`authorize`].
@@ -214,6 +216,9 @@ pub fn authorize_one(
 ) -> Result<Granted, Denied> {
     let object = Object::Namespace(namespace);
     let granted = authorize(principal, permission, object)?;
+    if traits.frozen && permission.changes_study() {
+        return Err(Denied::Forbidden(permission));
+    }
     let modifiers = Modifiers::of(permission);
     let is_administrator = principal.is_some_and(|principal| principal.administrator);
     let has = |permission| authorize(principal, permission, object).is_ok();

@@ -182,7 +182,11 @@ fn modifiers_narrow() {
     let edit = Permission::AnnotationEdit;
     let only_own = Permission::AnnotationEditOnlyOwn;
     let (study, approved) = (Permission::StudyEdit, Permission::StudyEditApproved);
-    let traits = |own, approved| Traits { own, approved };
+    let traits = |own, approved| Traits {
+        own,
+        approved,
+        frozen: false,
+    };
     for (given, asked, traits, expected) in [
         (&[edit][..], edit, traits(false, None), true),
         (&[edit, only_own], edit, traits(false, None), false),

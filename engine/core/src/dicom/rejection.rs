@@ -15,6 +15,8 @@ pub enum FailureReason {
     ProcessingFailure,
     /// 0122H, SOP Class not supported.
     SopClassNotSupported,
+    /// 0124H, not authorised: nobody may store there.
+    NotAuthorized,
     /// A700H, out of resources: a limit is crossed.
     OutOfResources,
     /// A900H, the dataset does not match its SOP Class: an attribute that every storage class demands is missing.
@@ -29,6 +31,7 @@ impl FailureReason {
         match self {
             Self::ProcessingFailure => 0x0110,
             Self::SopClassNotSupported => 0x0122,
+            Self::NotAuthorized => 0x0124,
             Self::OutOfResources => 0xA700,
             Self::DataSetDoesNotMatchSopClass => 0xA900,
             Self::CannotUnderstand => 0xC000,

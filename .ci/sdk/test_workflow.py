@@ -259,7 +259,7 @@ def test_reasons_are_asked_for(server, sdk, admin, place, tmp_path):
     admin.ok("account/set", uuid=place[0], setting_study_edit_reason=0)
     assert sdk.Study.get(uuid=study.uuid).get().patient_sex == "F"
     admin.ok("study/freeze", uuid=study.uuid)
-    assert admin.error("study/set", uuid=study.uuid, patient_sex="M")[0] == "LOCKED"
+    assert admin.error("study/set", uuid=study.uuid, patient_sex="M")[0] == "NOT_PERMITTED"
 
 
 def test_clone_and_split_as_calls(server, sdk, admin, place, tmp_path):

@@ -5,12 +5,16 @@ use std::sync::Arc;
 use septum_core::dicom::HeaderBytes;
 use septum_core::dicom::correct::{Correction, corrected};
 use septum_core::ids::{PixelSetId, UserId};
+use time::OffsetDateTime;
 
 use crate::error::{EngineError, Result};
 use crate::headers::metadata_of;
 use crate::records::{CorrectionNote, VersionRecord};
 use crate::retrieve::{InstanceRef, Values, metadata, stream};
 use crate::services::Services;
+
+/// Modifying System (0400,0563).
+const SYSTEM: &str = "Septum";
 
 /// What is corrected in every instance of a study, by whom and why.
 #[derive(Debug, Clone)]
@@ -23,6 +27,20 @@ pub struct Amendment {
     pub at_ms: i64,
     /// Why, in their own words.
     pub reason: String,
+}
+
+impl Amendment {
+    /// A correction made by somebody at a time.
+    pub fn new(mut correction: Correction, by: UserId, at_ms: i64, reason: String) -> Self {
+        correction.at = date_time(at_ms);
+        correction.system = SYSTEM.to_owned();
+        Self {
+            correction,
+            by,
+            at_ms,
+            reason,
+        }
+    }
 }
 
 /// A corrected version.
@@ -77,5 +95,35 @@ impl Amendment {
             text,
             not_dense: found.row.pixel_set.filter(|_| is_waiting),
         }))
+    }
+}
+
+/// A time in UTC as a value of VR DT (PS3.5 table 6.2-1).
+fn date_time(time_ms: i64) -> String {
+    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(time_ms) * 1_000_000);
+    time.map_or_else(
+        |_| String::new(),
+        |time| {
+            format!(
+                "{:04}{:02}{:02}{:02}{:02}{:02}+0000",
+                time.year(),
+                u8::from(time.month()),
+                time.day(),
+                time.hour(),
+                time.minute(),
+                time.second()
+            )
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::date_time;
+
+    #[test]
+    fn times_are_in_utc() {
+        assert_eq!(date_time(1_700_000_000_123), "20231114221320+0000");
+        assert_eq!(date_time(i64::MAX), "");
     }
 }

@@ -34,6 +34,7 @@ use crate::retrieve::permits::ReadPermits;
 use crate::retrieve::pixels::PixelCaches;
 use crate::services::{Services, Settings};
 use crate::stability::Stability;
+use crate::standing::LateArrivals;
 use crate::studies::Studies;
 use crate::summaries::Summaries;
 use crate::telemetry::Telemetry;
@@ -155,6 +156,7 @@ impl Archive {
             decoder: Arc::new(decoder),
             densify: DensifyQueue::new(Arc::clone(&telemetry)),
             stability: Stability::new(config.stable_after),
+            late_arrivals: LateArrivals::default(),
             copies: Copies::default(),
             abandoned: Abandoned::default(),
             settings: Settings {
@@ -274,6 +276,7 @@ async fn sweep(services: Arc<Services>) {
     let mut rounds = 0_u64;
     loop {
         interval.tick().await;
+        services.late_arrivals.sweep(&services).await;
         services.stability.sweep(&services).await;
         services.folding.sweep(&services).await;
         services.abandoned.sweep(&services).await;

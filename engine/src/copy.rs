@@ -30,8 +30,8 @@ use crate::pipeline::arrival::{self, Arrival, Values};
 use crate::pipeline::sealer::seal_run;
 use crate::pixel_use;
 use crate::records::{
-    InstanceRow, MetadataRow, PixelRow, RunUnit, StudyRow, StudySummary, VersionRecord, VersionRow, decode, encode,
-    header_context, key, metadata_context, pixel_record_context, run_context, value_context, version_context,
+    InstanceRow, MetadataRow, PixelRow, RunUnit, Standing, StudyRow, StudySummary, VersionRecord, VersionRow, decode,
+    encode, header_context, key, metadata_context, pixel_record_context, run_context, value_context, version_context,
 };
 use crate::retrieve::locate::tokens_of;
 use crate::retrieve::{InstanceRef, PixelReader, StudyRef, metadata, stream};
@@ -103,6 +103,8 @@ pub struct Purpose<'a> {
     pub pixels: Pixels,
     /// Originals of corrections go along.
     pub takes_originals: bool,
+    /// Attached documents go along.
+    pub takes_attachments: bool,
     /// Each instance gets a newer version, where there is something to correct.
     pub amendment: Option<&'a Amendment>,
 }
@@ -205,8 +207,10 @@ impl<'a> StudyCopy<'a> {
             }
         }
         self.flush().await?;
-        let (to, copied) = (self.to, &mut self.attachments);
-        attachments::follow(self.services, self.from, to.id(), &to.keys, copied).await?;
+        if self.purpose.takes_attachments {
+            let (to, copied) = (self.to, &mut self.attachments);
+            attachments::follow(self.services, self.from, to.id(), &to.keys, copied).await?;
+        }
         self.summary(seen).await
     }
 
@@ -497,6 +501,10 @@ impl<'a> StudyCopy<'a> {
             first_commit_ms: before.summary.first_commit_ms,
             last_commit_ms: before.summary.last_commit_ms,
             shared: before.summary.shared.clone(),
+            standing: match self.purpose.amendment {
+                Some(amendment) => Some(Standing::after(before.summary.standing.as_ref(), amendment)),
+                None => before.summary.standing.clone(),
+            },
             ..StudySummary::default()
         };
         for series in &before.summary.series {

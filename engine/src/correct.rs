@@ -3,7 +3,8 @@
 //! The study is copied ([`crate::copy`]) upon the same pixels, each instance with one version more, whose header has the
 //! new values and says in Original Attributes Sequence what was there before. One commit puts the copy in the study's place
 //! ([`crate::replace`]): searches, metadata and instances change together, and not a byte of pixels is written. The
-//! originals stay as older versions; seeing them needs a permission of its own.
+//! originals stay as older versions; seeing them needs a permission of its own. What comes into the study later is
+//! corrected alike ([`crate::standing`]).
 
 use std::sync::Arc;
 
@@ -12,7 +13,6 @@ use septum_core::audit::Action;
 use septum_core::dicom::correct::Correction;
 use septum_core::ids::StudyId;
 use septum_core::seal::Token;
-use time::OffsetDateTime;
 
 use crate::accounts::Namespace;
 use crate::amendment::Amendment;
@@ -33,9 +33,6 @@ const CORRECT: Action = Action::new("study.correct");
 /// Nothing of the study is corrected.
 const UNCHANGED: &str = "the study says so already";
 
-/// Modifying System (0400,0563).
-const SYSTEM: &str = "Septum";
-
 /// Corrects a study. Nothing happens where it says already what it should.
 ///
 /// # Errors
@@ -44,20 +41,30 @@ pub async fn study(
     services: &Arc<Services>,
     namespace: &Arc<Namespace>,
     found: StudyRef,
-    mut correction: Correction,
+    correction: Correction,
     reason: String,
     source: &Source,
 ) -> Result<()> {
-    let at_ms = now_ms();
-    correction.at = date_time(at_ms);
-    correction.system = SYSTEM.to_owned();
-    let amendment = Amendment {
-        correction,
-        by: source.user,
-        at_ms,
-        reason,
-    };
+    let amendment = Amendment::new(correction, source.user, now_ms(), reason);
     let (services, namespace, source) = (Arc::clone(services), Arc::clone(namespace), source.clone());
+    detached(async move { correct_now(&services, &namespace, &found, &amendment, &source).await }).await
+}
+
+/// Corrects once more, by whoever did so, what was stored into a study since.
+///
+/// # Errors
+/// As [`study`].
+pub async fn again(
+    services: &Arc<Services>,
+    namespace: &Arc<Namespace>,
+    found: StudyRef,
+    amendment: Amendment,
+) -> Result<()> {
+    let (services, namespace) = (Arc::clone(services), Arc::clone(namespace));
+    let source = Source {
+        user: amendment.by,
+        address: None,
+    };
     detached(async move { correct_now(&services, &namespace, &found, &amendment, &source).await }).await
 }
 
@@ -82,6 +89,7 @@ async fn correct_now(
     let purpose = Purpose {
         pixels: Pixels::InCommon,
         takes_originals: true,
+        takes_attachments: true,
         amendment: Some(amendment),
     };
     let mut event = erase::event(found, source);
@@ -126,34 +134,4 @@ fn patient(services: &Services, namespace: &Namespace, found: &StudyRef, correct
         issuer.as_bytes(),
         id.as_bytes(),
     ))
-}
-
-/// A time in UTC as a value of VR DT (PS3.5 table 6.2-1).
-fn date_time(time_ms: i64) -> String {
-    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(time_ms) * 1_000_000);
-    time.map_or_else(
-        |_| String::new(),
-        |time| {
-            format!(
-                "{:04}{:02}{:02}{:02}{:02}{:02}+0000",
-                time.year(),
-                u8::from(time.month()),
-                time.day(),
-                time.hour(),
-                time.minute(),
-                time.second()
-            )
-        },
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::date_time;
-
-    #[test]
-    fn times_are_in_utc() {
-        assert_eq!(date_time(1_700_000_000_123), "20231114221320+0000");
-        assert_eq!(date_time(i64::MAX), "");
-    }
 }

@@ -17,7 +17,7 @@
 //! | [`columns`], [`lookup`] | searchable fields in sealed pages; studies by blind index token |
 //! | [`folding`] | what a stable study left behind one by one, put together |
 //! | [`erase`], [`reseal`], [`copy`], [`replace`] | deleting for ever; re-sealing what remains; copies under other keys, and in a study's place |
-//! | [`correct`], [`amendment`], [`freeze`] | corrections of patient and study data; studies that nothing may change |
+//! | [`correct`], [`amendment`], [`standing`], [`freeze`] | corrections of patient and study data, of late images too; studies that nothing may change |
 //! | [`share`], [`pixel_use`] | a study in several namespaces on the same pixels |
 //! | [`attachments`], [`derive`] | documents of a study; new instances made of stored ones |
 //! | [`exceptions`], [`patients`] | studies held because their patient differs; patient keys that were merged |
@@ -74,6 +74,7 @@ pub mod search;
 pub mod services;
 pub mod share;
 pub mod stability;
+pub mod standing;
 pub mod studies;
 pub mod summaries;
 pub mod telemetry;

@@ -24,6 +24,8 @@
 //! A study row's namespace is where its PHI is seen, its storage namespace where its pixels were stored: they differ for
 //! a share, which is a second row on the same pixels.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use septum_core::codec::Codec;
 use septum_core::dicom::{Encoding, PixelDescription, PixelLayout, UnitKind};
@@ -95,6 +97,21 @@ pub struct StudySummary {
     pub last_commit_ms: i64,
     /// Where it comes from, where it was shared.
     pub shared: Option<Shared>,
+    /// What was corrected in it.
+    pub standing: Option<Standing>,
+}
+
+/// What was corrected in a study, all corrections together, for images that come later ([`crate::standing`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The new values by attribute, group before element.
+    pub values: BTreeMap<u32, String>,
+    /// Who corrected last.
+    pub by: UserId,
+    /// When, milliseconds since 1970.
+    pub at_ms: i64,
+    /// Why, in their own words.
+    pub reason: String,
 }
 
 /// Where a share comes from.
@@ -108,6 +125,8 @@ pub struct Shared {
     pub at_ms: i64,
     /// What they said about it.
     pub message: String,
+    /// The sender's study as it was, and the revision it had.
+    pub seen: (StudyId, u64),
 }
 
 /// What searches and lists need of a series.

@@ -81,6 +81,7 @@ pub async fn without(services: &Arc<Services>, found: StudyRef, removal: Removal
     let purpose = Purpose {
         pixels: Pixels::Resealed,
         takes_originals: true,
+        takes_attachments: true,
         amendment: None,
     };
     let copy = StudyCopy::begin(services, &found, &to, purpose).await?;

@@ -21,6 +21,7 @@ use crate::quarantine::Quarantine;
 use crate::retrieve::permits::ReadPermits;
 use crate::retrieve::pixels::PixelCaches;
 use crate::stability::Stability;
+use crate::standing::LateArrivals;
 use crate::studies::Studies;
 use crate::summaries::Summaries;
 use crate::telemetry::Telemetry;
@@ -73,6 +74,8 @@ pub struct Services {
     pub densify: DensifyQueue,
     /// Studies that are not stable yet.
     pub stability: Stability,
+    /// Corrected studies into which something was stored.
+    pub late_arrivals: LateArrivals,
     /// Copies of studies being made.
     pub copies: Copies,
     /// Instances with long values that were given up.

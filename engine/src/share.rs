@@ -3,13 +3,14 @@
 //! The receiver gets a study row of its own with the patient's data sealed under its own keys, and a pixel key wrapped
 //! once more; not a byte of pixels is written. The row is the grant: who has access is who has a row, and taking the row
 //! away, keys first, takes the share back. A share shows the study as it was when it was shared; sharing again brings it
-//! up to date.
+//! up to date, and what the receiver corrected stays corrected.
 //!
 //! A duplicate is the same, but the receiver's own: what is sent there later goes into it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use dicom_dictionary_std::tags;
 use septum_core::audit::{Action, Actor, ObjectKind, ObjectRef, Outcome};
 use septum_core::ids::{NamespaceId, StudyId, UserId, VersionId};
 use septum_core::seal::AccountKeys;
@@ -25,7 +26,7 @@ use crate::ledger::{Change, ChangeKind, Event};
 use crate::lookup;
 use crate::patients::patient_token;
 use crate::pipeline::messages::Source;
-use crate::records::{Shared, StudyRow, StudySummary, decode, encode, key};
+use crate::records::{Shared, Standing, StudyRow, StudySummary, decode, encode, key};
 use crate::retrieve::StudyRef;
 use crate::search::study_map;
 use crate::services::{Services, now_ms};
@@ -67,6 +68,8 @@ pub struct Sharing {
     pub by: UserId,
     /// What they say about it.
     pub message: String,
+    /// Its attached documents go along.
+    pub with_attachments: bool,
 }
 
 /// The namespace that the pixels of a study were stored in.
@@ -115,16 +118,25 @@ async fn share_now(services: &Arc<Services>, sharing: &Sharing, source: &Source)
         Err(EngineError::NotFound) => None,
         Err(error) => return Err(error),
     };
-    if let Some(before) = &before
-        && is_up_to_date(services, before, from)?
-    {
-        return Ok(before.clone());
+    let mut theirs = None;
+    if let Some(before) = &before {
+        let known = &services.summaries.open(&before.row)?.summary;
+        let seen = known.shared.as_ref().map(|shared| shared.seen);
+        if seen == Some((from.row.study, from.row.revision)) || is_up_to_date(services, before, from)? {
+            return Ok(before.clone());
+        }
+        theirs = known.standing.as_ref().map(Standing::amendment).transpose()?;
     }
+    // What the receiver corrected stays corrected.
+    let id = theirs
+        .as_ref()
+        .and_then(|theirs| theirs.correction.value(tags::PATIENT_ID));
     let patient = patient_token(
         &account,
         into,
         text(&open.summary, "00100021").as_bytes(),
-        text(&open.summary, "00100020").as_bytes(),
+        id.map_or_else(|| text(&open.summary, "00100020"), str::to_owned)
+            .as_bytes(),
     );
     let keys = services.keyring.create_share(&account, &from.keys).await?;
     let to = StudyRef {
@@ -156,7 +168,8 @@ async fn share_now(services: &Arc<Services>, sharing: &Sharing, source: &Source)
     let purpose = Purpose {
         pixels: Pixels::InCommon,
         takes_originals: *manner == Manner::Move,
-        amendment: None,
+        takes_attachments: sharing.with_attachments,
+        amendment: theirs.as_ref(),
     };
     let mut copy = StudyCopy::begin(services, from, &to, purpose).await?;
     let made = make(services, sharing, &to, &mut copy, source).await;
@@ -269,6 +282,7 @@ async fn make(
             by: sharing.by,
             at_ms: now_ms(),
             message: sharing.message.clone(),
+            seen: (seen.study, seen.revision),
         });
         match show(services, sharing, to, copy, &seen, summary, source).await {
             Err(EngineError::Conflict(CHANGED)) => {}

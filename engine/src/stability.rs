@@ -85,7 +85,10 @@ impl Stability {
                 .commit(|staging| self.declare(services, staging, row_key))
                 .await;
             match &declared {
-                Ok(true) => services.folding.push(*shard, row_key),
+                Ok(true) => {
+                    services.folding.push(*shard, row_key);
+                    services.late_arrivals.push(*shard, row_key);
+                }
                 // An instance is on its way, or the study was deleted meanwhile.
                 Ok(false) | Err(EngineError::NotFound) => {}
                 Err(error) => tracing::error!(%error, "a study could not be declared stable; it is tried again"),

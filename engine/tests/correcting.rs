@@ -18,7 +18,7 @@ use septum_engine::pipeline::messages::StoreKind;
 use septum_engine::retrieve::StudyRef;
 use septum_engine::retrieve::stream::Form;
 use septum_engine::share::{self, Manner, Sharing};
-use septum_engine::{EngineError, correct, erase, search};
+use septum_engine::{EngineError, correct, erase, freeze, search};
 use septum_storage::RowKind;
 use septum_testkit::{Encapsulation, TinyInstance, TransferSyntax};
 
@@ -227,6 +227,7 @@ async fn a_share_has_no_originals() {
             manner,
             by: source().user,
             message: String::new(),
+            with_attachments: true,
         };
         let services = &bench.archive.services;
         match manner {
@@ -242,6 +243,85 @@ async fn a_share_has_no_originals() {
         }
         erase::study(services, &there, UID, &source()).await.unwrap();
     }
+    bench.must_be_sound().await;
+}
+
+#[tokio::test]
+async fn images_that_come_later_are_corrected() {
+    let (bench, files) = (Bench::new().await, study());
+    bench.store(&files[0]).await.unwrap();
+    correct(&bench, &[(tags::PATIENT_NAME, "Right^Name")]).await.unwrap();
+    correct(&bench, &[(tags::STUDY_DESCRIPTION, "Knee")]).await.unwrap();
+    let services = &bench.archive.services;
+    for file in &files[1..] {
+        bench.store(file).await.unwrap();
+    }
+    let says = async |file: &[u8]| {
+        let read = header(&current(&bench, file).await);
+        (read.text(tags::PATIENT_NAME), read.text(tags::STUDY_DESCRIPTION))
+    };
+    let right = (Some("Right^Name".to_owned()), Some("Knee".to_owned()));
+    let mut is_right = false;
+    for _ in 0..200 {
+        services.late_arrivals.sweep(services).await;
+        is_right = true;
+        for file in &files {
+            is_right &= says(file).await == right;
+        }
+        if is_right {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(is_right);
+    assert_eq!(num_found(&bench, "Right*").await, 1);
+    bench.must_be_sound().await;
+}
+
+#[tokio::test]
+async fn frozen_studies_stay_as_they_are() {
+    let (bench, files) = (Bench::new().await, study());
+    bench.store(&files[0]).await.unwrap();
+    let services = &bench.archive.services;
+    let account = services.accounts.create_account("Other", None).await.unwrap();
+    let there = services
+        .accounts
+        .create_namespace(account.id, "There", "", None)
+        .await
+        .unwrap();
+    let sharing = Sharing {
+        from: found(&bench, &bench.namespace).unwrap(),
+        into: Arc::clone(&there),
+        manner: Manner::Share,
+        by: source().user,
+        message: String::new(),
+        with_attachments: true,
+    };
+    share::share(services, sharing, &source()).await.unwrap();
+    let study = found(&bench, &bench.namespace).unwrap();
+    assert!(freeze::set(services, &study, true, &source()).await.unwrap());
+    assert!(!freeze::set(services, &study, true, &source()).await.unwrap());
+    let is_frozen = |result: Result<()>| matches!(result, Err(EngineError::Conflict(freeze::FROZEN)));
+    assert!(is_frozen(bench.store(&files[1]).await.map(|_| ())));
+    assert_eq!(bench.store(&files[0]).await.unwrap().kind, StoreKind::Duplicate);
+    assert!(is_frozen(correct(&bench, &[(tags::PATIENT_NAME, "No")]).await));
+    for namespace in [&bench.namespace, &there] {
+        assert!(freeze::is_frozen(services, &found(&bench, namespace).unwrap()).unwrap());
+        assert!(is_frozen(erase::study(services, namespace, UID, &source()).await));
+    }
+    let series = format!("{UID}.1");
+    assert!(is_frozen(
+        erase::series(services, &bench.namespace, UID, &series, &source()).await
+    ));
+    // Taking a share back changes nothing of the study.
+    share::stop(services, &study, there.id, &source()).await.unwrap();
+    freeze::set(services, &study, false, &source()).await.unwrap();
+    bench.store(&files[1]).await.unwrap();
+    erase::study(services, &bench.namespace, UID, &source()).await.unwrap();
+    assert!(services.store.shards().iter().all(|shard| {
+        let rows = shard.scan(&RowKind::Frozen.key(&[]), None, 1);
+        rows.unwrap().is_empty()
+    }));
     bench.must_be_sound().await;
 }
 

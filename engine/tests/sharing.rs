@@ -45,6 +45,7 @@ async fn share_with(
         manner,
         by: source().user,
         message: "for a second look".into(),
+        with_attachments: true,
     };
     share::share(&bench.archive.services, sharing, &source()).await
 }
@@ -111,6 +112,7 @@ async fn a_share_has_all_and_writes_no_pixels() {
         manner: Manner::Share,
         by: source().user,
         message: String::new(),
+        with_attachments: true,
     };
     let refused = share::share(&bench.archive.services, back, &source()).await;
     assert!(matches!(refused, Err(EngineError::Conflict(conflict::SAME))));

@@ -230,7 +230,7 @@ impl Authenticator {
         Problem::unauthenticated()
     }
 
-    async fn matches(&self, stored: Option<String>, password: &str) -> Answer<bool> {
+    pub(crate) async fn matches(&self, stored: Option<String>, password: &str) -> Answer<bool> {
         let turn = Arc::clone(&self.hashing)
             .acquire_owned()
             .await

@@ -6,13 +6,14 @@
 use std::sync::Arc;
 
 use dicom_core::Tag;
-use septum_core::access::{FieldRight, Permission, Traits};
+use septum_core::access::{Permission, Traits};
 use septum_core::dicom::correct::{Correction, CorrectionError};
 use septum_engine::accounts::Namespace;
 use septum_engine::{EngineError, correct, freeze};
 use serde_json::Value;
 
 use super::ask::Ask;
+use super::custom_fields::may_write;
 use super::fault::{Fault, Outcome};
 use super::study_id::StudyName;
 use super::study_record::{PHI, Stored, notes};
@@ -57,9 +58,7 @@ pub async fn apply(ask: &Ask, name: &StudyName, namespace: &Arc<Namespace>, stor
     let rights = ask.principal()?.fields(name.phi);
     let mut correction = Correction::default();
     for (field, tag, value) in given {
-        if matches!(rights.of(field), FieldRight::Hidden | FieldRight::ReadOnly) {
-            return Err(Fault::about("NOT_PERMITTED", field));
-        }
+        may_write(rights.of(field), field, value)?;
         let value = unpunctuated(field, value);
         let tag = attribute(field, tag, stored)?;
         let set = correction.set(tag, &value);

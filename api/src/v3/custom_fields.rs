@@ -1,6 +1,7 @@
 //! Custom fields: what accounts add to studies, orders, patients and their own parts. The definitions are documents of
 //! the account; the values lie with what they describe.
 
+use septum_core::access::{CUSTOM_FIELD, FieldRight, FieldRights};
 use septum_core::ids::{AccountId, DocumentId};
 use septum_engine::accounts::documents::{Document, Kind};
 use serde_json::{Map, Value, json};
@@ -66,6 +67,25 @@ pub fn with_values(fields: &[Document], given: Option<&Map<String, Value>>) -> V
 /// # Errors
 /// `INVALID_CUSTOMFIELD` with a list of what is wrong.
 pub fn take(ask: &Ask, account: AccountId, object: &str, into: &mut Map<String, Value>) -> Outcome<()> {
+    take_with(ask, account, object, &FieldRights::default(), into)
+}
+
+/// [`take`] where roles say who may write which field.
+///
+/// # Errors
+/// As [`take`]; `NOT_PERMITTED` and `MISSING_FIELDS` as [`may_write`].
+pub fn take_with(
+    ask: &Ask,
+    account: AccountId,
+    object: &str,
+    rights: &FieldRights,
+    into: &mut Map<String, Value>,
+) -> Outcome<()> {
+    for (name, value) in ask.parameters.starting("customfield-") {
+        let id = uuid(name).map(|id| DocumentId::from_bytes(id).to_string());
+        let right = id.map_or(FieldRight::Full, |id| rights.of(&format!("{CUSTOM_FIELD}{id}")));
+        may_write(right, &format!("customfield-{name}"), value)?;
+    }
     let mut wrong = Vec::new();
     let mut kept = values(into).cloned().unwrap_or_default();
     for (name, value) in ask.parameters.starting("customfield-") {
@@ -84,6 +104,18 @@ pub fn take(ask: &Ask, account: AccountId, object: &str, into: &mut Map<String, 
         Ok(())
     } else {
         Err(Fault::about("INVALID_CUSTOMFIELD", wrong))
+    }
+}
+
+/// Whether a field with this right may be given this value.
+///
+/// # Errors
+/// `NOT_PERMITTED` about a field that may not be written; `MISSING_FIELDS` where one that is required would be empty.
+pub fn may_write(right: FieldRight, field: &str, value: &str) -> Outcome<()> {
+    match right {
+        FieldRight::Hidden | FieldRight::ReadOnly => Err(Fault::about("NOT_PERMITTED", field)),
+        FieldRight::Required if value.is_empty() => Err(Fault::about("MISSING_FIELDS", vec![field])),
+        _ => Ok(()),
     }
 }
 
@@ -115,7 +147,7 @@ fn check(
     };
     match of("type") {
         "number" if value.parse::<f64>().is_err() => Err("INVALID_VALUE"),
-        "date" if super::times::read(value, time::UtcOffset::UTC).is_none() => Err("INVALID_VALUE"),
+        "date" if super::times::read(value, &jiff::tz::TimeZone::UTC).is_none() => Err("INVALID_VALUE"),
         "select" | "radio" if !is_option(value) => Err("INVALID_VALUE"),
         _ => Ok((id, Some(value.into()))),
     }

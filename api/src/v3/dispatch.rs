@@ -172,7 +172,7 @@ impl Caller<'_> {
         if !missing.is_empty() {
             return Err(Fault::about("MISSING_FIELDS", missing));
         }
-        if let Err(fault) = admit(&mut ask) {
+        if let Err(fault) = fit_for_guests(&ask).and_then(|()| admit(&mut ask)) {
             self.note_denial(&ask).await;
             return Err(fault);
         }
@@ -203,6 +203,15 @@ impl Caller<'_> {
         if self.app.archive.audit.note(event).await.is_err() {
             tracing::warn!("a refusal could not be audited");
         }
+    }
+}
+
+/// Whoever came by a link is no person with things of their own.
+fn fit_for_guests(ask: &Ask) -> Outcome<()> {
+    if ask.entry.for_guests || ask.user()?.guest.is_none() {
+        Ok(())
+    } else {
+        Err(Fault::not_permitted())
     }
 }
 

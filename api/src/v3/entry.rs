@@ -72,6 +72,8 @@ pub struct Entry {
     pub optional: &'static str,
     /// Error tokens beside those of every call.
     pub errors: &'static str,
+    /// Whoever came by a link may call, too.
+    pub for_guests: bool,
     /// Answers.
     pub run: Handler,
 }
@@ -90,6 +92,7 @@ impl Entry {
             required: "",
             optional: "",
             errors: "",
+            for_guests: false,
             run,
         }
     }
@@ -98,6 +101,7 @@ impl Entry {
     pub fn public(self) -> Self {
         Self {
             rule: Rule::Public,
+            for_guests: true,
             ..self
         }
     }
@@ -115,6 +119,8 @@ impl Entry {
         Self {
             rule: Rule::AnyOf(permissions),
             subject,
+            // Their role says what they may.
+            for_guests: true,
             ..self
         }
     }
@@ -122,6 +128,14 @@ impl Entry {
     /// For whoever is signed in and may see the subject at all.
     pub fn about(self, subject: Subject) -> Self {
         Self { subject, ..self }
+    }
+
+    /// For whoever came by a link, too: it shows nothing but what the link opens, and changes nothing.
+    pub fn guests_too(self) -> Self {
+        Self {
+            for_guests: true,
+            ..self
+        }
     }
 
     /// For who runs the installation.

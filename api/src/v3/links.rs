@@ -51,6 +51,23 @@ const DOWNLOADS: [Permission; 3] = [
     Permission::StudyDownloadIso,
 ];
 
+/// What is asked of links elsewhere, and would be taken for done here.
+const NOT_HERE: [&str; 13] = [
+    "anonymize",
+    "upload_match",
+    "upload_study_customfields",
+    "pin_auth",
+    "password_is_dob",
+    "acceptance_required",
+    "include_priors",
+    "share_on_view",
+    "use_share_code",
+    "meeting_id",
+    "charge_amount",
+    "charge_currency",
+    "filter",
+];
+
 /// What a link says of itself.
 const GIVEN: values::Fields = &[
     ("action", Holds::Text),
@@ -124,6 +141,7 @@ fn link(ask: &Ask, permissions: &[Permission]) -> Outcome<(Document, Arc<Namespa
 
 /// `/link/add`.
 pub async fn add(ask: &Ask) -> Outcome {
+    ask.parameters.refuse(&NOT_HERE)?;
     let mut body = Map::new();
     values::take(&ask.parameters, GIVEN, &mut body)?;
     let (study, namespace) = match ask.required("action") {
@@ -133,12 +151,10 @@ pub async fn add(ask: &Ask) -> Outcome {
         },
         UPLOAD => {
             let namespace = resolve::namespace(ask, "namespace_id");
-            (
-                None,
-                namespace.ok_or_else(|| Fault::about("NOT_FOUND", "namespace_id"))?,
-            )
+            (None, namespace.ok_or_else(Fault::not_found)?)
         }
-        _ => return Err(Fault::about("NOT_SUPPORTED", "action")),
+        "STUDY_LIST" | "LOGIN" => return Err(Fault::about("NOT_SUPPORTED", "action")),
+        _ => return Err(Fault::about("INVALID_ACTION", "action")),
     };
     let is_permitted = match ask.authorize(Permission::LinkEdit, namespace.id) {
         Err(_) if study.is_none() => ask.authorize(Permission::LinkEditUpload, namespace.id).map(|_| ()),
@@ -176,7 +192,16 @@ pub async fn add(ask: &Ask) -> Outcome {
     };
     let source = ask.source()?;
     // The same sent again is the same link, however far the first came.
-    let link = ask.accounts().documents.add(new, &source).await?;
+    let link = ask.accounts().documents.add(new.clone(), &source).await?;
+    let link = if is_same(ask, &link).await? {
+        link
+    } else {
+        let mut other = new;
+        other
+            .body
+            .insert("number".into(), DocumentId::random().to_string().into());
+        ask.accounts().documents.add(other, &source).await?
+    };
     let link = if guest_of(&link).is_some() {
         link
     } else {
@@ -186,6 +211,22 @@ pub async fn add(ask: &Ask) -> Outcome {
     Ok(Reply::of("uuid", link.id.to_string())
         .with("url", url.clone())
         .with("redirect_url", url))
+}
+
+/// Whether a link that was made a moment ago is the one asked for: it opens something still, with the same password.
+async fn is_same(ask: &Ask, link: &Document) -> Outcome<bool> {
+    if guest_of(link).is_none() {
+        return Ok(true);
+    }
+    if !is_alive(link) {
+        return Ok(false);
+    }
+    let (hash, password) = (link.body.get("password_hash"), ask.parameters.text("password"));
+    match (hash.and_then(Value::as_str), password) {
+        (Some(hash), Some(password)) => Ok(ask.app.authenticator.matches(Some(hash.to_owned()), password).await?),
+        (None, None) => Ok(true),
+        _ => Ok(false),
+    }
 }
 
 /// Makes a link's guest, and shares the study with them.
@@ -221,6 +262,7 @@ async fn open(
             manner: Manner::Share,
             by: source.user,
             message: String::new(),
+            with_attachments: true,
         };
         share::share(ask.services(), sharing, source).await?;
     }

@@ -4,8 +4,8 @@
 
 use std::cmp::Ordering;
 
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
-use time::UtcOffset;
 
 use super::fault::{Fault, Outcome};
 use super::parameters::Parameters;
@@ -34,6 +34,8 @@ pub enum Compare {
     Time,
     /// As text; of several values, parted by backslashes, one is enough.
     List,
+    /// Stands for several fields: each word must be somewhere in them, whatever the case.
+    Words(&'static [&'static str]),
 }
 
 /// The fields that a list may be filtered and sorted by.
@@ -71,7 +73,7 @@ pub struct Filter {
     pub or_null: bool,
     /// With what it is compared; several for lists.
     pub values: Vec<String>,
-    zone: UtcOffset,
+    zone: TimeZone,
 }
 
 impl Filter {
@@ -83,7 +85,7 @@ impl Filter {
             condition: Condition::In,
             or_null: false,
             values: vec![value.to_owned()],
-            zone: UtcOffset::UTC,
+            zone: TimeZone::UTC,
         }
     }
 }
@@ -138,10 +140,11 @@ impl Wanted {
         fields: Fields,
         user_zone: Option<&str>,
     ) -> Outcome<Self> {
-        let zone = user_zone
-            .and_then(times::zone)
-            .or_else(|| parameters.text("filter.tz").and_then(times::zone))
-            .unwrap_or(UtcOffset::UTC);
+        let asked = match parameters.text("filter.tz") {
+            Some(text) => Some(times::zone(text).ok_or_else(|| Fault::about("INVALID_CONDITION", "tz"))?),
+            None => None,
+        };
+        let zone = user_zone.and_then(times::zone).or(asked).unwrap_or(TimeZone::UTC);
         let mut filters = Vec::new();
         let saved = saved.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         for (name, value) in parameters.starting("filter.").chain(saved) {
@@ -159,7 +162,7 @@ impl Wanted {
             } else {
                 vec![value.to_owned()]
             };
-            if compare == Compare::Time && values.iter().any(|value| times::read(value, zone).is_none()) {
+            if compare == Compare::Time && values.iter().any(|value| times::read(value, &zone).is_none()) {
                 return Err(Fault::about("INVALID_CONDITION", field));
             }
             filters.push(Filter {
@@ -168,7 +171,7 @@ impl Wanted {
                 condition,
                 or_null,
                 values,
-                zone,
+                zone: zone.clone(),
             });
         }
         if filters.len() > CONDITIONS_MAX {
@@ -316,6 +319,9 @@ fn number(text: &str) -> f64 {
 impl Filter {
     /// Whether a row fulfils the condition.
     pub fn matches(&self, row: &Map<String, Value>) -> bool {
+        if let Compare::Words(fields) = self.compare {
+            return self.values.iter().any(|value| has_words(row, fields, value));
+        }
         let Some(value) = value_of(row, &self.field) else {
             return self.or_null || (self.condition == Condition::In && self.values.iter().any(String::is_empty));
         };
@@ -360,12 +366,12 @@ impl Filter {
 
     fn ordering(&self, text: &str, value: &str) -> Option<Ordering> {
         match self.compare {
-            Compare::Text | Compare::Name | Compare::List => Some(text.cmp(value)),
+            Compare::Text | Compare::Name | Compare::List | Compare::Words(_) => Some(text.cmp(value)),
             Compare::Date => Some(text.replace('-', "").cmp(&value.replace('-', ""))),
             Compare::Number => number(text).partial_cmp(&number(value)),
             Compare::Time => {
-                let stored = times::read(text, UtcOffset::UTC)?.ms;
-                let asked = times::read(value, self.zone)?;
+                let stored = times::read(text, &TimeZone::UTC)?.ms;
+                let asked = times::read(value, &self.zone)?;
                 let stored = if asked.to_the_second {
                     stored.div_euclid(1000) * 1000
                 } else {
@@ -375,6 +381,14 @@ impl Filter {
             }
         }
     }
+}
+
+/// Whether each word is somewhere in these fields.
+fn has_words(row: &Map<String, Value>, fields: &[&str], words: &str) -> bool {
+    let texts = fields.iter().filter_map(|field| row.get(*field)).map(shown);
+    let texts: Vec<String> = texts.map(|text| text.to_lowercase()).collect();
+    let mut words = words.split_whitespace();
+    words.all(|word| texts.iter().any(|text| text.contains(&word.to_lowercase())))
 }
 
 /// `%` stands for any characters. Linear in the text for each piece of the pattern.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::ask::{Ask, Target, uuid};
 use super::fault::{Fault, Outcome};
 use super::reply::Reply;
-use super::{resolve, session, users, values};
+use super::{resolve, session, users};
 
 /// The namespace of `namespace_id`, or of the study.
 fn about(ask: &Ask) -> Outcome<Arc<Namespace>> {
@@ -83,23 +83,17 @@ pub async fn settings(ask: &Ask) -> Outcome {
 /// `/namespace/share_code`: whose a share code is. Nothing but what a sharer needs.
 pub async fn share_code(ask: &Ask) -> Outcome {
     let found = match ask.parameters.text("namespace_id") {
-        Some(_) => Some(about(ask)?),
-        None => {
-            let code = ask.required("share_code");
-            let namespaces = ask.accounts().namespaces()?;
-            namespaces
-                .into_iter()
-                .find(|namespace| !code.is_empty() && values::text(&namespace.properties, "share_code") == code)
-        }
+        Some(_) => Some(about(ask)?).map(|namespace| (Arc::clone(&namespace), namespace.properties.clone())),
+        None => resolve::share_code(ask, ask.required("share_code"))?,
     };
-    let namespace = found.ok_or_else(Fault::not_found)?;
+    let (namespace, properties) = found.ok_or_else(Fault::not_found)?;
     let kind = match namespace.kind {
         NamespaceKind::Account | NamespaceKind::Plain => "account",
         NamespaceKind::Group(_) => "group",
         NamespaceKind::Location(_) => "location",
         NamespaceKind::Personal(_) => "user",
     };
-    let of = |name: &str| namespace.properties.get(name).cloned().unwrap_or(Value::Null);
+    let of = |name: &str| properties.get(name).cloned().unwrap_or(Value::Null);
     Ok(Reply::of("share_code", of("share_code"))
         .with("share_description", of("share_description"))
         .with("share_settings", of("share_settings"))

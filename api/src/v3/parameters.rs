@@ -16,6 +16,20 @@ pub const BODY_BYTES_MAX: u64 = 4 << 20;
 pub struct Parameters(BTreeMap<String, String>);
 
 impl Parameters {
+    /// Refuses what this server does not do: to take it for done would be worse.
+    ///
+    /// # Errors
+    /// `NOT_SUPPORTED` about the first of `names` that is given.
+    pub fn refuse(&self, names: &[&str]) -> Outcome<()> {
+        match names
+            .iter()
+            .find(|name| self.text(name).is_some_and(|text| text != "0"))
+        {
+            Some(name) => Err(Fault::about("NOT_SUPPORTED", *name)),
+            None => Ok(()),
+        }
+    }
+
     /// Of several values of one name the last counts.
     pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Outcome<Self> {
         let parameters: BTreeMap<_, _> = pairs.into_iter().take(PARAMETERS_MAX + 1).collect();

@@ -4,12 +4,14 @@ use septum_core::access::Permission;
 use septum_core::ids::{AccountId, DocumentId, NamespaceId, RoleId, UnitId};
 use septum_engine::accounts::documents::Kind;
 use septum_engine::accounts::{Namespace, NamespaceKind};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 use super::ask::{Ask, Target, uuid};
 use super::entry::Subject;
 use super::fault::{Fault, Outcome};
 use super::study_id::StudyName;
+use super::values;
 
 /// What the call is about. Nothing here says whether the caller may know of it.
 ///
@@ -113,6 +115,26 @@ fn study_document(ask: &Ask, kind: Kind) -> Option<Target> {
 pub fn namespace(ask: &Ask, parameter: &str) -> Option<Arc<Namespace>> {
     let id = NamespaceId::from_bytes(uuid(ask.required(parameter))?);
     ask.accounts().namespace(id).ok()
+}
+
+/// The namespace of a share code, and what goes with the code: of a user's own namespace the code is the user's.
+///
+/// # Errors
+/// Where the catalogue cannot be read.
+pub fn share_code(ask: &Ask, code: &str) -> Outcome<Option<(Arc<Namespace>, Map<String, Value>)>> {
+    for namespace in ask.accounts().namespaces()? {
+        let properties = match namespace.kind {
+            NamespaceKind::Personal(user) => ask.accounts().user_by_id(user).map(|user| user.properties.clone()),
+            _ => Ok(namespace.properties.clone()),
+        };
+        if let Ok(properties) = properties
+            && !code.is_empty()
+            && values::text(&properties, "share_code") == code
+        {
+            return Ok(Some((namespace, properties)));
+        }
+    }
+    Ok(None)
 }
 
 /// The study that parameters name.

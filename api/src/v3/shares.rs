@@ -17,9 +17,9 @@ use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, uuid};
 use super::fault::{Fault, Outcome};
-use super::reply::Reply;
+use super::reply::{Reply, flag};
 use super::study_id::StudyName;
-use super::study_record::must_be_there;
+use super::study_record::{Records, Stored, must_be_there};
 use super::{documents, resolve, times, users, values};
 use crate::hidden::Hidden;
 
@@ -67,6 +67,9 @@ fn receiver_of(ask: &Ask, kind: &str, text: &str) -> Option<Arc<Namespace>> {
 /// The one receiver that a call names.
 fn receiver(ask: &Ask) -> Outcome<Arc<Namespace>> {
     let parameters = &ask.parameters;
+    if parameters.text("email").is_some_and(|email| !values::is_email(email)) {
+        return Err(Fault::new("INVALID_EMAIL"));
+    }
     if let Some(name) = ELSEWHERE.into_iter().find(|name| parameters.text(name).is_some()) {
         return Err(Fault::about("NOT_SUPPORTED", name));
     }
@@ -79,8 +82,7 @@ fn receiver(ask: &Ask) -> Outcome<Arc<Namespace>> {
         return Err(Fault::new("INVALID_PARAMETERS"));
     };
     let found = if *name == "share_code" {
-        let mut all = ask.accounts().namespaces()?.into_iter();
-        all.find(|namespace| values::text(&namespace.properties, "share_code") == *text)
+        resolve::share_code(ask, text)?.map(|(namespace, _)| namespace)
     } else {
         receiver_of(ask, name, text)
     };
@@ -156,6 +158,7 @@ pub async fn share(ask: &Ask) -> Outcome {
         manner: Manner::Share,
         by: ask.principal()?.user,
         message,
+        with_attachments: true,
     };
     show(ask, sharing).await?;
     Ok(Reply::done())
@@ -238,6 +241,22 @@ impl Offer {
     }
 }
 
+/// The record of a study that waits.
+///
+/// # Errors
+/// Where something of it cannot be read.
+pub fn offered_record(
+    records: &mut Records<'_>,
+    offer: &Offer,
+    namespace: &Arc<Namespace>,
+    stored: &Stored,
+) -> Outcome<Map<String, Value>> {
+    let mut record = records.make(&offer.theirs, namespace, Some(stored))?;
+    record.insert("must_approve".into(), flag(true));
+    record.insert("share_message".into(), offer.message().into());
+    Ok(record)
+}
+
 /// What waits in a namespace, newest first.
 ///
 /// # Errors
@@ -264,6 +283,7 @@ async fn decided(ask: &Ask, offer: &Offer) -> Outcome<()> {
 
 /// `/study/approve`: what waited is shared.
 pub async fn approve(ask: &Ask) -> Outcome {
+    ask.parameters.refuse(&["delay", "must_match"])?;
     let (name, namespace) = ask.study()?;
     let offer = match waiting(ask) {
         // Sent again after the answer was lost, it is done already.
@@ -287,6 +307,7 @@ pub async fn approve(ask: &Ask) -> Outcome {
         manner: Manner::Share,
         by: by.unwrap_or(ask.principal()?.user),
         message: offer.message().to_owned(),
+        with_attachments: true,
     };
     show(ask, sharing).await?;
     decided(ask, &offer).await?;
@@ -433,7 +454,7 @@ pub(super) fn destination(ask: &Ask) -> Outcome<Arc<Namespace>> {
     Ok(into)
 }
 
-fn duplicating(ask: &Ask, into: Arc<Namespace>, manner: Manner) -> Outcome<Sharing> {
+fn duplicating(ask: &Ask, into: Arc<Namespace>, manner: Manner, with_attachments: bool) -> Outcome<Sharing> {
     sees_all(ask, ask.study()?.1)?;
     Ok(Sharing {
         from: stored(ask)?,
@@ -441,15 +462,19 @@ fn duplicating(ask: &Ask, into: Arc<Namespace>, manner: Manner) -> Outcome<Shari
         manner,
         by: ask.principal()?.user,
         message: String::new(),
+        with_attachments,
     })
 }
 
 /// `/study/duplicate`: a study of the receiver's own, on the same pixels.
 pub async fn duplicate(ask: &Ask) -> Outcome {
-    if ask.parameters.is_set("overwrite")? {
-        return Err(Fault::about("NOT_SUPPORTED", "overwrite"));
+    for name in ["overwrite", "exclude_phi"] {
+        if ask.parameters.is_set(name)? {
+            return Err(Fault::about("NOT_SUPPORTED", name));
+        }
     }
-    let sharing = duplicating(ask, destination(ask)?, Manner::Duplicate)?;
+    let with_attachments = ask.parameters.is_set("include_attachments")?;
+    let sharing = duplicating(ask, destination(ask)?, Manner::Duplicate, with_attachments)?;
     match show(ask, sharing).await {
         Err(Fault::Error {
             token: "SHARE_FAILED", ..
@@ -462,7 +487,7 @@ pub async fn duplicate(ask: &Ask) -> Outcome {
 pub async fn move_to(ask: &Ask) -> Outcome {
     let into = destination(ask)?;
     let (name, _) = ask.study()?;
-    let sharing = duplicating(ask, into, Manner::Move)?;
+    let sharing = duplicating(ask, into, Manner::Move, true)?;
     let source = ask.source()?;
     let account = sharing.into.account;
     let moved = match share::move_to(ask.services(), sharing, &source).await {

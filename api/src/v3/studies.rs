@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use septum_core::access::Permission;
 use septum_core::audit::{ObjectKind, ObjectRef};
-use septum_core::ids::NamespaceId;
+use septum_core::ids::{AccountId, NamespaceId};
 use septum_engine::EngineError;
 use septum_engine::accounts::Namespace;
 use septum_engine::accounts::documents::{Document, Kind, NewDocument};
@@ -21,8 +21,8 @@ use super::channels::Event;
 use super::fault::{Fault, Outcome};
 use super::reply::{Reply, flag};
 use super::study_id::StudyName;
-use super::study_record::{self, GIVEN, Records, must_be_there, notes, stored};
-use super::{corrections, custom_fields, documents, namespaces, resolve, session, values};
+use super::study_record::{self, GIVEN, Records, Stored, must_be_there, notes, stored};
+use super::{corrections, custom_fields, documents, namespaces, resolve, session, shares, values};
 
 /// Whether nothing is stored in a namespace, and nothing announced.
 ///
@@ -47,9 +47,13 @@ pub fn is_empty(ask: &Ask, namespace: NamespaceId) -> Outcome<bool> {
 
 /// Takes what a call says of a study over, but for patient and study data.
 fn take(ask: &Ask, body: &mut Map<String, Value>) -> Outcome<()> {
-    let (_, namespace) = ask.study()?;
+    let (name, namespace) = ask.study()?;
+    let principal = ask.principal()?;
+    if ask.parameters.given("thin").is_some() && !principal.has(Permission::StudyThin, name.phi) {
+        return Err(Fault::about("NOT_PERMITTED", "thin"));
+    }
     values::take(&ask.parameters, GIVEN, body)?;
-    custom_fields::take(ask, namespace.account, "Study", body)
+    custom_fields::take_with(ask, namespace.account, "Study", &principal.fields(name.phi), body)
 }
 
 /// Takes patient and study data over, as long as no image says them.
@@ -63,7 +67,7 @@ async fn record(ask: &Ask) -> Outcome<Map<String, Value>> {
     let (name, namespace) = ask.study()?;
     let stored = stored(ask, name, namespace)?;
     if stored.is_none() && notes(ask, name)?.is_none() {
-        return Err(Fault::not_found());
+        return offered(ask, name, namespace).await;
     }
     ask.audit(
         ObjectRef::One(ObjectKind::Token, *name.token.as_bytes()),
@@ -71,6 +75,28 @@ async fn record(ask: &Ask) -> Outcome<Map<String, Value>> {
     )
     .await?;
     Records::new(ask).whole(name, namespace, stored.as_ref())
+}
+
+/// What waits for approval is read by whoever may approve it.
+async fn offered(ask: &Ask, name: &StudyName, namespace: &Arc<Namespace>) -> Outcome<Map<String, Value>> {
+    if !ask.principal()?.has(Permission::StudyApprove, name.phi) {
+        return Err(Fault::not_found());
+    }
+    let offers = shares::offers(ask, namespace)?;
+    let offer = offers.into_iter().find(|offer| offer.theirs == *name);
+    let offer = offer.ok_or_else(Fault::not_found)?;
+    let study = offer.study(ask)?.ok_or_else(Fault::not_found)?;
+    ask.audit(
+        ObjectRef::One(ObjectKind::Token, *name.token.as_bytes()),
+        Some(namespace.account),
+    )
+    .await?;
+    shares::offered_record(
+        &mut Records::new(ask),
+        &offer,
+        namespace,
+        &Stored::of(ask.services(), &study)?,
+    )
 }
 
 /// `/study/add`: announces a study, so that images may come. One that is there already is said so, with what it is.
@@ -128,15 +154,39 @@ pub async fn get(ask: &Ask) -> Outcome {
 
 /// `/study/exists`: only what the caller may see does.
 pub async fn exists(ask: &Ask) -> Outcome {
+    let account = ask.parameters.text("account_id").and_then(super::ask::uuid);
+    if let Some(account) = account.map(AccountId::from_bytes) {
+        return Ok(Reply::of("exists", flag(exists_in(ask, account)?)));
+    }
     let exists = match resolve::study(ask) {
-        Ok(super::ask::Target::Study(name, namespace)) => {
-            let may = ask.principal()?.has(Permission::StudyBrowse, namespace.id);
-            may && (stored(ask, &name, &namespace)?.is_some() || notes(ask, &name)?.is_some())
-        }
+        Ok(super::ask::Target::Study(name, namespace)) => is_seen(ask, &name, &namespace)?,
         Ok(_) | Err(Fault::Error { token: "NOT_FOUND", .. }) => false,
         Err(fault) => return Err(fault),
     };
     Ok(Reply::of("exists", flag(exists)))
+}
+
+fn is_seen(ask: &Ask, name: &StudyName, namespace: &Namespace) -> Outcome<bool> {
+    let principal = ask.principal()?;
+    let may = [Permission::StudyView, Permission::StudyBrowse]
+        .into_iter()
+        .any(|permission| principal.has(permission, namespace.id));
+    Ok(may && (stored(ask, name, namespace)?.is_some() || notes(ask, name)?.is_some()))
+}
+
+/// Whether a study of the UID given is seen somewhere in an account.
+fn exists_in(ask: &Ask, account: AccountId) -> Outcome<bool> {
+    let uid = septum_core::ids::StudyInstanceUid::parse(ask.required("study_uid"))
+        .map_err(|_| Fault::about("INVALID_UUID", "study_uid"))?;
+    for namespace in ask.accounts().namespaces()? {
+        if namespace.account == account {
+            let name = StudyName::of_uid(ask.services(), &namespace, namespace.id, uid.as_str())?;
+            if is_seen(ask, &name, &namespace)? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// `/study/permissions`.
@@ -313,7 +363,8 @@ pub async fn status_get(ask: &Ask) -> Outcome {
 
 /// `/study/status/set`: only from the status the caller knows.
 pub async fn status_set(ask: &Ask) -> Outcome {
-    let (old, new) = (ask.required("old").to_owned(), ask.required("new").to_owned());
+    let old = ask.parameters.text("old").unwrap_or_default();
+    let new = ask.required("new").to_owned();
     let account = ask.accounts().account(ask.study()?.1.account)?;
     let tags = account.settings.get("study_status_tags").and_then(Value::as_array);
     if let Some(tags) = tags

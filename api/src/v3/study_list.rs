@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::ask::{Ask, uuid};
 use super::fault::{Fault, Outcome};
 use super::lists::{Condition, Filter, Wanted};
-use super::reply::{Reply, flag};
+use super::reply::Reply;
 use super::shares;
 use super::study_id::StudyName;
 use super::study_record::{FIELDS, Records, Stored, stored};
@@ -212,10 +212,7 @@ fn offered(
     for offer in shares::offers(ask, namespace)? {
         let Some(study) = offer.study(ask)? else { continue };
         let stored = Stored::of(ask.services(), &study)?;
-        let mut record = records.make(&offer.theirs, namespace, Some(&stored))?;
-        record.insert("must_approve".into(), flag(true));
-        record.insert("share_message".into(), offer.message().into());
-        collected.offer(record);
+        collected.offer(shares::offered_record(records, &offer, namespace, &stored)?);
     }
     Ok(())
 }

@@ -76,6 +76,18 @@ const NOTED: values::Fields = &[
 
 /// What studies may be filtered and sorted by.
 pub const FIELDS: Fields = &[
+    (
+        "SMART_SEARCH",
+        Compare::Words(&[
+            "patient_name",
+            "patientid",
+            "accession_number",
+            "study_description",
+            "referring_physician",
+            "modality",
+            "study_date",
+        ]),
+    ),
     ("uuid", Compare::Text),
     ("study_uid", Compare::Text),
     ("phi_namespace", Compare::Text),

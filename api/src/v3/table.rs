@@ -110,17 +110,23 @@ fn table() -> Vec<Entry> {
 
 fn sessions_and_users() -> Vec<Entry> {
     vec![
-        Entry::new("job/get", run!(storage::job)).needs("id"),
+        Entry::new("job/get", run!(storage::job)).guests_too().needs("id"),
         Entry::new("session/login", run!(session::login))
             .public()
             .post_only()
             .needs("password (login|email)")
             .takes("vanity new_password validate_session location")
             .fails("INVALID_CREDENTIALS LOCKOUT BAD_PASSWORD PASSWORD_RESET VALIDATION_FAILED DISABLED"),
-        Entry::new("session/user", run!(session::user)).takes("settings"),
-        Entry::new("session/permissions", run!(session::permissions)).needs("(account_id|namespace_id)"),
-        Entry::new("session/logout", run!(session::logout)),
-        Entry::new("session/ttl", run!(session::ttl)).fails("EXPIRED"),
+        Entry::new("session/user", run!(session::user))
+            .guests_too()
+            .takes("settings"),
+        Entry::new("session/permissions", run!(session::permissions))
+            .guests_too()
+            .needs("(account_id|namespace_id)"),
+        Entry::new("session/logout", run!(session::logout)).guests_too(),
+        Entry::new("session/ttl", run!(session::ttl))
+            .guests_too()
+            .fails("EXPIRED"),
         Entry::new("session/uuid", run!(session::fresh_uuid)).public(),
         Entry::new("session/oauth/token", run!(session::token))
             .public()
@@ -128,7 +134,9 @@ fn sessions_and_users() -> Vec<Entry> {
             .needs("grant_type client_id client_secret")
             .takes("duration")
             .fails("LOCKOUT AUTH_FAILED"),
-        Entry::new("user/get", run!(users::get)).takes("uuid account_id"),
+        Entry::new("user/get", run!(users::get))
+            .guests_too()
+            .takes("uuid account_id"),
         Entry::new("user/set", run!(users::set))
             .takes(
                 "uuid first last email mobile_phone password old_password share_code share_description time_zone \
@@ -149,14 +157,16 @@ fn sessions_and_users() -> Vec<Entry> {
             .takes("disable")
             .fails("NOT_DISABLED INVALID_FLAG"),
         Entry::new("user/namespace/list", run!(users::namespace_list))
+            .guests_too()
             .takes("account_id plus_phr name_and_id_only filter.*"),
         Entry::new("setting/set", run!(namespaces::setting_set))
             .needs("key value")
             .takes("user_id"),
         Entry::new("setting/get", run!(namespaces::setting_get))
+            .guests_too()
             .needs("key")
             .takes("user_id"),
-        Entry::new("setting/get/all", run!(namespaces::setting_get_all)),
+        Entry::new("setting/get/all", run!(namespaces::setting_get_all)).guests_too(),
     ]
 }
 
@@ -239,7 +249,7 @@ fn roles_and_namespaces() -> Vec<Entry> {
             .needs("uuid")
             .fails("IN_USE"),
         Entry::new("role/default/permissions", run!(roles::default_permissions)).takes("account_id"),
-        Entry::new("namespace/permissions", run!(namespaces::permissions))
+        Entry::new("namespace/permissions", run!(namespaces::permissions)).guests_too()
             .needs("(namespace_id|study_id|study_uid&storage_namespace&phi_namespace)"),
         Entry::new("namespace/engine/fqdn", run!(namespaces::engine))
             .public()
@@ -270,12 +280,12 @@ fn studies_and_marks() -> Vec<Entry> {
             .on(study, &[P::StudyView, P::StudyBrowse])
             .needs("(uuid|study_uid)")
             .takes("storage_namespace phi_namespace extra fields customfield_h permissions_diff full_hl7"),
-        Entry::new("study/list", run!(study_list::list)).takes(LIST),
-        Entry::new("study/count", run!(study_list::count)).takes("filter.* filter_id"),
-        Entry::new("study/exists", run!(studies::exists))
+        Entry::new("study/list", run!(study_list::list)).guests_too().takes(LIST),
+        Entry::new("study/count", run!(study_list::count)).guests_too().takes("filter.* filter_id"),
+        Entry::new("study/exists", run!(studies::exists)).guests_too()
             .needs("(uuid|study_uid)")
-            .takes("storage_namespace phi_namespace"),
-        Entry::new("study/permissions", run!(studies::permissions)).about(study).needs("uuid"),
+            .takes("storage_namespace phi_namespace account_id"),
+        Entry::new("study/permissions", run!(studies::permissions)).guests_too().about(study).needs("uuid"),
         Entry::new("study/delete", run!(studies::delete))
             .on(study, &[P::StudyDelete])
             .needs("(uuid|study_uid&storage_namespace&phi_namespace)"),
@@ -307,9 +317,10 @@ fn studies_and_marks() -> Vec<Entry> {
             .needs("study_id"),
         Entry::new("study/status/set", run!(studies::status_set))
             .on(study, &[P::StudyStatusEdit, P::StudyStatusManualEdit])
-            .needs("study_id old new")
+            .needs("study_id new")
+            .takes("old")
             .fails("STALE INVALID_TAG"),
-        Entry::new("study/audit", run!(studies::audit))
+        Entry::new("study/audit", run!(studies::audit)).guests_too()
             .about(study)
             .needs("action detail (uuid|study_uid)")
             .takes("storage_namespace phi_namespace")
@@ -378,7 +389,9 @@ fn shared_studies() -> Vec<Entry> {
             .fails("INVALID_TYPE"),
         Entry::new("study/approve", run!(shares::approve))
             .on(study, &[P::StudyApprove])
-            .needs("uuid"),
+            .needs("uuid")
+            .takes("delay must_match")
+            .fails("NOT_SUPPORTED"),
         Entry::new("study/reject", run!(shares::reject))
             .on(study, &[P::StudyApprove])
             .needs("uuid")
@@ -386,8 +399,8 @@ fn shared_studies() -> Vec<Entry> {
         Entry::new("study/duplicate", run!(shares::duplicate))
             .on(study, &[P::StudyDuplicate])
             .needs("uuid namespace_id")
-            .takes("include_attachments overwrite")
-            .fails("ALREADY_EXISTS PHANTOM"),
+            .takes("include_attachments overwrite exclude_phi")
+            .fails("ALREADY_EXISTS PHANTOM NOT_SUPPORTED INVALID_FLAG"),
         Entry::new("study/move", run!(shares::move_to))
             .on(study, &[P::StudyMove])
             .needs("uuid namespace_id")

@@ -116,6 +116,7 @@ pub struct Document {
 }
 
 /// A document to be added.
+#[derive(Clone)]
 pub struct NewDocument {
     /// Its kind.
     pub kind: Kind,

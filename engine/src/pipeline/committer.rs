@@ -133,6 +133,9 @@ impl Committer {
                     .compression_ratio
                     .observe(payload_bytes as f64 / stored_bytes as f64);
             }
+            if decision.is_to_correct {
+                self.services.late_arrivals.push(self.shard, &study.row_key);
+            }
             if waits_for_density {
                 self.services.densify.push(Candidate {
                     shard: self.shard,

@@ -41,6 +41,8 @@ pub struct Decision {
     made: Option<u64>,
     /// The study was noted for searches.
     noted: Option<Stamp>,
+    /// The study was corrected, and this is to be.
+    pub is_to_correct: bool,
 }
 
 impl Decision {
@@ -118,6 +120,7 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
             kind: StoreKind::Duplicate,
             made: None,
             noted: None,
+            is_to_correct: false,
         });
     }
     if !study.held {
@@ -155,6 +158,7 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
         }
         staging.put(key::beside(RowKind::Unfolded, &study.row_key), Vec::new());
     }
+    let is_to_correct = summary.standing.is_some();
     services
         .summaries
         .seal(&mut row, services.keyring.suite(), &study.keys.phi, summary)?;
@@ -237,6 +241,7 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
         },
         made: Some(row.revision),
         noted,
+        is_to_correct,
     })
 }
 

@@ -12,9 +12,11 @@ pub(super) fn all() -> Vec<Entry> {
             .needs("action")
             .takes(
                 "study_id study_uid storage_namespace phi_namespace namespace_id password password_max_attempts max_hits \
-                 minutes_alive download description message email mobile_phone notify skip_email_prompt prompt_for_anonymize",
+                 minutes_alive download description message email mobile_phone notify skip_email_prompt prompt_for_anonymize \
+                 anonymize upload_match upload_study_customfields pin_auth password_is_dob acceptance_required \
+                 include_priors share_on_view use_share_code meeting_id charge_amount charge_currency filter",
             )
-            .fails("NOT_SUPPORTED INVALID_INTEGER INVALID_FLAG BAD_PASSWORD"),
+            .fails("NOT_SUPPORTED INVALID_ACTION INVALID_INTEGER INVALID_FLAG BAD_PASSWORD"),
         Entry::new("link/list", run!(links::list))
             .on(S::Study, &[P::LinkView])
             .needs("study_id")

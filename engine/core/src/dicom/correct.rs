@@ -81,6 +81,11 @@ impl Correction {
         self.values.get(&tag).map(|(_, value)| value.as_str())
     }
 
+    /// All new values.
+    pub fn values(&self) -> impl Iterator<Item = (Tag, &str)> {
+        self.values.iter().map(|(tag, (_, value))| (*tag, value.as_str()))
+    }
+
     /// Whether it exchanges nothing.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()

@@ -51,6 +51,7 @@ pub fn fsck(config: &ArchiveConfig) -> Result<FsckReport> {
 pub fn rebuild_index(config: &ArchiveConfig) -> Result<()> {
     let store = Store::open(
         StoreConfig {
+            create: false,
             rebuild_index: true,
             ..store_config(config)
         },

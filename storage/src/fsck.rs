@@ -3,15 +3,16 @@
 //! Per shard: the whole journal is read, its hash chain and batch numbers followed from segment to segment (across
 //! retired ones), and replayed into a scratch index; scratch and real index must be equal, row by row; the real
 //! counters must equal what the locations add up to; every object that a location names must be intact, in its place.
-//! Every key must be readable. The scratch index lies beside the real one, holds the same sealed bytes, and is removed.
+//! Every key must be readable, and the partition map be there. The scratch index lies beside the real one, holds the same sealed bytes, and is removed.
 
 use crate::batch::Location;
 use crate::error::{Result, SegmentKind, StorageError};
 use crate::format::RecordKind;
-use crate::identity::{CATALOG_SHARD, Identity, KEYS_SHARD, Root};
+use crate::identity::{CATALOG_SHARD, Identity, KEYS_SHARD, ROOT_SHARD, Root};
 use crate::index::{Index, IndexKind, IndexMode, IndexOpener, MemoryIndex};
 use crate::keys::{decode_location, internal};
 use crate::keystore::KeyStore;
+use crate::layout::Layout;
 use crate::segment::{self, SegmentFile};
 use crate::shard::core::{Applied, Core, SegmentStat, StatMap};
 use crate::shard::journal::{JournalReader, has_later_batch, is_damage};
@@ -26,10 +27,21 @@ const FINDINGS_MAX: usize = 100;
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The shard; [`crate::CATALOG_SHARD`], [`crate::KEYS_SHARD`].
+    /// The shard; [`crate::CATALOG_SHARD`], [`crate::KEYS_SHARD`]; [`crate::ROOT_SHARD`] for the store as a whole.
     pub shard: u16,
     /// What and where; no keys, no values.
     pub what: String,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.shard {
+            CATALOG_SHARD => write!(f, "catalogue: {}", self.what),
+            KEYS_SHARD => write!(f, "key store: {}", self.what),
+            ROOT_SHARD => write!(f, "store: {}", self.what),
+            shard => write!(f, "shard {shard}: {}", self.what),
+        }
+    }
 }
 
 /// What [`fsck`] found.
@@ -59,7 +71,8 @@ impl FsckReport {
         self.findings.is_empty()
     }
 
-    fn find(&mut self, shard: u16, what: impl Into<String>) {
+    /// Enters something that is wrong.
+    pub fn find(&mut self, shard: u16, what: impl Into<String>) {
         if self.findings.iter().filter(|finding| finding.shard == shard).count() < FINDINGS_MAX {
             self.findings.push(Finding {
                 shard,
@@ -105,6 +118,15 @@ pub fn fsck(config: &StoreConfig, vfs: &Arc<dyn Vfs>) -> Result<FsckReport> {
     verify_roots(config, &**vfs, &identity)?;
     let opener = IndexOpener::new(config.index);
     let mut report = FsckReport::default();
+    match Layout::read(&**vfs, &config.phi_root, &identity) {
+        Ok(_) => {}
+        Err(error @ StorageError::Identity(_)) => {
+            report.find(ROOT_SHARD, format!("{error}; `septum fsck --rebuild` makes it anew"));
+        }
+        Err(error) => {
+            report.note(ROOT_SHARD, Err::<(), _>(error))?;
+        }
+    }
     for shard in (0..identity.num_shards).chain([CATALOG_SHARD]) {
         check_shard(config, &identity, vfs, &opener, shard, &mut report)?;
     }

@@ -14,8 +14,10 @@ use std::path::Path;
 pub const CATALOG_SHARD: u16 = 0xFFFF;
 /// Shard number that the key store's files carry.
 pub const KEYS_SHARD: u16 = 0xFFFE;
-/// Shard number in the identity of a root as a whole.
-pub(crate) const ROOT_SHARD: u16 = 0xFFFD;
+/// Shard number in the identity of a root as a whole, and of findings that are about the store as a whole.
+pub const ROOT_SHARD: u16 = 0xFFFD;
+/// Epoch of a store that was just made.
+pub(crate) const FIRST_EPOCH: u64 = 1;
 
 const MAGIC: &[u8; 8] = b"SEPTUMID";
 const VERSION: u16 = 1;

@@ -6,6 +6,10 @@
 
 use crate::error::{Result, StorageError};
 use crate::format::{u16_at, u32_at, u64_at};
+use crate::identity::{FIRST_EPOCH, Identity};
+use crate::vfs::{Vfs, read_small, write_atomic};
+use std::io;
+use std::path::Path;
 
 /// Number of partitions, for ever.
 pub const NUM_PARTITIONS: u16 = 4096;
@@ -16,8 +20,8 @@ const MAGIC: &[u8; 8] = b"SEPTUMLY";
 const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 20;
 const ENTRY_BYTES: usize = 8;
-pub(crate) const FILE_NAME: &str = "layout";
-pub(crate) const ENCODED_BYTES: usize = HEADER_BYTES + NUM_PARTITIONS as usize * ENTRY_BYTES + 4;
+const FILE_NAME: &str = "layout";
+const ENCODED_BYTES: usize = HEADER_BYTES + NUM_PARTITIONS as usize * ENTRY_BYTES + 4;
 
 /// Where one partition lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +74,7 @@ impl Layout {
     }
 
     /// The file's bytes.
-    pub(crate) fn encode(&self, store: &[u8; 16]) -> Vec<u8> {
+    fn encode(&self, store: &[u8; 16]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(ENCODED_BYTES);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
@@ -86,9 +90,60 @@ impl Layout {
         bytes
     }
 
+    /// Reads the map of the store with this identity. One that is missing, damaged or another store's is
+    /// [`StorageError::Identity`].
+    pub(crate) fn read(vfs: &dyn Vfs, phi_root: &Path, identity: &Identity) -> Result<Self> {
+        let bytes = match read_small(vfs, &phi_root.join(FILE_NAME), ENCODED_BYTES as u64) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(refuse("the file `layout` of the PHI root is missing"));
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(refuse("damaged")),
+            Err(error) => return Err(StorageError::io("read the partition map")(error)),
+        };
+        let layout = Self::decode(&bytes, &identity.store)?;
+        if layout.num_shards != identity.num_shards {
+            return Err(refuse("another number of shards"));
+        }
+        Ok(layout)
+    }
+
+    /// Writes the map durably.
+    pub(crate) fn write(&self, vfs: &dyn Vfs, phi_root: &Path, store: &[u8; 16]) -> Result<()> {
+        write_atomic(vfs, &phi_root.join(FILE_NAME), &self.encode(store))
+            .map_err(StorageError::io("write the partition map"))
+    }
+
+    /// Reads the map, and makes it anew if it is lost: of a store whose partitions never moved it follows from the
+    /// number of shards. `roots` are the PHI and the pixel root, whose folders must say the same number.
+    pub(crate) fn read_or_derive(vfs: &dyn Vfs, roots: [&Path; 2], identity: &Identity) -> Result<Self> {
+        let lost = match Self::read(vfs, roots[0], identity) {
+            Err(StorageError::Identity(lost)) => lost,
+            other => return other,
+        };
+        let refuse = |why: &str| StorageError::Identity(format!("{lost}, and cannot be made anew: {why}").into());
+        if identity.epoch != FIRST_EPOCH {
+            return Err(refuse("shards have changed their owner since the store was made"));
+        }
+        for root in roots {
+            let names = vfs.list(root).map_err(StorageError::io("list a root"))?;
+            let num_folders = names.iter().filter(|name| name.starts_with("shard-")).count();
+            if num_folders != usize::from(identity.num_shards) {
+                let why = format!(
+                    "the store is of {} shards, a root has folders of {num_folders}",
+                    identity.num_shards
+                );
+                return Err(refuse(&why));
+            }
+        }
+        let layout = Self::new(identity.num_shards);
+        layout.write(vfs, roots[0], &identity.store)?;
+        tracing::warn!(num_shards = layout.num_shards, "the partition map was made anew");
+        Ok(layout)
+    }
+
     /// Reads the file's bytes.
-    pub(crate) fn decode(bytes: &[u8], store: &[u8; 16]) -> Result<Self> {
-        let refuse = |what: &str| StorageError::Identity(format!("partition map: {what}").into());
+    fn decode(bytes: &[u8], store: &[u8; 16]) -> Result<Self> {
         let checksum_at = ENCODED_BYTES - 4;
         if bytes.len() != ENCODED_BYTES || &bytes[..8] != MAGIC {
             return Err(refuse("damaged"));
@@ -121,6 +176,10 @@ impl Layout {
             assignments,
         })
     }
+}
+
+fn refuse(what: &str) -> StorageError {
+    StorageError::Identity(format!("partition map: {what}").into())
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub use backup::{BackupReport, BackupRoots, backup, restore};
 pub use batch::{COMMIT_BYTES_MAX, CommitBatch, CommitProof, KEY_BYTES_MAX, Location, Placed, Row, VALUE_BYTES_MAX};
 pub use error::{Damage, Result, SegmentKind, StorageError};
 pub use fsck::{Finding, FsckReport, fsck};
-pub use identity::{CATALOG_SHARD, KEYS_SHARD, Root};
+pub use identity::{CATALOG_SHARD, KEYS_SHARD, ROOT_SHARD, Root};
 pub use index::IndexKind;
 pub use keys::{Record, RowKind, Versioned, prefix_end};
 pub use keystore::{DestroyProof, KEY_VALUE_BYTES_MAX, KeyStore, KeyStoreStats, NAME_BYTES_MAX};

@@ -10,15 +10,15 @@
 //! there: a missing part is an error or, for the index, rebuilt from the journal.
 
 use crate::error::{Result, StorageError};
-use crate::identity::{CATALOG_SHARD, Identity, ROOT_SHARD, Root};
+use crate::identity::{CATALOG_SHARD, FIRST_EPOCH, Identity, ROOT_SHARD, Root};
 use crate::index::{IndexKind, IndexMode, IndexOpener};
 use crate::keystore::{self, KeyStore, KeyStoreConfig};
-use crate::layout::{self, Layout, NUM_SHARDS_MAX};
+use crate::layout::{Layout, NUM_SHARDS_MAX};
 use crate::metrics::{Observer, StorageMetrics};
 use crate::segment;
 use crate::shard::core::Applied;
 use crate::shard::{PoisonHook, Shard, ShardConfig};
-use crate::vfs::{Vfs, create_dir_synced, read_small, write_atomic};
+use crate::vfs::{Vfs, create_dir_synced};
 use septum_core::ids::ObjectId;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ pub struct StoreConfig {
     pub create: bool,
     /// Change nothing; commits fail.
     pub read_only: bool,
-    /// Rebuild all indexes from the journals.
+    /// Rebuild all indexes from the journals, and a lost partition map from the number of shards.
     pub rebuild_index: bool,
     /// Which index.
     pub index: IndexKind,
@@ -201,16 +201,10 @@ impl Store {
             None => return Err(StorageError::Identity("PHI root: the identity file is missing".into())),
         };
         verify_roots(&config, &*vfs, &identity)?;
-        let layout_bytes = read_small(
-            &*vfs,
-            &config.phi_root.join(layout::FILE_NAME),
-            layout::ENCODED_BYTES as u64,
-        )
-        .map_err(StorageError::io("read the partition map"))?;
-        let layout = Layout::decode(&layout_bytes, &identity.store)?;
-        if layout.num_shards() != identity.num_shards {
-            return Err(StorageError::Identity("partition map: another number of shards".into()));
-        }
+        let layout = match config.rebuild_index && !config.read_only {
+            true => Layout::read_or_derive(&*vfs, [&config.phi_root, &config.pixel_root], &identity)?,
+            false => Layout::read(&*vfs, &config.phi_root, &identity)?,
+        };
         let open = |shard: u16| Shard::open(config.shard_config(shard, &identity, &vfs, &opener));
         let keys = KeyStore::open(config.key_config(&identity, &vfs))?;
         let shards = (0..identity.num_shards).map(open).collect::<Result<Vec<_>>>()?;
@@ -294,7 +288,7 @@ pub(crate) fn initialise(config: &StoreConfig, vfs: &dyn Vfs, opener: &IndexOpen
         shard: ROOT_SHARD,
         num_shards: config.shards,
         store: *ObjectId::random().as_bytes(),
-        epoch: 1,
+        epoch: FIRST_EPOCH,
         created_ms: segment::now_ms(),
     };
     initialise_as(config, vfs, opener, identity)?;
@@ -357,9 +351,7 @@ pub(crate) fn initialise_as(
     make(&keys)?;
     keystore::write_empty_manifest(vfs, &keys, &identity.store)?;
     of(Root::Key, ROOT_SHARD).write(vfs, &config.key_root)?;
-    let layout = Layout::new(config.shards).encode(&identity.store);
-    write_atomic(vfs, &config.phi_root.join(layout::FILE_NAME), &layout)
-        .map_err(StorageError::io("write the partition map"))
+    Layout::new(config.shards).write(vfs, &config.phi_root, &identity.store)
 }
 
 /// Checks that all roots and shards belong together.

@@ -155,6 +155,50 @@ fn planted_damage_is_found() {
 }
 
 #[test]
+fn a_lost_partition_map_is_found_and_made_anew() {
+    let dir = tempfile::tempdir().expect("dir");
+    let config = StoreConfig {
+        shards: 3,
+        ..config(dir.path())
+    };
+    drop(open(&config));
+    let map = config.phi_root.join("layout");
+    let clean = std::fs::read(&map).expect("read");
+    let rebuild = || {
+        let rebuilding = StoreConfig {
+            create: false,
+            rebuild_index: true,
+            ..config.clone()
+        };
+        try_open(&rebuilding).map(drop)
+    };
+    let mut flipped = clean.clone();
+    flipped[700] ^= 4;
+    for lost in [None, Some(Vec::new()), Some(clean[..900].to_vec()), Some(flipped)] {
+        match &lost {
+            None => std::fs::remove_file(&map).expect("removed"),
+            Some(bytes) => std::fs::write(&map, bytes).expect("written"),
+        }
+        let report = check(&config);
+        assert_eq!(report.findings.len(), 1, "{report:#?}");
+        assert!(report.findings[0].to_string().contains("partition map"), "{report:#?}");
+        assert!(matches!(try_open(&config), Err(StorageError::Identity(_))));
+        rebuild().expect("made anew");
+        assert_eq!(std::fs::read(&map).expect("read"), clean);
+        assert!(check(&config).is_sound());
+    }
+    std::fs::remove_file(&map).expect("removed");
+    let foreign = config.pixel_root.join("shard-0003");
+    std::fs::create_dir(&foreign).expect("a folder too many");
+    let refused = rebuild().expect_err("the folders do not fit").to_string();
+    assert!(
+        refused.contains("3 shards") && refused.contains("folders of 4"),
+        "{refused}"
+    );
+    assert!(!map.exists());
+}
+
+#[test]
 fn an_old_journal_or_index_is_found() {
     let dir = tempfile::tempdir().expect("dir");
     let config = config(dir.path());

@@ -16,7 +16,8 @@ use crate::server::archive_config;
 pub(super) struct FsckArguments {
     #[command(flatten)]
     config: ConfigArguments,
-    /// Make the index anew from the journal first. Nothing is lost: the journal is the truth.
+    /// Make the index anew from the journal first, and the partition map if it is lost. Nothing is lost: the journal is
+    /// the truth.
     #[arg(long)]
     rebuild: bool,
 }
@@ -64,10 +65,10 @@ pub(super) fn fsck(arguments: &FsckArguments) -> ExitCode {
         }
         let report = maintenance::fsck(archive)?;
         for note in &report.notes {
-            println!("note: shard {}: {}", note.shard, note.what);
+            println!("note: {note}");
         }
         for finding in &report.findings {
-            println!("shard {}: {}", finding.shard, finding.what);
+            println!("{finding}");
         }
         if report.num_more_findings > 0 {
             println!("and {} more", report.num_more_findings);

@@ -19,7 +19,7 @@ use septum_core::seal::{
     AccountKeys, DataKey, StudyKeys, Suite, SystemKey, WrapBinding, WrappedAccountKeys, WrappedStudyKeys, partition,
     unwrap, wrap,
 };
-use septum_storage::Store;
+use septum_storage::{KeyStore, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{EngineError, Result};
@@ -27,6 +27,9 @@ use crate::records::{decode, encode};
 
 /// Unwrapped study keys held at most.
 const STUDY_KEYS_CACHED: usize = 16_384;
+
+/// What the names of account keys begin with; the account's id follows.
+const ACCOUNT_PREFIX: &str = "account/";
 
 /// The epoch of keys that were never rotated.
 const FIRST_EPOCH: u32 = 0;
@@ -166,14 +169,7 @@ impl Keyring {
             .keys()
             .get_named(account_name(account).as_bytes())?
             .ok_or(EngineError::Corrupt("account keys"))?;
-        let StoredAccountKeys {
-            epoch,
-            phi,
-            pixel,
-            index,
-        } = decode(&stored, "account keys")?;
-        let wrapped = WrappedAccountKeys { phi, pixel, index };
-        let keys = Arc::new(AccountKeys::unwrap(&self.root, account, epoch, &wrapped)?);
+        let keys = Arc::new(open_account(&self.root, account, &stored)?);
         self.accounts
             .write()
             .map_err(|_| EngineError::Panicked)?
@@ -244,15 +240,67 @@ impl Keyring {
 }
 
 fn account_name(account: AccountId) -> String {
-    format!("account/{account}")
+    format!("{ACCOUNT_PREFIX}{account}")
+}
+
+/// What a root key does with the keys that are wrapped with it.
+#[derive(Debug, Default)]
+pub(crate) struct RootKeyTrial {
+    /// Keys that it opens.
+    pub(crate) num_opened: u64,
+    /// Keys that it does not open.
+    pub(crate) num_closed: u64,
+}
+
+/// Tries a root key on every key that is wrapped with it: the installation's own and each account's. Study keys are
+/// wrapped with account keys, so they open where those do.
+pub(crate) fn try_root_key(keys: &KeyStore, root: &DataKey) -> RootKeyTrial {
+    let mut trial = RootKeyTrial::default();
+    let mut count = |is_open: bool| match is_open {
+        true => trial.num_opened += 1,
+        false => trial.num_closed += 1,
+    };
+    // A record that cannot be read is damage of the key store, which its own check tells.
+    for kind in [SystemKey::Placement, SystemKey::Record, SystemKey::AuditSigning] {
+        if let Ok(Some(wrapped)) = keys.get_named(system_name(kind).as_bytes()) {
+            count(unwrap(root, &wrapped, &system_binding(kind)).is_ok());
+        }
+    }
+    for name in keys.list_named(ACCOUNT_PREFIX.as_bytes()) {
+        let account = str::from_utf8(&name)
+            .ok()
+            .and_then(|name| AccountId::parse(name.strip_prefix(ACCOUNT_PREFIX)?));
+        if let (Some(account), Ok(Some(stored))) = (account, keys.get_named(&name)) {
+            count(open_account(root, account, &stored).is_ok());
+        }
+    }
+    trial
+}
+
+fn open_account(root: &DataKey, account: AccountId, stored: &[u8]) -> Result<AccountKeys> {
+    let StoredAccountKeys {
+        epoch,
+        phi,
+        pixel,
+        index,
+    } = decode(stored, "account keys")?;
+    let wrapped = WrappedAccountKeys { phi, pixel, index };
+    Ok(AccountKeys::unwrap(root, account, epoch, &wrapped)?)
+}
+
+fn system_name(kind: SystemKey) -> String {
+    format!("system/{}", kind as u8)
+}
+
+fn system_binding(kind: SystemKey) -> WrapBinding {
+    WrapBinding::System {
+        kind,
+        epoch: FIRST_EPOCH,
+    }
 }
 
 async fn system_key(store: &Store, root: &DataKey, suite: Suite, kind: SystemKey) -> Result<DataKey> {
-    let binding = WrapBinding::System {
-        kind,
-        epoch: FIRST_EPOCH,
-    };
-    let name = format!("system/{}", kind as u8);
+    let (binding, name) = (system_binding(kind), system_name(kind));
     if let Some(wrapped) = store.keys().get_named(name.as_bytes())? {
         return Ok(unwrap(root, &wrapped, &binding)?);
     }

@@ -1,17 +1,19 @@
 //! Looking after a store from outside or inside a running server: proof, patrol, copies.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use septum_storage::vfs::{RealVfs, Vfs};
 use septum_storage::{
-    BackupReport, BackupRoots, FsckReport, ScrubCursor, ScrubReport, StorageError, Store, StoreConfig,
-    backup as copy_out, fsck as prove, restore as copy_in,
+    BackupReport, BackupRoots, FsckReport, KEYS_SHARD, ScrubCursor, ScrubReport, StorageError, Store, StoreConfig,
+    backup as copy_out, fsck as prove, open_keys, restore as copy_in,
 };
 
 use crate::archive::ArchiveConfig;
 use crate::error::{EngineError, Result};
+use crate::keyring::{root_key, try_root_key};
 
 /// Bytes a scrub verifies between two pauses.
 const SCRUB_STEP_BYTES: u64 = 4 * 1024 * 1024;
@@ -42,9 +44,49 @@ fn vfs() -> Arc<dyn Vfs> {
     Arc::new(RealVfs)
 }
 
-/// Proves index ↔ journal ↔ segments ↔ keys of a store that no server has open.
+/// Proves index ↔ journal ↔ segments ↔ keys ↔ root key of a store that no server has open.
 pub fn fsck(config: &ArchiveConfig) -> Result<FsckReport> {
-    Ok(prove(&store_config(config), &vfs())?)
+    let mut report = prove(&store_config(config), &vfs())?;
+    if let Some(what) = root_key_finding(config)? {
+        report.find(KEYS_SHARD, what);
+    }
+    Ok(report)
+}
+
+/// What is wrong with the root key: without it a store is whole and yet nobody can read it.
+fn root_key_finding(config: &ArchiveConfig) -> Result<Option<String>> {
+    let path = config.root_key_file.display();
+    let root = match root_key(&config.root_key_file, false) {
+        Ok(root) => root,
+        Err(EngineError::File { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            return Ok(Some(format!(
+                "the root key is missing, without it nothing can be read: put it at {path}"
+            )));
+        }
+        Err(EngineError::File { source, .. }) if source.kind() != ErrorKind::InvalidData => {
+            return Ok(Some(format!("the root key at {path} cannot be read: {source}")));
+        }
+        Err(_) => {
+            return Ok(Some(format!(
+                "the root key at {path} is damaged: it is 64 hexadecimal digits"
+            )));
+        }
+    };
+    let keys = match open_keys(&store_config(config), &vfs()) {
+        Ok(keys) => keys,
+        // Found already, by the proof of the key store itself.
+        Err(error) if error.is_corrupt() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let trial = try_root_key(&keys, &root);
+    Ok(match (trial.num_opened, trial.num_closed) {
+        (_, 0) => None,
+        (0, num_closed) => Some(format!(
+            "the root key at {path} opens none of the {num_closed} keys wrapped with it: it is damaged, or of another \
+             archive"
+        )),
+        (_, num_closed) => Some(format!("{num_closed} keys do not open with the root key at {path}")),
+    })
 }
 
 /// Rebuilds the indexes from the journals.

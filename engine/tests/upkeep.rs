@@ -15,6 +15,7 @@ use septum_engine::EngineError;
 use septum_engine::columns::Match;
 use septum_engine::error::ErrorKind;
 use septum_engine::folding::series;
+use septum_engine::maintenance;
 use septum_engine::patients::PatientKey;
 use septum_engine::records::{FoldedRow, key};
 use septum_engine::retrieve::StudyRef;
@@ -22,7 +23,7 @@ use septum_engine::retrieve::frames::{check_stored, stored_frame};
 use septum_engine::retrieve::metadata::{Reader, SeriesMetadata};
 use septum_engine::retrieve::stream::{Form, pixels_of};
 use septum_engine::search::{Scope, search};
-use septum_storage::RowKind;
+use septum_storage::{RowKind, StorageError};
 use septum_testkit::TinyInstance;
 
 const STUDY_UID: &str = "1.2.826.0.1.3680043.10.999.1";
@@ -434,4 +435,49 @@ async fn changes_of_the_catalogue_follow_one_another() {
     let after = bench.archive.services.accounts.user("reader").unwrap().unwrap();
     assert_eq!((after.id, &after.password_hash), (before.id, &before.password_hash));
     assert_eq!(bench.archive.services.patients.list(bench.namespace.id).len(), 1);
+}
+
+#[tokio::test]
+async fn the_root_key_is_proven_with_the_store() {
+    let bench = Bench::new().await;
+    bench.store(&slice(1)).await.unwrap();
+    let Bench { root, archive, .. } = bench;
+    archive.shutdown(Duration::from_secs(5)).await;
+    let config = common::config(root.path());
+    let findings = || {
+        let report = loop {
+            match maintenance::fsck(&config) {
+                Err(EngineError::Storage(StorageError::Locked)) => std::thread::sleep(Duration::from_millis(5)),
+                report => break report.unwrap(),
+            }
+        };
+        report.findings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(findings(), Vec::<String>::new());
+    let clean = std::fs::read_to_string(&config.root_key_file).unwrap();
+    let other_digit = if clean.starts_with('0') { "1" } else { "0" };
+    let flipped_bit = {
+        let mut bytes = clean.clone().into_bytes();
+        bytes[9] ^= 0x80;
+        bytes
+    };
+    for (key, word) in [
+        (None, "is missing"),
+        (Some(Vec::new()), "is damaged"),
+        (Some(clean.as_bytes()[..40].to_vec()), "is damaged"),
+        (Some(flipped_bit), "is damaged"),
+        (Some(format!("{other_digit}{}", &clean[1..]).into_bytes()), "opens none"),
+    ] {
+        match key {
+            None => std::fs::remove_file(&config.root_key_file).unwrap(),
+            Some(key) => std::fs::write(&config.root_key_file, key).unwrap(),
+        }
+        let findings = findings();
+        assert!(
+            findings.len() == 1 && findings[0].contains(word),
+            "{word}: {findings:?}"
+        );
+    }
+    std::fs::write(&config.root_key_file, clean).unwrap();
+    assert_eq!(findings(), Vec::<String>::new());
 }

@@ -46,7 +46,7 @@ pub use layout::{Assignment, Layout, NUM_PARTITIONS, NUM_SHARDS_MAX};
 pub use metrics::{Stage, StorageMetrics};
 pub use scrub::{ScrubCursor, ScrubReport};
 pub use shard::{CommitTicket, CompactReport, Health, Pieces, PoisonHook, RecoveryReport, Shard, ShardStats};
-pub use store::{Store, StoreConfig};
+pub use store::{Store, StoreConfig, open_keys};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -274,6 +274,21 @@ impl Store {
     }
 }
 
+/// Opens the key store of a closed store alone, for reading: to try a root key on it.
+///
+/// # Errors
+/// [`StorageError::Identity`] if the roots do not belong together, and what keeps it from being read.
+pub fn open_keys(config: &StoreConfig, vfs: &Arc<dyn Vfs>) -> Result<KeyStore> {
+    let config = StoreConfig {
+        read_only: true,
+        ..config.clone()
+    };
+    let missing = || StorageError::Identity("PHI root: the identity file is missing".into());
+    let identity = Identity::read(&**vfs, &config.phi_root, Root::Phi)?.ok_or_else(missing)?;
+    identity.expect(&**vfs, &config.key_root, Root::Key, ROOT_SHARD)?;
+    KeyStore::open(config.key_config(&identity, vfs))
+}
+
 /// Whether a directory or anything below it holds a segment.
 fn has_segments(vfs: &dyn Vfs, directory: &Path) -> Result<bool> {
     if !vfs.exists(directory).map_err(StorageError::io("look for segments"))? {

@@ -47,7 +47,7 @@ enum Command {
     Init(ConfigArguments),
     Import(Box<ImportArguments>),
     Export(Box<ExportArguments>),
-    /// Prove that index, journal, pixels and keys agree. The server must not be running.
+    /// Prove that index, journal, pixels and keys agree, and that the root key opens them. The server must not be running.
     ///
     /// Exit code 1 when something is wrong; what, is one line each on stdout.
     Fsck(maintenance::FsckArguments),

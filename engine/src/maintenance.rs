@@ -1,14 +1,14 @@
 //! Looking after a store from outside or inside a running server: proof, patrol, copies.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use septum_storage::vfs::{RealVfs, Vfs};
 use septum_storage::{
-    BackupReport, BackupRoots, FsckReport, KEYS_SHARD, ScrubCursor, ScrubReport, StorageError, Store, StoreConfig,
-    backup as copy_out, fsck as prove, open_keys, restore as copy_in,
+    BackupReport, BackupRoots, DamagedCopy, FsckReport, KEYS_SHARD, ScrubCursor, ScrubReport, StorageError, Store,
+    StoreConfig, backup as copy_out, check_backup, fsck as prove, open_keys, restore as copy_in,
 };
 
 use crate::archive::ArchiveConfig;
@@ -124,11 +124,50 @@ pub fn scrub(
     }
 }
 
-/// Copies a store, also while a server has it open; a second backup to the same place copies only what is new.
-pub fn backup(config: &ArchiveConfig, target: &Path) -> Result<BackupReport> {
+/// Copies a store, also while a server has it open; a second backup to the same place copies only what is new. With
+/// `verify` what an earlier one copied is read first: the damaged copies are made anew, and given.
+pub fn backup(config: &ArchiveConfig, target: &Path, verify: bool) -> Result<(BackupReport, Vec<DamagedCopy>)> {
+    must_lie_apart(config, target)?;
+    let roots = BackupRoots::under(target);
+    let damaged = match verify {
+        true => check_backup(&roots, &RealVfs)?,
+        false => Vec::new(),
+    };
+    Ok((copy_while_serving(config, &roots, &damaged)?, damaged))
+}
+
+/// A backup within a root would be taken for a part of the store, and go with its disk.
+fn must_lie_apart(config: &ArchiveConfig, target: &Path) -> Result<()> {
+    let target = resolved(target);
+    for (name, root) in [
+        ("PHI root", &config.phi_root),
+        ("pixel root", &config.pixel_root),
+        ("key root", &config.key_root),
+    ] {
+        let root = resolved(root);
+        if target.starts_with(&root) || root.starts_with(&target) {
+            let what = format!("the folder to copy to and the {name} must not lie inside each other");
+            return Err(StorageError::Identity(what.into()).into());
+        }
+    }
+    Ok(())
+}
+
+/// A path as the system sees it, of which the end need not exist yet.
+fn resolved(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    for existing in path.ancestors() {
+        if let (Ok(resolved), Ok(rest)) = (existing.canonicalize(), path.strip_prefix(existing)) {
+            return resolved.join(rest);
+        }
+    }
+    path
+}
+
+fn copy_while_serving(config: &ArchiveConfig, roots: &BackupRoots, damaged: &[DamagedCopy]) -> Result<BackupReport> {
     let attempt = || {
         let store = open_for_reading(config)?;
-        copy_out(&store, &BackupRoots::under(target))
+        copy_out(&store, roots, damaged)
     };
     for _ in 1..BACKUP_ATTEMPTS {
         match attempt() {

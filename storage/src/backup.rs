@@ -6,26 +6,31 @@
 //! destroyed meanwhile is not copied. While a shard is copied, compaction may not remove its segments.
 //!
 //! Committed bytes of a segment never change, so a repeated backup into the same place copies only what is new, and
-//! drops segments and keys that are gone. The manifest is replaced last: `phi/backup`, version byte, postcard, CRC32C.
+//! drops segments and keys that are gone. What it would keep is read first ([`check_backup`]): a copy that rotted is made
+//! anew. The manifest is replaced last: `phi/backup`, version byte, postcard, CRC32C.
+
+mod restore;
+
+pub use restore::restore;
 
 use crate::error::{Result, SegmentKind, StorageError};
 use crate::format::FILE_HEADER_BYTES;
-use crate::identity::{CATALOG_SHARD, Identity, KEYS_SHARD, ROOT_SHARD, Root};
-use crate::index::IndexOpener;
+use crate::identity::KEYS_SHARD;
 use crate::keys::{Record, Versioned};
-use crate::keystore;
 use crate::segment::{self, file_name, now_ms};
-use crate::shard::{Health, Shard};
-use crate::store::{Store, StoreConfig, initialise_as};
+use crate::shard::Shard;
+use crate::store::Store;
 use crate::vfs::{OpenMode, Vfs, VfsFile, create_dir_synced, read_exact_at, read_small, write_all_at, write_atomic};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 const MANIFEST_NAME: &str = "backup";
 const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 const COPY_BYTES: usize = 1 << 20;
+/// The operation that a failed read of a file to copy names.
+const READING: &str = "read a file to copy";
 
 /// Where a backup lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +64,12 @@ struct FileEntry {
     checksum: u32,
 }
 
+impl FileEntry {
+    fn key(&self) -> (u16, u8, u32) {
+        (self.shard, self.kind, self.segment)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct BackupManifest {
     store: [u8; 16],
@@ -74,6 +85,21 @@ struct BackupManifest {
 impl Record for BackupManifest {
     const NAME: &'static str = "backup manifest";
     const VERSION: u8 = 1;
+}
+
+/// A file of a backup that is not what was copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedCopy {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub what: &'static str,
+}
+
+impl fmt::Display for DamagedCopy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.what)
+    }
 }
 
 /// What a backup or a restore did.
@@ -98,6 +124,11 @@ impl BackupRoots {
         }
     }
 
+    fn path(&self, entry: &FileEntry) -> PathBuf {
+        let kind = SegmentKind::from_byte(entry.kind).unwrap_or(SegmentKind::Keys);
+        self.directory(kind, entry.shard).join(file_name(entry.segment))
+    }
+
     fn read_manifest(&self, vfs: &dyn Vfs) -> Result<Option<BackupManifest>> {
         let path = self.phi.join(MANIFEST_NAME);
         if !vfs.exists(&path).map_err(StorageError::io("look for a backup"))? {
@@ -113,24 +144,87 @@ impl BackupRoots {
     }
 }
 
-/// Copies `from..to` of a file and goes on with its checksum.
-fn copy_range(source: &dyn VfsFile, target: &dyn VfsFile, from: u64, to: u64, mut checksum: u32) -> Result<u32> {
+/// Reads `from..to` of a file piece by piece and goes on with its checksum.
+fn read_range(
+    source: &dyn VfsFile,
+    (from, to): (u64, u64),
+    mut checksum: u32,
+    mut on_piece: impl FnMut(&[u8], u64) -> Result<()>,
+) -> Result<u32> {
     let mut buffer = vec![0; COPY_BYTES];
     let mut at = from;
     while at < to {
-        let chunk = &mut buffer[..COPY_BYTES.min(usize::try_from(to - at).unwrap_or(COPY_BYTES))];
-        read_exact_at(source, chunk, at).map_err(StorageError::io("read a file to copy"))?;
-        write_all_at(target, chunk, at).map_err(StorageError::io("write a copy"))?;
-        checksum = crc32c::crc32c_append(checksum, chunk);
-        at += chunk.len() as u64;
+        let piece = &mut buffer[..COPY_BYTES.min(usize::try_from(to - at).unwrap_or(COPY_BYTES))];
+        read_exact_at(source, piece, at).map_err(StorageError::io(READING))?;
+        on_piece(piece, at)?;
+        checksum = crc32c::crc32c_append(checksum, piece);
+        at += piece.len() as u64;
     }
     Ok(checksum)
+}
+
+/// Copies `from..to` of a file and goes on with its checksum.
+fn copy_range(source: &dyn VfsFile, target: &dyn VfsFile, range: (u64, u64), checksum: u32) -> Result<u32> {
+    read_range(source, range, checksum, |piece, at| {
+        write_all_at(target, piece, at).map_err(StorageError::io("write a copy"))
+    })
+}
+
+/// Reads a copy and, if `target` is given, writes it there. Gives what is wrong with it, if anything is.
+///
+/// # Errors
+/// What keeps `target` from being written.
+fn read_copy(
+    vfs: &dyn Vfs,
+    path: &Path,
+    entry: &FileEntry,
+    target: Option<&dyn VfsFile>,
+) -> Result<Option<&'static str>> {
+    let file = match vfs.open(path, OpenMode::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Some("missing")),
+        Err(_) => return Ok(Some("it cannot be opened")),
+    };
+    match file.len() {
+        Ok(len_bytes) if len_bytes >= entry.len_bytes => {}
+        Ok(_) => return Ok(Some("too short")),
+        Err(_) => return Ok(Some("it cannot be read")),
+    }
+    let range = (0, entry.len_bytes);
+    let checksum = match target {
+        Some(target) => copy_range(&*file, target, range, 0),
+        None => read_range(&*file, range, 0, |_, _| Ok(())),
+    };
+    match checksum {
+        Ok(checksum) if checksum == entry.checksum => Ok(None),
+        Ok(_) => Ok(Some("its checksum is wrong")),
+        Err(StorageError::Io { operation, .. }) if operation == READING => Ok(Some("it cannot be read")),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads every copy of the backup that is in this place, if there is one, and gives the damaged ones.
+///
+/// # Errors
+/// [`StorageError::Identity`] if its manifest is damaged.
+pub fn check_backup(roots: &BackupRoots, vfs: &dyn Vfs) -> Result<Vec<DamagedCopy>> {
+    let files = roots.read_manifest(vfs)?.map(|manifest| manifest.files);
+    let mut damaged = Vec::new();
+    for entry in files.unwrap_or_default() {
+        let path = roots.path(&entry);
+        if let Some(what) = read_copy(vfs, &path, &entry, None)? {
+            damaged.push(DamagedCopy { path, what });
+        }
+    }
+    Ok(damaged)
 }
 
 struct Copier<'a> {
     vfs: &'a dyn Vfs,
     roots: &'a BackupRoots,
     previous: BTreeMap<(u16, u8, u32), FileEntry>,
+    /// Of these the copies that are there are damaged.
+    distrusted: BTreeSet<(u16, u8, u32)>,
     files: Vec<FileEntry>,
     copied_bytes: u64,
 }
@@ -144,7 +238,12 @@ impl Copier<'_> {
             .open(&directory.join(&name), OpenMode::Read)
             .map_err(StorageError::io("open a file to copy"))?;
         let target_path = self.roots.directory(kind, shard).join(&name);
-        let mut have = self.previous.get(&(shard, kind as u8, number)).copied();
+        let key = (shard, kind as u8, number);
+        let mut have = self
+            .previous
+            .get(&key)
+            .filter(|_| !self.distrusted.contains(&key))
+            .copied();
         let existing = match have {
             Some(_) => self.vfs.open(&target_path, OpenMode::Write).ok(),
             None => None,
@@ -178,7 +277,7 @@ impl Copier<'_> {
             }
         };
         let (from, checksum) = have.map_or((0, 0), |entry| (entry.len_bytes, entry.checksum));
-        let checksum = copy_range(&*source, &*target, from, len_bytes, checksum)?;
+        let checksum = copy_range(&*source, &*target, (from, len_bytes), checksum)?;
         if from < len_bytes {
             target.set_len(len_bytes).map_err(StorageError::io("cut a copy"))?;
             target.sync().map_err(StorageError::io("sync a copy"))?;
@@ -248,14 +347,10 @@ impl Copier<'_> {
 
     /// Removes copies that are no longer part of the backup, destroyed keys above all.
     fn drop_stale(&self) -> Result<()> {
-        let kept: std::collections::BTreeSet<_> = self
-            .files
-            .iter()
-            .map(|entry| (entry.shard, entry.kind, entry.segment))
-            .collect();
+        let kept: BTreeSet<_> = self.files.iter().map(FileEntry::key).collect();
         for entry in self.previous.values() {
             let kind = SegmentKind::from_byte(entry.kind).unwrap_or(SegmentKind::Keys);
-            if !kept.contains(&(entry.shard, entry.kind, entry.segment)) {
+            if !kept.contains(&entry.key()) {
                 let directory = self.roots.directory(kind, entry.shard);
                 let path = directory.join(file_name(entry.segment));
                 if self.vfs.exists(&path).map_err(StorageError::io("look for a copy"))? {
@@ -272,11 +367,12 @@ impl Copier<'_> {
 
 /// Copies the store as it is now, each shard up to one batch; commits go on meanwhile. Blocks; not for asynchronous
 /// threads. The catalogue is taken first: a row without its catalogue grant is invisible, never the other way round.
+/// Of an earlier backup everything is kept that is still wanted, but for the `damaged` copies, which are made anew.
 ///
 /// # Errors
 /// [`StorageError::Identity`] if the target holds a backup of another store; [`StorageError::NoSpace`]. The backup
 /// that was there stays valid for all segments that still exist.
-pub fn backup(store: &Store, target: &BackupRoots) -> Result<BackupReport> {
+pub fn backup(store: &Store, target: &BackupRoots, damaged: &[DamagedCopy]) -> Result<BackupReport> {
     let vfs = &**store.vfs();
     for root in [&target.phi, &target.pixel, &target.key] {
         create_dir_synced(vfs, root).map_err(StorageError::io("create a backup directory"))?;
@@ -291,14 +387,15 @@ pub fn backup(store: &Store, target: &BackupRoots) -> Result<BackupReport> {
         ));
     }
     let previous = previous.map(|manifest| manifest.files).unwrap_or_default();
-    let previous = previous
-        .into_iter()
-        .map(|entry| ((entry.shard, entry.kind, entry.segment), entry))
-        .collect();
+    let is_damaged = |entry: &FileEntry| damaged.iter().any(|copy| copy.path == target.path(entry));
+    let distrusted = previous.iter().filter(|entry| is_damaged(entry)).map(FileEntry::key);
+    let distrusted = distrusted.collect();
+    let previous = previous.into_iter().map(|entry| (entry.key(), entry)).collect();
     let mut copier = Copier {
         vfs,
         roots: target,
         previous,
+        distrusted,
         files: Vec::new(),
         copied_bytes: 0,
     };
@@ -336,124 +433,4 @@ fn summary(manifest: &BackupManifest, copied_bytes: u64) -> BackupReport {
         total_bytes: manifest.files.iter().map(|entry| entry.len_bytes).sum(),
         copied_bytes,
     }
-}
-
-/// Makes a store out of a backup, in empty roots, verifies every byte copied, and opens it once to rebuild the index.
-///
-/// # Errors
-/// [`StorageError::NotEmpty`] if a root has content; [`StorageError::Corrupt`] if a copy is damaged or missing; what
-/// remains after an error is no store, because the PHI root's identity is written last.
-pub fn restore(source: &BackupRoots, config: &StoreConfig, vfs: &Arc<dyn Vfs>) -> Result<BackupReport> {
-    let manifest = source
-        .read_manifest(&**vfs)?
-        .ok_or_else(|| StorageError::Identity("there is no backup in this place".into()))?;
-    let config = StoreConfig {
-        shards: manifest.num_shards,
-        create: false,
-        read_only: false,
-        ..config.clone()
-    };
-    for (name, root) in [
-        ("PHI root", &config.phi_root),
-        ("pixel root", &config.pixel_root),
-        ("key root", &config.key_root),
-    ] {
-        create_dir_synced(&**vfs, root).map_err(StorageError::io("create a root"))?;
-        let names = vfs.list(root).map_err(StorageError::io("list a root"))?;
-        if names.iter().any(|name| name != "lost+found") {
-            return Err(StorageError::NotEmpty(name.into()));
-        }
-    }
-    let identity = Identity {
-        root: Root::Phi,
-        shard: ROOT_SHARD,
-        num_shards: manifest.num_shards,
-        store: manifest.store,
-        epoch: manifest.epoch,
-        created_ms: manifest.created_ms,
-    };
-    initialise_as(&config, &**vfs, &IndexOpener::new(config.index), identity)?;
-    let mut keys = BTreeMap::new();
-    for entry in &manifest.files {
-        restore_file(source, &config, &**vfs, entry, &mut keys)?;
-    }
-    for shard in (0..manifest.num_shards).chain([CATALOG_SHARD]) {
-        let journal = config.shard_directory(shard).join("journal");
-        vfs.sync_dir(&journal).map_err(StorageError::io("sync a directory"))?;
-        if shard != CATALOG_SHARD {
-            let pixels = config.pixel_directory(shard).join("pixels");
-            vfs.sync_dir(&pixels).map_err(StorageError::io("sync a directory"))?;
-        }
-    }
-    let directory = config.key_root.join("keys");
-    vfs.sync_dir(&directory).map_err(StorageError::io("sync a directory"))?;
-    keystore::write_manifest(&**vfs, &directory, &manifest.store, &keys)?;
-    identity.write(&**vfs, &config.phi_root)?;
-    let store = Store::open(config, Arc::clone(vfs))?;
-    for shard in store.shards().iter().chain([store.catalog()]) {
-        let expected = manifest
-            .shards
-            .iter()
-            .find(|(number, ..)| *number == shard.id())
-            .map(|(_, batch, _)| *batch);
-        match shard.health() {
-            Health::Healthy if expected == Some(shard.recovery().last_batch) => {}
-            Health::Healthy => {
-                let id = shard.core().files.id(SegmentKind::Journal, 0);
-                return Err(id.corrupt(0, "the restored shard ends at another batch"));
-            }
-            Health::ReadOnly(reason) => return Err(StorageError::ReadOnly(reason)),
-            Health::Failed(error) => return Err(error),
-        }
-    }
-    store.close();
-    Ok(summary(
-        &manifest,
-        manifest.files.iter().map(|entry| entry.len_bytes).sum(),
-    ))
-}
-
-fn restore_file(
-    source: &BackupRoots,
-    config: &StoreConfig,
-    vfs: &dyn Vfs,
-    entry: &FileEntry,
-    keys: &mut BTreeMap<u32, Option<u64>>,
-) -> Result<()> {
-    let kind = SegmentKind::from_byte(entry.kind).ok_or(StorageError::UnknownVersion {
-        what: "segment kind in a backup",
-        version: entry.kind.into(),
-    })?;
-    let directory = match kind {
-        SegmentKind::Journal => config.shard_directory(entry.shard).join("journal"),
-        SegmentKind::Pixels => config.pixel_directory(entry.shard).join("pixels"),
-        SegmentKind::Keys => {
-            keys.insert(entry.segment, Some(entry.len_bytes));
-            config.key_root.join("keys")
-        }
-    };
-    let name = file_name(entry.segment);
-    let damaged = |what| {
-        StorageError::Corrupt(Box::new(crate::error::Damage {
-            shard: entry.shard,
-            kind,
-            segment: entry.segment,
-            offset: 0,
-            what,
-        }))
-    };
-    let from = source.directory(kind, entry.shard).join(&name);
-    let from = vfs
-        .open(&from, OpenMode::Read)
-        .map_err(|_| damaged("the copy is missing"))?;
-    if from.len().map_err(StorageError::io("measure a copy"))? < entry.len_bytes {
-        return Err(damaged("the copy is too short"));
-    }
-    let to = vfs
-        .open(&directory.join(&name), OpenMode::CreateNew)
-        .map_err(StorageError::io("create a segment"))?;
-    if copy_range(&*from, &*to, 0, entry.len_bytes, 0)? != entry.checksum {
-        return Err(damaged("the copy's checksum"));
-    }
-    to.sync().map_err(StorageError::io("sync a segment"))
 }

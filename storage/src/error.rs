@@ -2,6 +2,7 @@
 //!
 //! Messages carry shard, segment and offset, never a key, a value or a name.
 
+use crate::backup::DamagedCopy;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -149,6 +150,9 @@ pub enum StorageError {
     /// Another process has the store open.
     #[error("another process has the store open")]
     Locked,
+    /// A backup that cannot be restored: these files are not what was copied.
+    #[error("the backup is damaged, {} of its files:{}", .0.len(), lines(.0))]
+    DamagedBackup(Arc<[DamagedCopy]>),
     /// The target of a restore or of a first start has content.
     #[error("{0} is not empty")]
     NotEmpty(Arc<str>),
@@ -177,13 +181,17 @@ impl StorageError {
 
     /// Whether bytes on disk are damaged.
     pub fn is_corrupt(&self) -> bool {
-        matches!(self, Self::Corrupt(_))
+        matches!(self, Self::Corrupt(_) | Self::DamagedBackup(_))
     }
 
     /// Whether a repeat may succeed without anybody's help (full disk, overload, a failed predecessor).
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::NoSpace | Self::Overloaded | Self::EarlierCommitFailed)
     }
+}
+
+fn lines(copies: &[DamagedCopy]) -> String {
+    copies.iter().map(|copy| format!("\n  {copy}")).collect()
 }
 
 /// Shorthand used all over the crate.

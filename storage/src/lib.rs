@@ -34,7 +34,7 @@ mod shard;
 mod store;
 pub mod vfs;
 
-pub use backup::{BackupReport, BackupRoots, backup, restore};
+pub use backup::{BackupReport, BackupRoots, DamagedCopy, backup, check_backup, restore};
 pub use batch::{COMMIT_BYTES_MAX, CommitBatch, CommitProof, KEY_BYTES_MAX, Location, Placed, Row, VALUE_BYTES_MAX};
 pub use error::{Damage, Result, SegmentKind, StorageError};
 pub use fsck::{Finding, FsckReport, fsck};

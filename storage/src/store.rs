@@ -122,7 +122,7 @@ impl StoreConfig {
         }
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let refuse = |text: &str| Err(StorageError::Identity(text.into()));
         if !(1..=NUM_SHARDS_MAX).contains(&self.shards) {
             return refuse("the number of shards must be 1 to 256");

@@ -6,7 +6,9 @@ mod support;
 
 use septum_core::ids::StudyKeyId;
 use septum_storage::vfs::{RealVfs, Vfs};
-use septum_storage::{BackupRoots, FsckReport, ScrubCursor, StorageError, StoreConfig, backup, fsck, restore};
+use septum_storage::{
+    BackupRoots, FsckReport, ScrubCursor, StorageError, StoreConfig, backup, check_backup, fsck, restore,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use support::*;
@@ -267,15 +269,15 @@ fn backup_under_load_incremental_and_restore() {
                 let _report = store.shards()[0].compact(10_000).expect("compacts");
             }
         });
-        let first = backup(&store, &roots).expect("backup under load");
+        let first = backup(&store, &roots, &[]).expect("backup under load");
         load.join().expect("load");
         first
     });
     assert_eq!(first.copied_bytes, first.total_bytes);
     let _proof = block_on(store.keys().destroy(&[key_id(1)])).expect("destroyed");
-    let second = backup(&store, &roots).expect("second backup");
+    let second = backup(&store, &roots, &[]).expect("second backup");
     assert!(second.copied_bytes < second.total_bytes, "{second:?}");
-    let third = backup(&store, &roots).expect("third backup");
+    let third = backup(&store, &roots, &[]).expect("third backup");
     assert_eq!(third.copied_bytes, 0, "nothing new");
     let _proof = store_one(&store.shards()[0], 300, LEN).expect("commit after the backup");
     drop(store);
@@ -305,16 +307,93 @@ fn backup_under_load_incremental_and_restore() {
 
     let other = config(&dir.path().join("three"));
     drop(open(&other));
-    let error = backup(&open(&other), &roots).expect_err("another store's backup");
+    let error = backup(&open(&other), &roots, &[]).expect_err("another store's backup");
     assert!(matches!(error, StorageError::Identity(_)));
     let copy = files(&roots.pixel.join("shard-00000")).pop().expect("a copy");
-    let mut bytes = std::fs::read(&copy).expect("read");
-    bytes[500] ^= 1;
-    std::fs::write(&copy, bytes).expect("written");
+    flip(&copy, 500);
     let four = config(&dir.path().join("four"));
     assert!(restore(&roots, &four, &vfs()).expect_err("damaged").is_corrupt());
     assert!(
         try_open(&StoreConfig { create: false, ..four }).is_err(),
         "a failed restore is no store"
     );
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = std::fs::read(path).expect("read");
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).expect("written");
+}
+
+#[test]
+fn rotten_copies_are_named_and_made_anew() {
+    let dir = tempfile::tempdir().expect("dir");
+    let source = config(&dir.path().join("one"));
+    fill(&source);
+    let roots = BackupRoots::under(&dir.path().join("backup"));
+    let store = open(&source);
+    backup(&store, &roots, &[]).expect("first");
+    assert_eq!(check_backup(&roots, &RealVfs).expect("checked"), []);
+    let rotten = [
+        files(&roots.pixel.join("shard-00000"))[0].clone(),
+        files(&roots.phi.join("shard-00000"))[0].clone(),
+        files(&roots.key.join("keys"))[0].clone(),
+    ];
+    flip(&rotten[0], 400);
+    std::fs::write(&rotten[1], b"cut").expect("cut");
+    std::fs::remove_file(&rotten[2]).expect("removed");
+
+    let target = config(&dir.path().join("two"));
+    let error = restore(&roots, &target, &vfs()).expect_err("damaged");
+    let text = error.to_string();
+    for path in &rotten {
+        assert!(text.contains(&path.display().to_string()), "{text}");
+    }
+    for root in [&target.phi_root, &target.pixel_root, &target.key_root] {
+        let mut left: Vec<_> = std::fs::read_dir(root)
+            .expect("dir")
+            .map(|e| e.expect("entry").file_name())
+            .collect();
+        left.retain(|name| name != "LOCK");
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    let damaged = check_backup(&roots, &RealVfs).expect("checked");
+    assert_eq!(damaged.len(), 3, "{damaged:?}");
+    backup(&store, &roots, &damaged).expect("second");
+    assert_eq!(check_backup(&roots, &RealVfs).expect("checked"), []);
+    drop(store);
+    restore(&roots, &target, &vfs()).expect("restored without wiping anything");
+    verify(&open(&target).shards()[0]);
+}
+
+#[test]
+fn the_remains_of_a_killed_restore_are_cleared_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("dir");
+    let source = config(&dir.path().join("one"));
+    fill(&source);
+    let roots = BackupRoots::under(&dir.path().join("backup"));
+    backup(&open(&source), &roots, &[]).expect("backup");
+    let target = config(&dir.path().join("two"));
+    restore(&roots, &target, &vfs()).expect("restored");
+    // As if it had been killed before the end.
+    std::fs::rename(target.phi_root.join("identity"), dir.path().join("kept")).expect("renamed");
+    std::fs::write(target.phi_root.join("restoring"), [0; 16]).expect("marked");
+    let foreign = target.key_root.join("root.key");
+    std::fs::write(&foreign, b"key").expect("written");
+    assert!(matches!(
+        restore(&roots, &target, &vfs()),
+        Err(StorageError::NotEmpty(_))
+    ));
+    assert!(foreign.exists(), "what no restore made is left alone");
+    std::fs::remove_file(&foreign).expect("removed");
+    restore(&roots, &target, &vfs()).expect("restored over the remains");
+    verify(&open(&target).shards()[0]);
+    // A store in use is never taken for remains.
+    std::fs::write(target.phi_root.join("restoring"), [0; 16]).expect("marked");
+    assert!(matches!(
+        restore(&roots, &target, &vfs()),
+        Err(StorageError::NotEmpty(_))
+    ));
+    verify(&open(&target).shards()[0]);
 }

@@ -44,6 +44,10 @@ pub(super) struct BackupArguments {
     /// root key is not copied: keep it elsewhere.
     #[arg(value_name = "DEST")]
     destination: PathBuf,
+    /// Do not read again what an earlier backup copied: damage in it then goes unnoticed. Without this, damaged copies
+    /// are named and made anew, with exit code 1.
+    #[arg(long)]
+    no_verify: bool,
 }
 
 /// `septum restore`.
@@ -51,8 +55,8 @@ pub(super) struct BackupArguments {
 pub(super) struct RestoreArguments {
     #[command(flatten)]
     config: ConfigArguments,
-    /// The folder that holds the backup. The roots of the settings must be empty. Afterwards put the root key where
-    /// storage.root_key_file says.
+    /// The folder that holds the backup. The roots of the settings must be empty, and are empty again if the backup turns
+    /// out to be damaged; which of its files are is told. Afterwards put the root key where storage.root_key_file says.
     #[arg(value_name = "SRC")]
     source: PathBuf,
 }
@@ -125,13 +129,20 @@ fn keep(file: &Path, cursor: serde_json::Result<Vec<u8>>) {
 
 pub(super) fn backup(arguments: &BackupArguments) -> ExitCode {
     run(&arguments.config, |config, archive| {
-        let report = maintenance::backup(archive, &arguments.destination)?;
+        let (report, damaged) = maintenance::backup(archive, &arguments.destination, !arguments.no_verify)?;
+        for copy in &damaged {
+            println!("{copy}");
+        }
+        if !damaged.is_empty() {
+            println!("{} earlier copies were damaged, and were made anew", damaged.len());
+        }
         show_copied(report.num_files, report.total_bytes, report.copied_bytes);
         println!(
             "Without the root key it cannot be read: keep {} safe, elsewhere.",
             config.storage.root_key_path().display()
         );
-        Ok(true)
+        // The backup is whole now; but what it lies on forgets.
+        Ok(damaged.is_empty())
     })
 }
 

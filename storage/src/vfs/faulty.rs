@@ -400,6 +400,13 @@ impl Vfs for FaultyVfs {
         world.current.remove(path).map(|_| ()).ok_or_else(|| os(libc::ENOENT))
     }
 
+    fn remove_tree(&self, path: &Path) -> io::Result<()> {
+        let mut world = self.enter(Operation::Unlink)?;
+        world.current.retain(|name, _| !name.starts_with(path));
+        world.directories.retain(|name| !name.starts_with(path));
+        Ok(())
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         let world = self.enter(Operation::List)?;
         let names: BTreeSet<String> = world

@@ -18,7 +18,7 @@ pub fn serve(listener: TcpListener, archive: Arc<Archive>) -> std::io::Result<Se
         let (metrics, ready) = (Arc::clone(&archive), Arc::clone(&archive));
         App::new()
             .service(web::resource("/metrics").route(web::get().to(move || {
-                let text = metrics.services.telemetry.encode();
+                let text = metrics.metrics();
                 async move {
                     HttpResponse::Ok()
                         .content_type("text/plain; version=0.0.4; charset=utf-8")

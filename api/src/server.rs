@@ -229,6 +229,7 @@ impl Running {
     /// Takes nothing new, finishes what is under way within 10 seconds, closes the archive.
     pub async fn stop(self) {
         let start = Instant::now();
+        self.archive.drain();
         self.channels.close();
         let stopping = self.public.stop(true);
         if tokio::time::timeout(DRAIN_REQUESTS, stopping).await.is_err() {

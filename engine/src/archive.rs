@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use septum_core::codec::Tier;
@@ -108,6 +109,7 @@ pub struct Archive {
     pub pipeline: Arc<Pipeline>,
     /// Reads and denials.
     pub audit: AuditLog,
+    is_draining: AtomicBool,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -208,29 +210,42 @@ impl Archive {
             // A series that is not there yet cannot be watched.
             services.telemetry.instances.with_label_values(&[outcome]).inc_by(0);
         }
-        services.telemetry.ready.set(1.0);
         Ok(Arc::new(Self {
             audit: AuditLog::start(Arc::clone(&services)),
+            is_draining: AtomicBool::new(false),
             services,
             pipeline,
             tasks,
         }))
     }
 
-    /// Whether requests can be taken.
+    /// Whether requests can be taken. Without the catalogue nothing can: the audit log lies in it.
     pub fn is_ready(&self) -> bool {
-        self.pipeline.is_ready()
-            && self
-                .services
-                .store
+        let store = &self.services.store;
+        !self.is_draining.load(Ordering::Acquire)
+            && self.pipeline.is_ready()
+            && store
                 .shards()
                 .iter()
+                .chain([store.catalog()])
                 .all(|shard| matches!(shard.health(), Health::Healthy))
+    }
+
+    /// Says from now on that no requests can be taken, so that nobody sends new ones; those under way go on.
+    pub fn drain(&self) {
+        self.is_draining.store(true, Ordering::Release);
+    }
+
+    /// All metrics as Prometheus reads them.
+    pub fn metrics(&self) -> Vec<u8> {
+        let telemetry = &self.services.telemetry;
+        telemetry.ready.set(if self.is_ready() { 1.0 } else { 0.0 });
+        telemetry.encode()
     }
 
     /// Takes nothing new, finishes what is inside within `deadline`, closes the store.
     pub async fn shutdown(self: Arc<Self>, deadline: Duration) {
-        self.services.telemetry.ready.set(0.0);
+        self.drain();
         self.pipeline.stop(deadline).await;
         self.tasks.iter().for_each(JoinHandle::abort);
         if let Err(error) = audit_log::sign_checkpoint(&self.services).await {

@@ -12,6 +12,7 @@ use common::{Bench, identity, source};
 use septum_core::query::columns::{CompiledPredicates, Page};
 use septum_core::query::{Level, Query};
 use septum_engine::EngineError;
+use septum_engine::archive::{Archive, ArchiveConfig};
 use septum_engine::columns::Match;
 use septum_engine::error::ErrorKind;
 use septum_engine::folding::series;
@@ -480,4 +481,36 @@ async fn the_root_key_is_proven_with_the_store() {
     }
     std::fs::write(&config.root_key_file, clean).unwrap();
     assert_eq!(findings(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_archive_that_drains_or_lost_its_catalogue_is_not_ready() {
+    let bench = Bench::new().await;
+    bench.store(&slice(1)).await.unwrap();
+    let metrics = |archive: &Archive| String::from_utf8(archive.metrics()).unwrap();
+    assert!(bench.archive.is_ready() && metrics(&bench.archive).contains("septum_ready 1"));
+    bench.archive.drain();
+    assert!(!bench.archive.is_ready() && metrics(&bench.archive).contains("septum_ready 0"));
+    let Bench { root, archive, .. } = bench;
+    archive.shutdown(Duration::from_secs(5)).await;
+
+    let journal = root.path().join("phi/catalog/journal/00000001.seg");
+    let mut bytes = std::fs::read(&journal).unwrap();
+    let near_the_end = bytes.len() - 20;
+    bytes[near_the_end] ^= 1;
+    std::fs::write(&journal, bytes).unwrap();
+    let archive = loop {
+        let config = common::config(root.path());
+        match Archive::open(ArchiveConfig {
+            create: false,
+            ..config
+        })
+        .await
+        {
+            Err(EngineError::Storage(StorageError::Locked)) => tokio::time::sleep(Duration::from_millis(5)).await,
+            opened => break opened.unwrap(),
+        }
+    };
+    assert!(!archive.is_ready(), "nothing can be read without the audit log");
+    assert!(metrics(&archive).contains("septum_ready 0"));
 }

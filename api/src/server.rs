@@ -1,11 +1,14 @@
 //! The server's life: open the archive, first start, listen, drain.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::HttpServer;
 use actix_web::dev::ServerHandle;
+use rustix::fs::Access;
 use septum_core::codec::Tier;
 use septum_core::dicom::SplitLimits;
 use septum_engine::EngineError;
@@ -98,21 +101,54 @@ fn cores() -> usize {
 /// Makes the folders that may be missing at the first start, readable by nobody else.
 ///
 /// # Errors
-/// Where a folder cannot be made.
+/// Where a folder cannot be made or written to; the error names the setting and the folder.
 pub fn make_folders(config: &Config) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
+    for (setting, folder) in roots(config) {
+        make_folder(folder)
+            .and_then(|()| {
+                Ok(rustix::fs::access(
+                    folder,
+                    Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK,
+                )?)
+            })
+            .map_err(unusable(setting, folder))?;
+    }
+    let root_key = config.storage.root_key_path();
+    let usable = match root_key.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        // The root key may lie where nothing else can be written.
+        Some(folder) if is_first_start(config) => make_folder(folder),
+        None if is_first_start(config) => Ok(()),
+        _ => std::fs::File::open(&root_key).map(drop),
+    };
+    usable.map_err(unusable("storage.root_key_file", &root_key))
+}
+
+fn roots(config: &Config) -> [(&'static str, &Path); 3] {
     let storage = &config.storage;
-    let root_key = storage.root_key_path();
-    for folder in [&storage.phi_root, &storage.pixel_root, &storage.key_root]
-        .into_iter()
-        .map(AsRef::as_ref)
-        .chain(root_key.parent())
-    {
-        if !folder.as_os_str().is_empty() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        }
+    [
+        ("storage.phi_root", &storage.phi_root),
+        ("storage.pixel_root", &storage.pixel_root),
+        ("storage.key_root", &storage.key_root),
+    ]
+}
+
+fn make_folder(folder: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Checks that the roots are there, for what makes none.
+///
+/// # Errors
+/// Where one is not a folder; the error names the setting and the folder.
+pub fn look_for_roots(config: &Config) -> std::io::Result<()> {
+    for (setting, folder) in roots(config) {
+        std::fs::read_dir(folder).map_err(unusable(setting, folder))?;
     }
     Ok(())
+}
+
+fn unusable(setting: &str, path: &Path) -> impl FnOnce(std::io::Error) -> std::io::Error {
+    move |error| std::io::Error::new(error.kind(), format!("{setting} = \"{}\": {error}", path.display()))
 }
 
 /// A running server.
@@ -240,5 +276,39 @@ impl Running {
         self.admin.stop(false).await;
         self.archive.shutdown(left).await;
         tracing::info!(ms = start.elapsed().as_millis() as u64, "stopped");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unusable_root_is_named_with_its_setting() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "no folder").expect("a file");
+        let unusable = file.join("below");
+        for number in 0..4 {
+            let mut config = crate::config::load(None).expect("the defaults");
+            let storage = &mut config.storage;
+            storage.phi_root = folder.path().join("phi");
+            storage.pixel_root = folder.path().join("pixel");
+            storage.key_root = folder.path().join("key");
+            let (setting, path) = match number {
+                0 => ("phi_root", &mut storage.phi_root),
+                1 => ("pixel_root", &mut storage.pixel_root),
+                2 => ("key_root", &mut storage.key_root),
+                _ => ("root_key_file", &mut storage.root_key_file),
+            };
+            path.clone_from(&unusable);
+            let named = format!("storage.{setting} = \"{}\"", unusable.display());
+            let refused = make_folders(&config).expect_err("refused").to_string();
+            assert!(refused.contains(&named), "{refused}");
+            if number < 3 {
+                let missing = look_for_roots(&config).expect_err("not there").to_string();
+                assert!(missing.contains(&named), "{missing}");
+            }
+        }
     }
 }

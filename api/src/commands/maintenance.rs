@@ -9,7 +9,7 @@ use septum_engine::maintenance;
 
 use super::{ConfigArguments, EXIT_FAILURE, EXIT_FINDINGS};
 use crate::config::Config;
-use crate::server::archive_config;
+use crate::server::{archive_config, look_for_roots};
 
 /// `septum fsck`.
 #[derive(Debug, Args)]
@@ -62,7 +62,7 @@ pub(super) struct RestoreArguments {
 }
 
 pub(super) fn fsck(arguments: &FsckArguments) -> ExitCode {
-    run(&arguments.config, |_, archive| {
+    run_on_store(&arguments.config, |_, archive| {
         if arguments.rebuild {
             maintenance::rebuild_index(archive)?;
             println!("The index was made anew from the journal.");
@@ -91,7 +91,7 @@ pub(super) fn fsck(arguments: &FsckArguments) -> ExitCode {
 }
 
 pub(super) fn scrub(arguments: &ScrubArguments) -> ExitCode {
-    run(&arguments.config, |_, archive| {
+    run_on_store(&arguments.config, |_, archive| {
         // A file that is missing or of another version starts at the beginning.
         let kept = arguments.resume.as_deref().and_then(|file| std::fs::read(file).ok());
         let cursor = kept
@@ -128,7 +128,7 @@ fn keep(file: &Path, cursor: serde_json::Result<Vec<u8>>) {
 }
 
 pub(super) fn backup(arguments: &BackupArguments) -> ExitCode {
-    run(&arguments.config, |config, archive| {
+    run_on_store(&arguments.config, |config, archive| {
         let (report, damaged) = maintenance::backup(archive, &arguments.destination, !arguments.no_verify)?;
         for copy in &damaged {
             println!("{copy}");
@@ -164,6 +164,20 @@ fn show_copied(num_files: u64, total_bytes: u64, copied_bytes: u64) {
         total_bytes >> 20,
         copied_bytes >> 20
     );
+}
+
+/// [`run`] for commands that need an archive to be there.
+fn run_on_store(
+    arguments: &ConfigArguments,
+    command: impl FnOnce(&Config, &ArchiveConfig) -> septum_engine::Result<bool>,
+) -> ExitCode {
+    run(arguments, |config, archive| {
+        look_for_roots(config).map_err(|source| septum_engine::EngineError::File {
+            what: "a root of the archive",
+            source,
+        })?;
+        command(config, archive)
+    })
 }
 
 /// Runs a command over the settings; `Ok(false)` are findings.

@@ -51,7 +51,11 @@ enum Command {
     ///
     /// Exit code 1 when something is wrong; what, is one line each on stdout.
     Fsck(maintenance::FsckArguments),
-    /// Read everything once and verify every checksum, also beside a running server. Exit code 1 when something is damaged.
+    /// Read all that is in use once and verify its checksums, also beside a running server. Exit code 1 when something is
+    /// damaged.
+    ///
+    /// That is every batch of the journals, every object that the index names, and every wrapped key. Records that were
+    /// deleted or superseded, and lie in a segment until it is rewritten, are passed over: nothing reads them any more.
     Scrub(maintenance::ScrubArguments),
     /// Copy the archive to a folder, also beside a running server.
     Backup(maintenance::BackupArguments),
@@ -175,7 +179,7 @@ mod tests {
         for line in [
             vec!["septum", "serve", "--config", "x"],
             vec!["septum", "fsck", "--rebuild"],
-            vec!["septum", "backup", "/x"],
+            vec!["septum", "backup", "/x", "--no-verify"],
             vec!["septum", "restore", "/x"],
             vec!["septum", "config", "check"],
             vec!["septum", "audit", "verify"],

@@ -33,7 +33,7 @@ mod receive;
 mod report;
 mod selection;
 mod shelf;
-mod source;
+pub(crate) mod source;
 #[cfg(test)]
 mod tests;
 mod worker;

@@ -24,10 +24,10 @@ const SHORT_PAGE: usize = 100;
 pub(super) const RETRIEVE_URL: &str = "00081190";
 
 /// A result of a search: attributes in DICOM JSON.
-pub(super) type Found = Map<String, Value>;
+pub(crate) type Found = Map<String, Value>;
 
 /// The server.
-pub(super) struct Source {
+pub(crate) struct Source {
     connection: Connection,
     pub(super) target: Target,
     accept: String,
@@ -64,6 +64,15 @@ impl Source {
         })
     }
 
+    /// One for searches, over a connection that is there already.
+    pub(crate) fn over(connection: Connection, target: Target) -> Self {
+        Self {
+            connection,
+            target,
+            accept: String::new(),
+        }
+    }
+
     /// Times to try again, and the first wait.
     pub(super) fn patience(&self) -> (u32, Duration) {
         (self.connection.retries, self.connection.retry_wait)
@@ -93,7 +102,7 @@ impl Source {
     }
 
     /// Searches, page by page. Each result comes once, told apart by its UID in `key` and its address. `query` is `&name=value…`.
-    pub(super) fn search(
+    pub(crate) fn search(
         &self,
         url: &str,
         query: &str,
@@ -194,7 +203,7 @@ pub(super) fn header<'a>(response: &'a ureq::http::Response<ureq::Body>, name: &
 }
 
 /// The first value of an attribute as text.
-pub(super) fn text<'a>(found: &'a Found, tag: &str) -> Option<&'a str> {
+pub(crate) fn text<'a>(found: &'a Found, tag: &str) -> Option<&'a str> {
     found
         .get(tag)?
         .get("Value")?

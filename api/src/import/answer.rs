@@ -9,19 +9,31 @@ use serde_json::Value;
 pub(super) struct Answer {
     /// Stored instances by SOP Instance UID, with Warning Reason (0008,1196).
     pub(super) stored: HashMap<String, Option<u16>>,
-    /// Failed instances by SOP Instance UID, with Failure Reason (0008,1197).
-    pub(super) failed: HashMap<String, u16>,
-    /// Reasons of failures that name no instance.
-    pub(super) failed_unnamed: Vec<u16>,
+    /// Failed instances by SOP Instance UID.
+    pub(super) failed: HashMap<String, Failure>,
+    /// Failures that name no instance.
+    pub(super) failed_unnamed: Vec<Failure>,
 }
+
+/// Why an instance failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// Failure Reason (0008,1197).
+    pub(super) reason: u16,
+    /// Error Comment (0000,0902): what the server says besides.
+    pub(super) comment: Option<String>,
+}
+
+/// Most characters of a server's comment that are shown.
+const COMMENT_CHARS_MAX: usize = 300;
 
 /// What became of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum Fate<'a> {
     /// Stored; with a Warning Reason.
     Stored(Option<u16>),
-    /// Failed with a Failure Reason.
-    Failed(u16),
+    /// Failed.
+    Failed(&'a Failure),
     /// The server does not mention it.
     Unmentioned,
 }
@@ -47,28 +59,31 @@ impl Answer {
             }
         }
         for item in failed.into_iter().flatten() {
-            let reason = number(item, "00081197").unwrap_or(0x0110);
+            let failure = Failure {
+                reason: number(item, "00081197").unwrap_or(0x0110),
+                comment: text(item, "00000902").map(|comment| shown(&comment)),
+            };
             match text(item, "00081155") {
-                Some(uid) => drop(answer.failed.insert(uid, reason)),
-                None => answer.failed_unnamed.push(reason),
+                Some(uid) => drop(answer.failed.insert(uid, failure)),
+                None => answer.failed_unnamed.push(failure),
             }
         }
         Some(answer)
     }
 
     /// The fate of a file with the UID. A file that was sent alone needs no UID: what the answer says is about it.
-    pub(super) fn fate(&self, sop_instance_uid: Option<&str>, is_alone: bool) -> Fate {
+    pub(super) fn fate(&self, sop_instance_uid: Option<&str>, is_alone: bool) -> Fate<'_> {
         if let Some(uid) = sop_instance_uid {
-            if let Some(&reason) = self.failed.get(uid) {
-                return Fate::Failed(reason);
+            if let Some(failure) = self.failed.get(uid) {
+                return Fate::Failed(failure);
             }
             if let Some(&warning) = self.stored.get(uid) {
                 return Fate::Stored(warning);
             }
         }
         if is_alone {
-            if let Some(&reason) = self.failed.values().chain(&self.failed_unnamed).next() {
-                return Fate::Failed(reason);
+            if let Some(failure) = self.failed.values().chain(&self.failed_unnamed).next() {
+                return Fate::Failed(failure);
             }
             if let Some(&warning) = self.stored.values().next() {
                 return Fate::Stored(warning);
@@ -76,6 +91,12 @@ impl Answer {
         }
         Fate::Unmentioned
     }
+}
+
+/// A comment as it may stand on a terminal.
+fn shown(comment: &str) -> String {
+    let comment = comment.chars().take(COMMENT_CHARS_MAX);
+    comment.map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
 }
 
 fn first<'a>(item: &'a Value, tag: &str) -> Option<&'a Value> {
@@ -133,16 +154,22 @@ mod tests {
             {"00081150": {"vr": "UI", "Value": ["1.2"]}, "00081155": {"vr": "UI", "Value": ["1.1"]}},
             {"00081155": {"vr": "UI", "Value": ["1.2"]}, "00081196": {"vr": "US", "Value": [45056]}}]},
         "00081198": {"vr": "SQ", "Value": [
-            {"00081155": {"vr": "UI", "Value": ["1.3"]}, "00081197": {"vr": "US", "Value": [43264]}},
+            {"00081155": {"vr": "UI", "Value": ["1.3"]}, "00081197": {"vr": "US", "Value": [43264]},
+             "00000902": {"vr": "LO", "Value": ["(0008,0018) at offset 7 \u001b[31m"]}},
             {"00081197": {"vr": "US", "Value": [49152]}}]}}"#;
 
     #[test]
     fn fates() {
         let answer = Answer::parse(ANSWER.as_bytes()).expect("parses");
+        let [one, other] = [290, 272].map(|reason| Failure { reason, comment: None });
+        let commented = Failure {
+            reason: 0xA900,
+            comment: Some("(0008,0018) at offset 7 \u{FFFD}[31m".into()),
+        };
         for (uid, is_alone, expected) in [
             (Some("1.1"), false, Fate::Stored(None)),
             (Some("1.2"), false, Fate::Stored(Some(0xB000))),
-            (Some("1.3"), false, Fate::Failed(0xA900)),
+            (Some("1.3"), false, Fate::Failed(&commented)),
             (Some("1.4"), false, Fate::Unmentioned),
         ] {
             assert_eq!(answer.fate(uid, is_alone), expected, "{uid:?}");
@@ -156,11 +183,11 @@ mod tests {
         };
         check_alone(
             r#"{"00081198":{"Value":[{"00081197":{"Value":[290]}}]}}"#,
-            Fate::Failed(290),
+            Fate::Failed(&one),
         );
         check_alone(
             r#"[{"00081198":{"Value":[{"00081197":{"Value":["272"]}}]}}]"#,
-            Fate::Failed(272),
+            Fate::Failed(&other),
         );
         check_alone(
             r#"{"00081199":{"Value":[{"00081155":{"Value":["1.9"]}}]}}"#,

@@ -6,11 +6,12 @@ use crate::remote::{RemoteArguments, RemoteError, Target, in_range};
 
 /// Send files and folders to a server, by DICOMweb (STOW-RS).
 ///
-/// ZIP files and disc images (ISO 9660) are looked into, one level deep. Of a medium with a DICOMDIR, files that it
-/// lists and that are not there are named. Files that are not DICOM are passed over. An import that was stopped goes on
-/// where it was when started again.
-/// Exit codes: 0 all sent; 1 some refused, unreadable or missing; 2 no connection or no permission; 64 wrong usage;
-/// 130 stopped.
+/// ZIP files and disc images (ISO 9660) are looked into, one level deep; one that lies in another is named and left
+/// behind. Of a medium with a DICOMDIR, files that it lists and that are not there are named. Files that are not DICOM
+/// are passed over. An import that was stopped goes on where it was when started again: the server is searched for what
+/// was sent before, and what it does not show any more is sent again.
+/// Exit codes: 0 all sent; 1 some refused, unreadable, missing or in two packings; 2 no connection or no permission;
+/// 64 wrong usage; 130 stopped.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ImportArguments {
     /// Files and folders to send. Folders are walked; symbolic links to folders inside them are not followed. A
@@ -33,6 +34,10 @@ pub struct ImportArguments {
     /// Where to note what was sent. Default: a file for this server and namespace below $XDG_STATE_HOME/septum.
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
+
+    /// Pass over what was sent before without asking the server whether it still has it: for users who may not search.
+    #[arg(long)]
+    pub trust_state: bool,
 
     /// Only look: say what would be sent.
     #[arg(long)]

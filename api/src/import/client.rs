@@ -1,14 +1,19 @@
 //! The connection to the server: certificates, credentials, one request and what came of it.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::arguments::ImportArguments;
 use super::batch::Item;
 use super::body::{Body, FileProblem};
+use crate::export::source::{Source, text};
 use crate::remote::{Broken, Connection, RemoteError, Stop, Target, classify, retry};
 
 /// Longest wait for an answer: it comes when the last instance is durable.
 const READ_WAIT: Duration = Duration::from_secs(900);
+
+/// SOP Instance UID (0008,0018).
+const SOP_INSTANCE_UID: &str = "00080018";
 
 /// Most bytes of an answer that are read.
 const ANSWER_BYTES_MAX: u64 = 32 << 20;
@@ -16,6 +21,8 @@ const ANSWER_BYTES_MAX: u64 = 32 << 20;
 /// A server that instances are sent to. Shared by all workers.
 pub(super) struct Client {
     connection: Connection,
+    /// For searches.
+    source: Source,
     url: String,
     boundary: String,
     pub(super) retries: u32,
@@ -48,6 +55,7 @@ impl Client {
         let user_agent = concat!("septum-import/", env!("CARGO_PKG_VERSION"));
         let connection = Connection::new(&arguments.remote, target, user_agent, READ_WAIT, stop)?;
         Ok(Self {
+            source: Source::over(connection.clone(), target.clone()),
             url: target.studies_url(),
             boundary: format!("septum-{:032x}", u128::from_be_bytes(random)),
             retries: connection.retries,
@@ -87,6 +95,22 @@ impl Client {
             },
         };
         (outcome, num_file_bytes)
+    }
+
+    /// Adds the SOP Instance UIDs that the server shows of a study.
+    ///
+    /// # Errors
+    /// When the server does not say.
+    pub(super) fn instances(&self, study: &str, stop: &Stop, there: &mut HashSet<String>) -> Result<(), RemoteError> {
+        let url = format!("{}/{study}/instances", self.url);
+        let searched = self.source.search(&url, "", SOP_INSTANCE_UID, stop, |found| {
+            there.extend(text(&found, SOP_INSTANCE_UID).map(str::to_owned));
+            Ok(())
+        });
+        searched.map_err(|error| match error {
+            RemoteError::Usage(_) => RemoteError::Unreachable("the search is refused (HTTP 400)".into()),
+            other => other,
+        })
     }
 
     /// Whether the server is there and takes the credentials, found by a request with no instance in it.

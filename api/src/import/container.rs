@@ -2,7 +2,7 @@
 //!
 //! Nothing is unpacked: a member is read where it lies while it is sent. Invariants (6):
 //!
-//! - One level: a container within a container is passed over, so that none can hold itself.
+//! - One level: a container within a container is named and left behind, so that none can hold itself.
 //! - A member's data lies within its container, and no more comes out of it than it claims, at most
 //!   [`RATIO_MAX`] times of what it takes once it is larger than [`FREE_BYTES`]. Members do not share data.
 //! - A member with a checksum is good only if it fits.
@@ -121,6 +121,15 @@ impl Container {
         let now = std::fs::metadata(&self.path);
         now.is_ok_and(|now| now.len() == self.length && modified_ns(&now) == self.modified_ns)
     }
+}
+
+/// Whether a name is one of programs and documents that are ZIP files by their form. Media carry such with their viewers.
+pub(super) fn is_program_file(path: &Path) -> bool {
+    const NAMES: [&str; 12] = [
+        "apk", "docx", "ear", "epub", "jar", "odp", "ods", "odt", "pptx", "war", "xlsx", "xpi",
+    ];
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|extension| NAMES.contains(&extension.to_ascii_lowercase().as_str()))
 }
 
 /// Opens a file or member, if it is still as it was found.

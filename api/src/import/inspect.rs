@@ -16,11 +16,20 @@ const WINDOW_BYTES: u64 = 64 << 10;
 /// Media Storage Directory Storage: a DICOMDIR.
 const MEDIA_DIRECTORY: &str = "1.2.840.10008.1.3.10";
 
+/// The group of items and their delimiters.
+const ITEM_GROUP: u16 = 0xFFFE;
+
+/// A length that is not told: a delimiter ends the value.
+const UNDEFINED_LENGTH: u32 = 0xFFFF_FFFF;
+
 /// What a file is.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Inspection {
-    /// An instance. The UID is missing when the sieve could not see it.
-    Dicom { sop_instance_uid: Option<String> },
+    /// An instance. A UID is missing when the sieve could not see it.
+    Dicom {
+        sop_instance_uid: Option<String>,
+        study_instance_uid: Option<String>,
+    },
     /// A DICOMDIR: a table of contents, nothing to store.
     Directory,
     /// Has files in it.
@@ -70,7 +79,12 @@ fn inspect_bytes(window: &[u8]) -> Inspection {
         return Inspection::Directory;
     }
     let form = match transfer_syntax.as_deref() {
-        Some("1.2.840.10008.1.2.1.99") => return Inspection::Dicom { sop_instance_uid: None },
+        Some("1.2.840.10008.1.2.1.99") => {
+            return Inspection::Dicom {
+                sop_instance_uid: None,
+                study_instance_uid: None,
+            };
+        }
         Some("1.2.840.10008.1.2") => Some(Form {
             explicit: false,
             big_endian: false,
@@ -82,23 +96,28 @@ fn inspect_bytes(window: &[u8]) -> Inspection {
         Some(_) => Some(meta),
         None => guess(&window[cursor.at.min(window.len())..]),
     };
-    let sop_instance_uid = form.and_then(|form| find_instance(&mut cursor, form));
+    let sop_instance_uid = form.and_then(|form| find_uid(&mut cursor, form, (0x0008, 0x0018)));
+    let study_instance_uid = form
+        .filter(|_| sop_instance_uid.is_some())
+        .and_then(|form| find_uid(&mut cursor, form, (0x0020, 0x000D)));
     match sop_instance_uid {
         None if !mark && !has_meta => Inspection::NotDicom,
-        sop_instance_uid => Inspection::Dicom { sop_instance_uid },
+        sop_instance_uid => Inspection::Dicom {
+            sop_instance_uid,
+            study_instance_uid,
+        },
     }
 }
 
-/// Walks to (0008,0018). Nested data is skipped by its length; an undefined length ends the look.
-fn find_instance(cursor: &mut Cursor<'_>, form: Form) -> Option<String> {
+/// Walks to an attribute. Nested data is skipped.
+fn find_uid(cursor: &mut Cursor<'_>, form: Form, wanted: (u16, u16)) -> Option<String> {
     loop {
         let element = cursor.peek(form)?;
-        match (element.group, element.element) {
-            (0x0008, 0x0018) => return element.uid(),
-            (0x0008, ..0x0018) | (..0x0008, _) => {}
-            _ => return None,
+        let tag = (element.group, element.element);
+        if tag >= wanted {
+            return element.uid().filter(|_| tag == wanted);
         }
-        if !cursor.skip(&element) {
+        if !cursor.skip_all(&element, form) {
             return None;
         }
     }
@@ -177,6 +196,8 @@ impl<'a> Cursor<'a> {
             )
         };
         let (header_bytes, length) = match form.explicit {
+            // Items and their ends have no VR in any form (PS3.5 section 7.5).
+            _ if u16_at(0)? == ITEM_GROUP => (8, u32_at(4)?),
             false => (8, u32_at(4)?),
             true if bytes.len() < 8 || !bytes[4..6].iter().all(u8::is_ascii_uppercase) => return None,
             true if long() => (12, u32_at(8)?),
@@ -191,6 +212,30 @@ impl<'a> Cursor<'a> {
             length,
             value,
         })
+    }
+
+    /// Goes past the element with all that is nested in it; false when its end is not in the window. Sequences and items
+    /// of undefined length are gone through to their delimiters (PS3.5 section 7.5.2), whatever the depth.
+    fn skip_all(&mut self, element: &Peeked<'_>, form: Form) -> bool {
+        if element.length != UNDEFINED_LENGTH {
+            return self.skip(element);
+        }
+        self.at += element.header_bytes;
+        let mut depth = 1_u64;
+        while depth > 0 {
+            let Some(inner) = self.peek(form) else { return false };
+            let is_end = inner.group == ITEM_GROUP && matches!(inner.element, 0xE00D | 0xE0DD);
+            if is_end {
+                depth -= 1;
+                self.at += inner.header_bytes;
+            } else if inner.length == UNDEFINED_LENGTH {
+                depth += 1;
+                self.at += inner.header_bytes;
+            } else if !self.skip(&inner) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Goes past the element; false when its end is not in the window.
@@ -227,8 +272,9 @@ mod tests {
         let text = match inspect_bytes(bytes) {
             Inspection::Dicom {
                 sop_instance_uid: Some(uid),
+                ..
             } => uid,
-            Inspection::Dicom { sop_instance_uid: None } => "unknown".into(),
+            Inspection::Dicom { .. } => "unknown".into(),
             Inspection::Directory => "directory".into(),
             _ => "no".into(),
         };
@@ -266,6 +312,47 @@ mod tests {
     }
 
     #[test]
+    fn studies() {
+        let study = |bytes: &[u8]| match inspect_bytes(bytes) {
+            Inspection::Dicom { study_instance_uid, .. } => study_instance_uid,
+            _ => None,
+        };
+        let (instance, found) = (
+            explicit(8, 0x18, b"UI", b"1.2.3\0"),
+            explicit(0x20, 0xD, b"UI", b"1.9.7\0"),
+        );
+        let undefined = b"\xFF\xFF\xFF\xFF";
+        let item = |element: u16, length: &[u8]| [&[0xFE, 0xFF][..], &element.to_le_bytes(), length].concat();
+        // A sequence without length, with an item without length, with another sequence and an item that says its own.
+        let open = |element: u8| [&[8, 0, element, 0x11][..], b"SQ\0\0", undefined].concat();
+        let nested = [
+            open(0x40),
+            item(0xE000, undefined),
+            instance.clone(),
+            open(0x50),
+            item(0xE000, &[14, 0, 0, 0]),
+            found.clone(),
+            item(0xE0DD, &[0; 4]),
+            item(0xE00D, &[0; 4]),
+            item(0xE0DD, &[0; 4]),
+        ]
+        .concat();
+        let with = |middle: &[u8], rest: &[u8]| {
+            let dataset = [&instance, middle, rest].concat();
+            study(&file(b"1.2", b"1.2.840.10008.1.2.1\0", &dataset))
+        };
+        assert_eq!(with(b"", &found).as_deref(), Some("1.9.7"));
+        assert_eq!(with(&nested, &found).as_deref(), Some("1.9.7"));
+        assert_eq!(with(&nested[..nested.len() - 8], &found), None, "the end is missing");
+        assert_eq!(with(&nested, b""), None);
+        let implicit = b"\x08\0\x18\0\x06\0\0\x001.2.4\0\x20\0\x0D\0\x04\0\0\x001.77";
+        assert_eq!(
+            study(&file(b"1.2", b"1.2.840.10008.1.2\0", implicit)).as_deref(),
+            Some("1.77")
+        );
+    }
+
+    #[test]
     fn no_prefix_panics() {
         let bytes = file(b"1.2", b"1.2.840.10008.1.2.1\0", &explicit(8, 0x18, b"UI", b"1.2.3\0"));
         for end in 0..bytes.len() {
@@ -284,18 +371,22 @@ mod tests {
         if !root.is_dir() {
             return println!("no corpus at {}", root.display());
         }
-        let (mut num_named, mut num_unnamed) = (0, 0);
+        let (mut num_named, mut num_placed, mut num_unnamed) = (0, 0, 0);
         for file in super::super::walk::Walk::new(std::slice::from_ref(&root), |_| {}) {
             let below = file.path.strip_prefix(&root).unwrap_or(&file.path);
             let is_other = ["json", "csv", "md", "hl7", "txt"]
                 .iter()
                 .any(|e| below.extension().is_some_and(|x| x == *e));
             let inspection = inspect(&mut std::fs::File::open(&file.path).expect("opens")).expect("readable");
-            match inspection {
+            match &inspection {
                 Inspection::Dicom {
                     sop_instance_uid: Some(_),
-                } => num_named += 1,
-                Inspection::Dicom { sop_instance_uid: None } => num_unnamed += 1,
+                    study_instance_uid,
+                } => {
+                    num_named += 1;
+                    num_placed += u32::from(study_instance_uid.is_some());
+                }
+                Inspection::Dicom { .. } => num_unnamed += 1,
                 Inspection::Directory => {}
                 _ => assert!(is_other || below.starts_with("bad"), "{}", below.display()),
             }
@@ -305,7 +396,7 @@ mod tests {
                 below.display()
             );
         }
-        println!("{num_named} with UID, {num_unnamed} without");
-        assert!(num_named > 400 && num_unnamed < 40);
+        println!("{num_named} with UID, {num_placed} of them with study, {num_unnamed} without");
+        assert!(num_named > 400 && num_named - num_placed < 40 && num_unnamed < 40);
     }
 }

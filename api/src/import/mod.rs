@@ -3,10 +3,12 @@
 //! Owns the client side only: Septum or any other DICOMweb server takes what it sends. Invariants:
 //!
 //! - A file counts as sent, and is written to the state file, only after the server named its instance as stored.
-//!   Whatever stops the import, running it again sends the rest and loses nothing.
+//!   Whatever stops the import, running it again sends the rest and loses nothing. What earlier runs sent is passed over
+//!   only if the server still shows it.
 //! - Memory does not grow with what is imported, but for 16 bytes a file already sent: files stream from disk into
 //!   the request, and the walk runs only a few batches ahead.
-//! - The state file holds no name, path or UID. Messages name the user's own paths and nothing from inside the files.
+//! - The state file holds no name, path or UID. Messages name the user's own paths and nothing from inside the files,
+//!   but for what the server itself says of a file that it refuses.
 //!
 //! | file | owns |
 //! |---|---|
@@ -17,6 +19,7 @@
 //! | `media` | what a DICOMDIR lists |
 //! | `plan` | walk, look, batch |
 //! | `batch` | which files go in one request |
+//! | `earlier` | what earlier runs sent, by study, to be asked for |
 //! | `body` | the multipart body, streamed |
 //! | `client` | one request and what came of it |
 //! | `worker` | one batch to its end |
@@ -32,6 +35,7 @@ mod batch;
 mod body;
 mod client;
 mod container;
+mod earlier;
 mod inspect;
 mod iso;
 mod media;
@@ -110,18 +114,19 @@ fn import(arguments: &ImportArguments, stop: &Stop, reporter: &Arc<Reporter>) ->
             scope.spawn(|| {
                 let worker = worker::Worker {
                     client: client.as_ref(),
+                    arguments,
                     state: &state,
                     reporter,
                     stop,
                 };
                 loop {
                     let next = receiver.lock().map(|receiver| receiver.recv());
-                    let Ok(Ok(batch)) = next else { break };
+                    let Ok(Ok(job)) = next else { break };
                     if stop.is_set() {
                         // Keep emptying the channel: the planner must not hang on a full one.
                         continue;
                     }
-                    if let Err(error) = worker.send(batch) {
+                    if let Err(error) = worker.run(job) {
                         stop.set();
                         if let Ok(mut failure) = failure.lock() {
                             failure.get_or_insert(error);

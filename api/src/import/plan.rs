@@ -7,21 +7,26 @@ use std::sync::mpsc::SyncSender;
 use crate::remote::Stop;
 
 use super::arguments::ImportArguments;
-use super::batch::{Batch, Item, Planner};
+use super::batch::{Item, Planner};
 use super::container::{self, Container, Kind, Listed};
+use super::earlier::{Check, Earlier};
 use super::inspect::{Inspection, inspect};
 use super::media::{self, Finder, folded};
 use super::report::{Reporter, Skip};
 use super::state::State;
 use super::walk::{FoundFile, Walk};
+use super::worker::Job;
 
 /// The planner's thread.
 pub(super) struct Plan<'a> {
     state: &'a State,
     reporter: &'a Reporter,
     stop: &'a Stop,
-    sender: SyncSender<Batch>,
+    sender: SyncSender<Job>,
     planner: Planner,
+    earlier: Earlier,
+    /// What earlier runs sent is passed over without asking for it.
+    trusts_state: bool,
     finder: Finder,
     /// The workers are gone.
     is_over: bool,
@@ -41,7 +46,7 @@ impl<'a> Plan<'a> {
         state: &'a State,
         reporter: &'a Reporter,
         stop: &'a Stop,
-        sender: SyncSender<Batch>,
+        sender: SyncSender<Job>,
     ) -> Self {
         Self {
             state,
@@ -49,6 +54,8 @@ impl<'a> Plan<'a> {
             stop,
             sender,
             planner: Planner::new(arguments.batch, arguments.batch_mib << 20),
+            earlier: Earlier::default(),
+            trusts_state: arguments.trust_state || arguments.dry_run,
             finder: Finder::default(),
             is_over: false,
         }
@@ -64,14 +71,23 @@ impl<'a> Plan<'a> {
             self.file(file, None);
         }
         if let Some(batch) = self.planner.finish() {
-            let _ = self.sender.send(batch);
+            let _ = self.sender.send(Job::Send(batch));
+        }
+        let left = self.earlier.finish();
+        self.check(left);
+    }
+
+    fn check(&mut self, checks: Vec<Check>) {
+        for check in checks {
+            self.is_over |= self.sender.send(Job::Check(check)).is_err();
         }
     }
 
     /// A file, or a member of the container that `inside` is about.
     fn file(&mut self, file: FoundFile, inside: Option<&mut Inside>) {
-        if self.state.holds(&file) {
-            self.reporter.already_there(file.length, 1);
+        let was_sent = self.state.holds(&file);
+        if was_sent && self.trusts_state {
+            self.reporter.sent_before(file.length);
             return;
         }
         let inspection = match container::open(&file) {
@@ -79,9 +95,25 @@ impl<'a> Plan<'a> {
             Err(_) => None,
         };
         match (inspection, inside) {
-            (Some(Inspection::Dicom { sop_instance_uid }), _) => {
-                for batch in self.planner.add(Item { file, sop_instance_uid }) {
-                    self.is_over |= self.sender.send(batch).is_err();
+            (
+                Some(Inspection::Dicom {
+                    sop_instance_uid,
+                    study_instance_uid,
+                }),
+                _,
+            ) => {
+                let item = Item { file, sop_instance_uid };
+                match study_instance_uid.filter(|_| was_sent && item.sop_instance_uid.is_some()) {
+                    Some(study) => {
+                        let full = self.earlier.add(study, item);
+                        self.check(full);
+                    }
+                    // Sent before, but nothing to ask for it by: sending again is safe.
+                    None => {
+                        for batch in self.planner.add(item) {
+                            self.is_over |= self.sender.send(Job::Send(batch)).is_err();
+                        }
+                    }
                 }
             }
             (Some(Inspection::Directory), inside) => {
@@ -93,7 +125,10 @@ impl<'a> Plan<'a> {
                 }
             }
             (Some(Inspection::Container(kind)), None) => self.container(&file, kind),
-            (Some(Inspection::Container(_)), Some(_)) => self.reporter.skipped(Skip::Nested, file.length),
+            (Some(Inspection::Container(_)), Some(_)) if container::is_program_file(&file.path) => {
+                self.reporter.skipped(Skip::NotDicom, file.length);
+            }
+            (Some(Inspection::Container(_)), Some(_)) => self.reporter.nested(&file.path, file.length),
             (Some(Inspection::Udf), _) => {
                 self.reporter.advance(file.length);
                 self.reporter.unreadable_because(

@@ -73,6 +73,8 @@ struct Counts {
     sent_bytes: u64,
     warned: u64,
     already_there: u64,
+    sent_before: u64,
+    gone: u64,
     refused: BTreeMap<Refusal, u64>,
     unreadable: u64,
     missing: u64,
@@ -93,6 +95,7 @@ pub(super) struct Reporter {
     out: Mutex<Box<dyn Write + Send>>,
     started: OnceLock<Instant>,
     is_counted: AtomicBool,
+    has_noted: AtomicBool,
 }
 
 impl Reporter {
@@ -122,6 +125,7 @@ impl Reporter {
             out: Mutex::new(out),
             started: OnceLock::new(),
             is_counted: AtomicBool::new(false),
+            has_noted: AtomicBool::new(false),
         }
     }
 
@@ -214,11 +218,28 @@ impl Reporter {
         counts.would_send_bytes += num_bytes;
     }
 
-    /// A file that the server has: known from the state file (`num_bytes` are then done without sending) or by its
-    /// answer.
+    /// A file that the server says it has: found by asking (`num_bytes` are then done without sending) or by its answer.
     pub(super) fn already_there(&self, num_bytes: u64, num_files: u64) {
         self.advance(num_bytes);
         self.counts().already_there += num_files;
+    }
+
+    /// A file that an earlier run sent, passed over without asking the server for it.
+    pub(super) fn sent_before(&self, num_bytes: u64) {
+        self.advance(num_bytes);
+        self.counts().sent_before += 1;
+    }
+
+    /// A file that an earlier run sent and that the server does not show any more: it is sent again.
+    pub(super) fn gone(&self) {
+        self.counts().gone += 1;
+    }
+
+    /// A container within a container, which is not looked into: what lies in it is left behind.
+    pub(super) fn nested(&self, path: &Path, num_bytes: u64) {
+        self.skipped(Skip::Nested, num_bytes);
+        let why = "lies in another ZIP file or disc image and was not looked into: unpack that one first";
+        self.tell(path, "nested", why, json!(null));
     }
 
     /// A file that is nothing to send.
@@ -251,17 +272,33 @@ impl Reporter {
 
     /// A file that is not stored.
     pub(super) fn refused(&self, path: &Path, refusal: Refusal) {
+        self.refused_with(path, refusal, None);
+    }
+
+    /// The same, and what the server says besides.
+    pub(super) fn refused_with(&self, path: &Path, refusal: Refusal, comment: Option<&str>) {
         *self.counts().refused.entry(refusal).or_default() += 1;
         let code = match refusal {
             Refusal::Reason(reason) => json!(reason),
             _ => json!(null),
         };
-        self.tell(path, "refused", &refusal.to_string(), code);
+        let reason = match comment {
+            Some(comment) => format!("{refusal}: {comment}"),
+            None => refusal.to_string(),
+        };
+        self.tell(path, "refused", &reason, code);
     }
 
     /// Something worth knowing that is no result.
     pub(super) fn note(&self, text: &str) {
         self.bar.suspend(|| eprintln!("septum: {text}"));
+    }
+
+    /// The same, told once.
+    pub(super) fn note_once(&self, text: &str) {
+        if !self.has_noted.swap(true, Ordering::Relaxed) {
+            self.note(text);
+        }
     }
 
     fn tell(&self, path: &Path, event: &str, reason: &str, code: serde_json::Value) {
@@ -284,7 +321,7 @@ impl Reporter {
     /// Whether anything is left behind.
     pub(super) fn has_refusals(&self) -> bool {
         let counts = self.counts();
-        !counts.refused.is_empty() || counts.unreadable > 0 || counts.missing > 0
+        !counts.refused.is_empty() || counts.unreadable > 0 || counts.missing > 0 || counts.nested > 0
     }
 
     /// The summary.
@@ -302,6 +339,8 @@ impl Reporter {
                 "sent_bytes": counts.sent_bytes,
                 "sent_with_warning": counts.warned,
                 "already_there": counts.already_there,
+                "sent_before": counts.sent_before,
+                "gone": counts.gone,
                 "refused": refused,
                 "refused_by_reason": reasons,
                 "unreadable": counts.unreadable,
@@ -348,7 +387,9 @@ impl Reporter {
         }
         for (name, count) in [
             ("  with warning", counts.warned),
+            ("  was gone", counts.gone),
             ("already there", counts.already_there),
+            ("sent before", counts.sent_before),
             ("refused", refused),
         ] {
             if count > 0 {

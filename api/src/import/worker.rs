@@ -1,12 +1,15 @@
 //! A worker: sends batches, finds out what became of each file, tries again, and halves a batch until the file that
 //! the server cannot take is found.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::answer::{Answer, Fate, WARNING_DUPLICATE, is_temporary};
-use super::batch::{Batch, Item};
+use super::arguments::ImportArguments;
+use super::batch::{Batch, Item, Planner};
 use super::body::FileProblem;
 use super::client::{Client, Outcome};
+use super::earlier::Check;
 use super::report::{Refusal, Reporter};
 use super::state::State;
 use crate::remote::retry::{self, Judgement};
@@ -18,20 +21,67 @@ const SUSPICION_ATTEMPTS: u32 = 3;
 /// The same for a single file, which is then given up.
 const SUSPICION_ATTEMPTS_ALONE: u32 = 5;
 
+/// What a worker is given.
+pub(super) enum Job {
+    /// Files to send.
+    Send(Batch),
+    /// Files that an earlier run sent: those that the server does not show are sent again.
+    Check(Check),
+}
+
 /// What a worker needs. Without a client nothing is sent: a dry run.
 pub(super) struct Worker<'a> {
     pub(super) client: Option<&'a Client>,
+    pub(super) arguments: &'a ImportArguments,
     pub(super) state: &'a State,
     pub(super) reporter: &'a Reporter,
     pub(super) stop: &'a Stop,
 }
 
 impl Worker<'_> {
+    /// Does a job to its end, or to a stop.
+    ///
+    /// # Errors
+    /// When nothing more can be sent to this server.
+    pub(super) fn run(&self, job: Job) -> Result<(), RemoteError> {
+        match job {
+            Job::Send(batch) => self.send(batch),
+            Job::Check(check) => self.check(check),
+        }
+    }
+
+    /// Asks for a study, and sends what the server does not show of it.
+    fn check(&self, check: Check) -> Result<(), RemoteError> {
+        let mut there = HashSet::new();
+        if let Some(client) = self.client
+            && let Err(error) = client.instances(&check.study, self.stop, &mut there)
+        {
+            // Sending again is safe; passing over what may be gone is not.
+            self.reporter
+                .note_once(&format!("what was sent before is sent again, because {error}"));
+        }
+        if self.stop.is_set() {
+            return Ok(());
+        }
+        let mut planner = Planner::new(self.arguments.batch, self.arguments.batch_mib << 20);
+        for item in check.items {
+            if item.sop_instance_uid.as_ref().is_some_and(|uid| there.contains(uid)) {
+                self.reporter.already_there(item.file.length, 1);
+                continue;
+            }
+            self.reporter.gone();
+            for batch in planner.add(item) {
+                self.send(batch)?;
+            }
+        }
+        planner.finish().map_or(Ok(()), |batch| self.send(batch))
+    }
+
     /// Sends a batch and whatever it falls into, until every file has its fate, or a stop.
     ///
     /// # Errors
     /// When nothing more can be sent to this server.
-    pub(super) fn send(&self, batch: Batch) -> Result<(), RemoteError> {
+    fn send(&self, batch: Batch) -> Result<(), RemoteError> {
         let Some(client) = self.client else {
             batch
                 .items
@@ -202,8 +252,14 @@ impl Worker<'_> {
                     self.reporter.sent(item.file.length, warning.is_some());
                     stored.push(item);
                 }
-                Fate::Failed(reason) if is_temporary(reason) && attempt < client.retries => again.items.push(item),
-                Fate::Failed(reason) => self.reporter.refused(&item.file.path, Refusal::Reason(reason)),
+                Fate::Failed(failure) if is_temporary(failure.reason) && attempt < client.retries => {
+                    again.items.push(item);
+                }
+                Fate::Failed(failure) => {
+                    let refusal = Refusal::Reason(failure.reason);
+                    self.reporter
+                        .refused_with(&item.file.path, refusal, failure.comment.as_deref());
+                }
                 // The sieve may have seen another UID than the server: alone, there is no doubt.
                 Fate::Unmentioned if !is_alone => {
                     self.reporter.retreat(item.file.length);

@@ -18,7 +18,8 @@ const OWN_CERTIFICATE: &str = "data/tls/cert.pem";
 /// Names a file of trusted certificates for many programs, OpenSSL's first.
 const CERTIFICATE_VARIABLE: &str = "SSL_CERT_FILE";
 
-/// A way to a server. Shared by all threads.
+/// A way to a server. Shared by all threads; a clone uses the same connections.
+#[derive(Clone)]
 pub(crate) struct Connection {
     /// The HTTP client.
     pub(crate) agent: ureq::Agent,

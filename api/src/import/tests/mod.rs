@@ -2,7 +2,7 @@
 
 mod stub;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -22,7 +22,7 @@ struct Command {
     arguments: ImportArguments,
 }
 
-/// An instance of the UID, with as much padding as told.
+/// An instance of the UID in study 1.9, with as much padding as told.
 fn instance(uid: &str, num_padding: usize) -> Vec<u8> {
     let mut bytes = vec![0; 128];
     bytes.extend_from_slice(b"DICM\x02\0\x10\0UI\x14\x001.2.840.10008.1.2.1\0\x08\0\x18\0UI");
@@ -33,6 +33,7 @@ fn instance(uid: &str, num_padding: usize) -> Vec<u8> {
     };
     bytes.extend((uid.len() as u16).to_le_bytes());
     bytes.extend_from_slice(uid.as_bytes());
+    bytes.extend_from_slice(b"\x20\0\x0D\0UI\x04\x001.9\0");
     bytes.extend(vec![7; num_padding]);
     bytes
 }
@@ -53,6 +54,9 @@ fn stow(request: &Request, reason: impl Fn(&str) -> Option<u16>) -> Reply {
             None => stored.push(item),
             Some(code) => {
                 item["00081197"] = json!({"vr": "US", "Value": [code]});
+                if code == 0xA900 {
+                    item["00000902"] = json!({"vr": "LO", "Value": ["(0008,0016) at offset 9"]});
+                }
                 failed.push(item);
             }
         }
@@ -65,6 +69,38 @@ fn stow(request: &Request, reason: impl Fn(&str) -> Option<u16>) -> Reply {
     };
     let body = json!({"00081199": {"vr": "SQ", "Value": stored}, "00081198": {"vr": "SQ", "Value": failed}});
     Reply::Answer(status, &[("Content-Type", "application/dicom+json")], body.to_string())
+}
+
+/// A server that keeps UIDs, and shows them of study 1.9, two at a time.
+#[derive(Clone, Default)]
+struct Keeper(Arc<Mutex<BTreeSet<String>>>);
+
+impl Keeper {
+    fn kept(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().expect("lock")
+    }
+
+    fn answer(&self, request: &Request, reason: impl Fn(&str) -> Option<u16>) -> Reply {
+        if request.is_search {
+            let (path, query) = request.path.split_once('?').expect("a query");
+            assert_eq!(path, "/dicomweb/studies/1.9/instances");
+            let offset = query.split("offset=").nth(1).expect("an offset");
+            let kept = self.kept();
+            let page = kept.iter().skip(offset.parse().expect("a number")).take(2);
+            let page: Vec<Value> = page
+                .map(|uid| json!({"00080018": {"vr": "UI", "Value": [uid]}}))
+                .collect();
+            let more: &[_] = if page.is_empty() {
+                &[]
+            } else {
+                &[("Warning", "299 - more")]
+            };
+            return Reply::Answer(200, more, json!(page).to_string());
+        }
+        let uids = request.parts.iter().map(|part| uid_of(part));
+        self.kept().extend(uids.filter(|uid| reason(uid).is_none()));
+        stow(request, reason)
+    }
 }
 
 #[derive(Clone, Default)]
@@ -143,14 +179,14 @@ fn everything_arrives_once_and_a_second_run_sends_nothing() {
     std::fs::write(root.join("deep/other"), instance("1.3.1", 300_000)).expect("file");
     let seen: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
     let stub = {
-        let seen = seen.clone();
+        let (seen, keeper) = (seen.clone(), Keeper::default());
         Stub::start(move |request| {
-            assert_eq!(request.path, "/dicomweb/studies");
+            assert!(request.is_search || request.path == "/dicomweb/studies");
             assert!(request.parts.len() <= 20);
             for part in &request.parts {
                 *seen.lock().expect("lock").entry(uid_of(part)).or_default() += 1;
             }
-            stow(request, |_| None)
+            keeper.answer(request, |_| None)
         })
     };
     let (code, refusals, summary) = import(&root, &stub.url, &["--batch", "20"], &Stop::never());
@@ -166,6 +202,42 @@ fn everything_arrives_once_and_a_second_run_sends_nothing() {
         (code, &summary["sent"], &summary["already_there"]),
         (0, &json!(0), &json!(124))
     );
+}
+
+#[test]
+fn what_the_server_lost_is_sent_again() {
+    let (_keep, root) = folder(30);
+    let keeper = Keeper::default();
+    let stub = {
+        let keeper = keeper.clone();
+        Stub::start(move |request| keeper.answer(request, |_| None))
+    };
+    let counts = |more: &[&str]| {
+        let (code, _, summary) = import(&root, &stub.url, more, &Stop::never());
+        assert_eq!(code, 0);
+        ["sent", "gone", "already_there", "sent_before"].map(|name| summary[name].as_u64().expect("a number"))
+    };
+    assert_eq!(counts(&[]), [30, 0, 0, 0]);
+    keeper.kept().retain(|uid| uid.ends_with('7'));
+    assert_eq!(counts(&["--trust-state"]), [0, 0, 0, 30]);
+    assert_eq!(counts(&["--batch", "4"]), [27, 27, 3, 0]);
+    assert_eq!(keeper.kept().len(), 30);
+    // Another store behind the same address has nothing at all.
+    keeper.kept().clear();
+    assert_eq!(counts(&[]), [30, 30, 0, 0]);
+    assert_eq!(counts(&[]), [0, 0, 30, 0]);
+}
+
+#[test]
+fn a_server_that_cannot_be_searched_gets_all_again() {
+    let (_keep, root) = folder(5);
+    let stub = Stub::start(|request| match request.is_search {
+        true => Reply::Answer(403, &[], String::new()),
+        false => stow(request, |_| None),
+    });
+    assert_eq!(import(&root, &stub.url, &[], &Stop::never()).0, 0);
+    let (code, _, summary) = import(&root, &stub.url, &[], &Stop::never());
+    assert_eq!((code, &summary["sent"]), (0, &json!(5)));
 }
 
 #[test]
@@ -186,11 +258,15 @@ fn bytes_arrive_as_they_are() {
 #[test]
 fn refusals_are_named_and_tried_again_next_time() {
     let (_keep, root) = folder(9);
-    let stub = Stub::start(|request| stow(request, |uid| (uid == "1.2.4").then_some(0xA900)));
+    let keeper = Keeper::default();
+    let stub = Stub::start(move |request| keeper.answer(request, |uid| (uid == "1.2.4").then_some(0xA900)));
     for _ in 0..2 {
         let (code, refusals, summary) = import(&root, &stub.url, &[], &Stop::never());
         assert_eq!(code, 1);
-        assert_eq!(refusals, ["1.2.4: data set does not match SOP class (A900H)"]);
+        assert_eq!(
+            refusals,
+            ["1.2.4: data set does not match SOP class (A900H): (0008,0016) at offset 9"]
+        );
         assert_eq!(summary["refused"], 1);
     }
 }
@@ -259,7 +335,7 @@ fn a_busy_server_is_asked_again() {
     let (code, _, summary) = import(&root, &stub.url, &[], &Stop::never());
     assert_eq!(
         (code, &summary["sent"], &summary["sent_bytes"]),
-        (0, &json!(5), &json!(174 * 5 + 150))
+        (0, &json!(5), &json!(186 * 5 + 150))
     );
 }
 
@@ -320,7 +396,7 @@ fn a_stop_leaves_the_rest_for_the_next_run() {
     let (_keep, root) = folder(40);
     let stop = Stop::never();
     let stub = {
-        let stop = stop.clone();
+        let (stop, keeper) = (stop.clone(), Keeper::default());
         let calls = Mutex::new(0);
         Stub::start(move |request| {
             let mut calls = calls.lock().expect("lock");
@@ -328,7 +404,7 @@ fn a_stop_leaves_the_rest_for_the_next_run() {
             if *calls == 3 {
                 stop.set();
             }
-            stow(request, |_| None)
+            keeper.answer(request, |_| None)
         })
     };
     let (code, _, first) = import(&root, &stub.url, &["--batch", "5", "--parallel", "1"], &stop);
@@ -369,9 +445,10 @@ fn certificates_are_verified() {
         .with_single_cert(vec![made.cert.der().clone()], key)
         .expect("pair");
     let config = Arc::new(config);
+    let keeper = Keeper::default();
     let stub = Stub::start_with(
         "https",
-        |request| stow(request, |_| None),
+        move |request| keeper.answer(request, |_| None),
         move |stream| {
             let connection = rustls::ServerConnection::new(config.clone()).expect("connection");
             Box::new(rustls::StreamOwned::new(connection, stream))
@@ -418,18 +495,35 @@ fn members_of_a_zip_file_are_sent_and_known_again() {
         ("a/two", instance("1.3.2", 10)),
         ("a/\u{1b}[31mthree", instance("1.3.3", 10)),
         ("readme.txt", b"hello".to_vec()),
-        ("inner.zip", inner),
+        ("inner.zip", inner.clone()),
+        ("viewer/viewer.jar", inner),
     ];
     std::fs::write(root.join("cd.zip"), zip(&members)).expect("file");
-    let stub = Stub::start(|request| stow(request, |uid| (uid == "1.3.3").then_some(0xA900)));
+    let keeper = Keeper::default();
+    let stub = Stub::start(move |request| keeper.answer(request, |uid| (uid == "1.3.3").then_some(0xA900)));
     let (code, refusals, summary) = import(&root, &stub.url, &[], &Stop::never());
     assert_eq!(code, 1);
+    assert_eq!(refusals.len(), 2);
+    assert!(refusals[0].starts_with("inner.zip: lies in another"), "{refusals:?}");
     assert_eq!(
-        refusals,
-        ["\u{FFFD}[31mthree: data set does not match SOP class (A900H)"]
+        refusals[1..],
+        ["\u{FFFD}[31mthree: data set does not match SOP class (A900H): (0008,0016) at offset 9"]
     );
     assert_eq!(summary["sent"], 4);
-    assert_eq!(summary["skipped"], json!({"dicomdir": 0, "not_dicom": 1, "nested": 1}));
+    assert_eq!(summary["skipped"], json!({"dicomdir": 0, "not_dicom": 2, "nested": 1}));
     let (_, _, summary) = import(&root, &stub.url, &[], &Stop::never());
     assert_eq!((&summary["sent"], &summary["already_there"]), (&json!(0), &json!(4)));
+}
+
+#[test]
+fn a_packing_with_nothing_but_another_is_no_success() {
+    let (_keep, root) = folder(0);
+    std::fs::write(
+        root.join("all.zip"),
+        zip(&[("inner.zip", zip(&[("x", instance("1.9.9", 5))]))]),
+    )
+    .expect("file");
+    let stub = Stub::start(|request| stow(request, |_| None));
+    let (code, told, summary) = import(&root, &stub.url, &[], &Stop::never());
+    assert_eq!((code, &summary["sent"], told.len()), (1, &json!(0), 1));
 }

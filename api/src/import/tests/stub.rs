@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 /// A request as the stub saw it.
 pub(super) struct Request {
+    pub(super) is_search: bool,
     pub(super) path: String,
     pub(super) headers: HashMap<String, String>,
     pub(super) parts: Vec<Vec<u8>>,
@@ -73,6 +74,7 @@ fn serve(reader: &mut BufReader<Box<dyn Stream>>, script: &Script) -> Option<()>
 fn read_request(reader: &mut BufReader<Box<dyn Stream>>) -> Option<Request> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|&count| count > 0)?;
+    let is_search = line.starts_with("GET ");
     let path = line.split(' ').nth(1)?.to_string();
     let mut headers = HashMap::new();
     loop {
@@ -83,10 +85,19 @@ fn read_request(reader: &mut BufReader<Box<dyn Stream>>) -> Option<Request> {
             None => break,
         }
     }
+    if is_search {
+        return Some(Request {
+            is_search,
+            path,
+            headers,
+            parts: Vec::new(),
+        });
+    }
     let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
     reader.read_exact(&mut body).ok()?;
     let boundary = headers.get("content-type")?.split_once("boundary=")?.1.to_string();
     Some(Request {
+        is_search,
         path,
         headers,
         parts: split(&body, &format!("--{boundary}")),

@@ -77,8 +77,58 @@ def test_import_is_resumable(own_server, corpus, series):
     assert done.returncode == 0, (done.stdout[-500:], done.stderr[-500:])
     assert hashes(own_server, series[0].study) == sorted(file.dataset_sha256 for file in series)
     began = time.monotonic()
-    assert own_server.command(*arguments).returncode == 0
+    done = own_server.command(*arguments)
+    assert done.returncode == 0 and "already there" in done.stdout, done.stdout
     assert time.monotonic() - began < 20
+    # What the server has not any more is sent again, whatever was noted here.
+    assert own_server.request("DELETE", own_server.path(series[0].study)).status_code < 300
+    done = own_server.command(*arguments)
+    assert done.returncode == 0 and "was gone" in done.stdout, done.stdout
+    assert hashes(own_server, series[0].study) == sorted(file.dataset_sha256 for file in series)
+
+
+def test_import_says_what_the_server_said_and_what_it_left_behind(own_server, tmp_path, series):
+    import io
+    import zipfile
+
+    own_server.extra = own_server.extra | {"SEPTUM_PASSWORD": own_server.password, "XDG_STATE_HOME": str(own_server.work)}
+
+    def run(path):
+        return own_server.command("import", "--server", own_server.origin, "--user", "admin@localhost", "--ca",
+                                  own_server.verify, str(path))
+
+    cut = tmp_path / "cut.dcm"
+    cut.write_bytes(series[0].read()[:-1000])
+    done = run(cut)
+    assert done.returncode == 1 and "offset" in done.stderr, (done.stdout, done.stderr)
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("image.dcm", series[0].read())
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
+        archive.writestr("inner.zip", inner.getvalue())
+    done = run(tmp_path / "outer.zip")
+    assert done.returncode == 1 and "inner.zip" in done.stderr, (done.stdout, done.stderr)
+
+
+def test_fsck_finds_a_lost_partition_map_and_makes_it_anew(own_server, series):
+    assert own_server.store([series[0].read()]).status_code == 200
+    assert own_server.stop() == 0
+    (own_server.roots["phi"] / "layout").unlink()
+    done = own_server.command("fsck")
+    assert done.returncode == 1 and "partition map" in done.stdout, (done.stdout, done.stderr)
+    assert own_server.command("fsck", "--rebuild").returncode == 0
+    own_server.start()
+    assert hashes(own_server, series[0].study) == [series[0].dataset_sha256]
+
+
+@pytest.mark.parametrize("root", ["phi_root", "pixel_root", "key_root"])
+def test_an_unusable_root_is_named(tmp_path, root):
+    probe = Server(root=tmp_path, environment={f"SEPTUM__STORAGE__{root.upper()}": "/dev/null/below"})
+    probe.work.mkdir(exist_ok=True)
+    for command in ("serve", "fsck"):
+        done = probe.command(command, timeout_seconds=30)
+        assert done.returncode == 2, command
+        assert f'storage.{root} = "/dev/null/below"' in done.stderr, (command, done.stderr)
 
 
 def segment_files(server) -> list[pathlib.Path]:
@@ -132,11 +182,38 @@ def test_backup_and_restore_on_an_empty_machine(own_server, series, tmp_path):
         done = other.command("restore", str(tmp_path / "backup"))
         assert done.returncode == 0, (done.stdout[-500:], done.stderr[-500:])
         # The root key is not part of a backup, or the backup would not need it.
+        done = other.command("fsck")
+        assert done.returncode == 1 and "root key is missing" in done.stdout, (done.stdout, done.stderr)
         shutil.copy(own_server.root / "key" / "root.key", other.root / "key" / "root.key")
         other.start()
         assert hashes(other, series[0].study) == sorted(file.dataset_sha256 for file in series[:14])
         assert other.stop() == 0
         assert other.command("restore", str(tmp_path / "backup")).returncode != 0, "restored over a store in use"
+        assert other.command("fsck").returncode == 0
+        for inside in (other.roots["pixel"] / "backup", other.roots["pixel"].parent):
+            done = other.command("backup", str(inside))
+            assert done.returncode == 2 and "inside each other" in done.stderr, (done.stdout, done.stderr)
+    finally:
+        other.close()
+
+
+def test_a_backup_that_rots_is_noticed(own_server, series, tmp_path):
+    assert own_server.store([file.read() for file in series[:5]]).status_code == 200
+    assert own_server.command("backup", str(tmp_path / "backup")).returncode == 0
+    copy = max((tmp_path / "backup" / "pixel").rglob("*.seg"), key=lambda path: path.stat().st_size)
+    clean = copy.read_bytes()
+    copy.write_bytes(clean[:500] + bytes([clean[500] ^ 1]) + clean[501:])
+    other = Server()
+    try:
+        other.work.mkdir(parents=True)
+        for _ in range(2):
+            # The second time the same: nothing was left in the roots.
+            done = other.command("restore", str(tmp_path / "backup"))
+            assert done.returncode == 2 and str(copy) in done.stderr, (done.stdout, done.stderr)
+        done = own_server.command("backup", str(tmp_path / "backup"))
+        assert done.returncode == 1 and str(copy) in done.stdout, (done.stdout, done.stderr)
+        assert own_server.command("backup", str(tmp_path / "backup")).returncode == 0
+        assert other.command("restore", str(tmp_path / "backup")).returncode == 0
     finally:
         other.close()
 

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use septum_core::access::{FieldRight, Principal};
+use septum_core::dicom::json::read_stored;
 use septum_core::ids::NamespaceId;
 use septum_core::query::Query;
 use septum_engine::accounts::Namespace;
@@ -107,7 +108,7 @@ impl Hidden {
         if self.is_empty() {
             return text;
         }
-        match serde_json::from_str::<Map<String, Value>>(&text) {
+        match read_stored::<Map<String, Value>>(&text) {
             Ok(mut attributes) => {
                 self.strip(&mut attributes);
                 Value::Object(attributes).to_string()

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use septum_core::codec::compress_with_template;
+use septum_core::dicom::json::read_stored;
 use septum_core::ids::{ObjectId, PixelSetId, StudyId, VersionId};
 use septum_core::seal::{ObjectContext, Token, open_record, seal_record};
 use septum_storage::Placed;
@@ -512,7 +513,7 @@ impl<'a> StudyCopy<'a> {
             while let Some(entries) = reader.next().await? {
                 for entry in entries {
                     let attributes: Map<String, Value> =
-                        serde_json::from_str(&entry.text).map_err(|_| EngineError::Corrupt("metadata"))?;
+                        read_stored(&entry.text).map_err(|_| EngineError::Corrupt("metadata"))?;
                     let sop_class = attributes.get("00080016").and_then(|class| class["Value"][0].as_str());
                     let sop_class = sop_class.unwrap_or_default();
                     absorb(&mut summary, &attributes, &series.series_uid, sop_class, true);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use septum_core::dicom::json::{series_attributes, study_attributes};
+use septum_core::dicom::json::{read_stored, series_attributes, study_attributes};
 use septum_core::ids::StudyId;
 use septum_core::seal::{DataKey, Suite, open_record, seal_record};
 
@@ -61,7 +61,9 @@ impl Summaries {
         }
         let keys = self.keyring.study(row.keys)?;
         let text = open_record(&keys.phi, &summary_context(row.study), &row.sealed)?;
-        let summary = serde_json::from_slice(&text).map_err(|_| EngineError::Corrupt("study summary"))?;
+        let corrupt = || EngineError::Corrupt("study summary");
+        let readable = std::str::from_utf8(&text).map_err(|_| corrupt())?;
+        let summary = read_stored(readable).map_err(|_| corrupt())?;
         let open = Arc::new(OpenSummary {
             summary,
             text_bytes: text.len() as u64,

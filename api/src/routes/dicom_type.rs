@@ -5,6 +5,7 @@
 //! `application/dicom+xml` without saying multipart gets parts too where there can be several.
 
 use bytes::Bytes;
+use septum_core::dicom::json::read_stored;
 use septum_core::dicom::xml::to_xml;
 use septum_engine::EngineError;
 use serde_json::{Map, Value};
@@ -116,7 +117,7 @@ impl Writer {
                 out.extend_from_slice(text.as_bytes());
             }
             Self::Xml(parts) => {
-                let dataset: Map<String, Value> = serde_json::from_str(text).map_err(|_| NOT_DICOM_JSON)?;
+                let dataset: Map<String, Value> = read_stored(text).map_err(|_| NOT_DICOM_JSON)?;
                 let document = to_xml(&dataset).map_err(|_| NOT_DICOM_JSON)?;
                 out.extend_from_slice(&parts.open(DICOM_XML, None));
                 out.extend_from_slice(document.as_bytes());

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use actix_web::HttpResponse;
 use actix_web::http::header;
 use septum_core::dicom::dicomdir::{DirectoryBuilder, DirectoryEntry};
+use septum_core::dicom::json::read_stored;
 use septum_core::seal::Token;
 use septum_engine::EngineError;
 use septum_engine::retrieve::metadata::Reader;
@@ -59,7 +60,7 @@ pub(super) async fn study(call: &Call, study: StudyRef, series_uid: Option<&str>
         let mut next = Some(first);
         while let Some(entries) = next {
             for entry in entries {
-                let attributes = serde_json::from_str(&entry.text).map_err(|_| EngineError::Corrupt("metadata"))?;
+                let attributes = read_stored(&entry.text).map_err(|_| EngineError::Corrupt("metadata"))?;
                 let versions = study.versions(&services, &entry.series, &entry.instance)?;
                 let version = *versions.last().ok_or(EngineError::Corrupt("instance row"))?;
                 let instance = study.version(&services, entry.series, entry.instance, version)?;
@@ -80,7 +81,7 @@ pub(super) async fn instance(call: &Call, instance: InstanceRef, etag: &str) -> 
     let text = septum_engine::retrieve::metadata::of_instance(&services, &instance)
         .await?
         .text;
-    let attributes: Map<String, Value> = serde_json::from_str(&text).map_err(|_| EngineError::Corrupt("metadata"))?;
+    let attributes: Map<String, Value> = read_stored(&text).map_err(|_| EngineError::Corrupt("metadata"))?;
     Ok(head("instance.zip", etag).body(stream::body(None, |sink| async move {
         let mut media = Media::new(sink)?;
         media.add(&services, &instance, &attributes).await?;

@@ -9,7 +9,7 @@ mod matches;
 
 use std::sync::Arc;
 
-use septum_core::dicom::json::Level;
+use septum_core::dicom::json::{Level, read_stored};
 use septum_core::ids::NamespaceId;
 use septum_core::query::columns::CompiledPredicates;
 use septum_core::query::{Predicate, PredicatesByLevel, Query, Window, matches_all, split_by_level};
@@ -319,7 +319,7 @@ impl<'a> Instances<'a> {
                 let mut matching = Vec::new();
                 for entry in entries {
                     let mut map: Map<String, Value> =
-                        serde_json::from_str(&entry.text).map_err(|_| EngineError::Corrupt("metadata"))?;
+                        read_stored(&entry.text).map_err(|_| EngineError::Corrupt("metadata"))?;
                     for (tag, value) in &upper {
                         map.insert(tag.clone(), value.clone());
                     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use bytes::Bytes;
+use septum_core::dicom::json::read_stored;
 use septum_engine::EngineError;
 use septum_engine::retrieve::stream::header_of;
 use septum_engine::retrieve::{InstanceRef, metadata};
@@ -118,7 +119,7 @@ pub(super) async fn phi_of_image(call: Call) -> Answer {
 /// An image's attributes, DICOM JSON Model.
 pub(super) async fn attributes_of(services: &Arc<Services>, image: &InstanceRef) -> Answer<Map<String, Value>> {
     let entry = metadata::of_instance(services, image).await?;
-    Ok(serde_json::from_str(&entry.text).map_err(|_| EngineError::Corrupt("metadata"))?)
+    Ok(read_stored(&entry.text).map_err(|_| EngineError::Corrupt("metadata"))?)
 }
 
 /// A study's attributes, DICOM JSON Model.

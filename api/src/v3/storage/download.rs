@@ -18,6 +18,7 @@ use bytes::Bytes;
 use dicom_core::VR;
 use septum_core::dicom::dicomdir::{DirectoryBuilder, DirectoryEntry};
 use septum_core::dicom::edit::Edits;
+use septum_core::dicom::json::read_stored;
 use septum_engine::EngineError;
 use septum_engine::attachments::{self, Attachment};
 use septum_engine::derive::{self, PixelChange, Recipe};
@@ -235,7 +236,7 @@ async fn plan(call: &Call, seen: &Seen, wanted: &Wanted) -> Answer<(Vec<Item>, V
     while let Some(entries) = reader.next().await? {
         for entry in entries {
             let attributes: Map<String, Value> =
-                serde_json::from_str(&entry.text).map_err(|_| EngineError::Corrupt("metadata"))?;
+                read_stored(&entry.text).map_err(|_| EngineError::Corrupt("metadata"))?;
             let is_in = |list: &Option<Vec<String>>, tag: &str| {
                 let uid = attributes.get(tag).and_then(|uid| uid["Value"][0].as_str());
                 list.as_ref()

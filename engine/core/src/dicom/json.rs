@@ -14,6 +14,7 @@
 
 mod bulk;
 mod levels;
+mod stored;
 mod values;
 
 use serde_json::{Map, Value as Json};
@@ -23,6 +24,7 @@ use dicom_core::{Tag, VR};
 
 pub use bulk::{BulkValue, bulk_value, parse_tag};
 pub use levels::{Level, instance_attributes, level_of, series_attributes, study_attributes};
+pub use stored::read_stored;
 
 /// What the default prefix is; stands for an address that only whoever serves the list knows.
 pub const BULK_PREFIX: &str = "{BULK}";

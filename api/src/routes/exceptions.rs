@@ -4,6 +4,7 @@ use actix_web::HttpResponse;
 use septum_core::access::{Object, Permission, authorize};
 use septum_core::ids::NamespaceId;
 use septum_engine::exceptions;
+use septum_engine::retrieve::metadata::with_study_address;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -20,16 +21,20 @@ pub(super) async fn list(call: Call) -> Answer {
     let shown: Vec<_> = held
         .into_iter()
         .map(|held| {
-            json!({
+            let url = format!("{base}/{}/dicomweb/studies/{}", held.id, held.study_uid);
+            let shown = json!({
                 "id": held.id,
                 "reason": "the study UID belongs to another patient",
                 "studyInstanceUID": held.study_uid,
                 "attributes": held.attributes,
-                "url": format!("{base}/{}/dicomweb/studies/{}", held.id, held.study_uid),
-            })
+                "url": url,
+            });
+            with_study_address(&shown.to_string(), &url)
         })
         .collect();
-    Ok(HttpResponse::Ok().json(json!({ "exceptions": shown })))
+    Ok(HttpResponse::Ok()
+        .content_type("application/json")
+        .body(format!("{{\"exceptions\":[{}]}}", shown.join(","))))
 }
 
 /// `POST /namespaces/{namespace}/exceptions/{exception}/accept`: both patients are one, and the held instances go into

@@ -8,6 +8,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header;
 use septum_core::query::{Level, Query};
 use septum_engine::accounts::Namespace;
+use septum_engine::retrieve::metadata::with_study_address;
 use septum_engine::search::{Item, Scope, search};
 use serde_json::{Value, json};
 
@@ -67,11 +68,12 @@ async fn run(call: Call, level: Level) -> Answer {
     let (mut writer, mut body) = (Writer::new(media_type), Vec::new());
     for item in found.items {
         let base = services.get(&item.namespace).map_or("", String::as_str);
-        let url = retrieve_url(base, &item);
+        let (study_url, url) = (format!("{base}/studies/{}", item.study_uid), retrieve_url(base, &item));
         let mut attributes = item.attributes;
         Hidden::of(&call.principal, item.namespace).strip(&mut attributes);
         attributes.insert("00081190".to_owned(), json!({"vr": "UR", "Value": [url]}));
-        writer.push(&Value::Object(attributes).to_string(), &mut body)?;
+        let text = with_study_address(&Value::Object(attributes).to_string(), &study_url);
+        writer.push(&text, &mut body)?;
     }
     body.extend_from_slice(&writer.close());
     let mut response = HttpResponse::Ok();

@@ -389,7 +389,31 @@ pub fn pack(template: Option<&[u8]>, text: &[u8]) -> Vec<u8> {
     packed
 }
 
-/// Puts the study's address where metadata has its placeholder.
+/// Puts the study's address where metadata, or a search's result, has its placeholder: in the addresses of bulk data, not
+/// in a value that happens to read alike. Inside a string a quote is escaped, so no value reads like a member's begin.
 pub fn with_study_address(text: &str, address: &str) -> String {
-    text.replace(BULK_PREFIX, address)
+    let member = |start: &str| format!("\"BulkDataURI\":\"{start}");
+    text.replace(&member(BULK_PREFIX), &member(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::with_study_address;
+
+    #[test]
+    fn only_addresses_get_the_study_s() {
+        let description = "a{BULK}b \"BulkDataURI\":\"{BULK}/c";
+        let dataset = |address: &str| {
+            json!({
+                "00081030": {"vr": "LO", "Value": [description, "{BULK}"]},
+                "00091010": {"vr": "SQ", "Value": [{"7FE00010": {"vr": "OW", "BulkDataURI": format!("{address}/1/7FE00010")}}]},
+                "7FE00010": {"vr": "OW", "BulkDataURI": format!("{address}/7FE00010")},
+            })
+        };
+        let (stored, address) = (dataset("{BULK}").to_string(), "https://example.org/studies/1.2");
+        let shown: Value = serde_json::from_str(&with_study_address(&stored, address)).expect("JSON");
+        assert_eq!(shown, dataset(address));
+    }
 }

@@ -37,7 +37,7 @@ use crate::records::{
 use crate::retrieve::locate::tokens_of;
 use crate::retrieve::{InstanceRef, PixelReader, StudyRef, metadata, stream};
 use crate::services::Services;
-use crate::summaries::absorb;
+use crate::summaries::said::absorb;
 
 /// Versions committed together.
 const PAGE_VERSIONS: usize = 128;
@@ -516,7 +516,7 @@ impl<'a> StudyCopy<'a> {
                         read_stored(&entry.text).map_err(|_| EngineError::Corrupt("metadata"))?;
                     let sop_class = attributes.get("00080016").and_then(|class| class["Value"][0].as_str());
                     let sop_class = sop_class.unwrap_or_default();
-                    absorb(&mut summary, &attributes, &series.series_uid, sop_class, true);
+                    absorb(&mut summary, &attributes, &series.series_uid, sop_class);
                 }
             }
         }

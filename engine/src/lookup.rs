@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::columns::row_key_of;
 use crate::error::Result;
+use crate::ledger::Staging;
 use crate::records::key;
 
 /// An attribute that studies can be looked up by. The number is part of the key.
@@ -67,6 +68,28 @@ pub fn rows(
         }
     }
     Ok(rows)
+}
+
+/// Stages what a study can be looked up by; what it was found by `before`, if it was there, and is no more goes.
+pub fn restage(
+    staging: &mut Staging<'_>,
+    account: &AccountKeys,
+    namespace: NamespaceId,
+    study_row_key: &[u8],
+    before: Option<&Map<String, Value>>,
+    after: &Map<String, Value>,
+) -> Result<()> {
+    let wanted = rows(account, namespace, study_row_key, after)?;
+    if let Some(before) = before {
+        let known = rows(account, namespace, study_row_key, before)?;
+        for row in known.into_iter().filter(|row| !wanted.contains(row)) {
+            staging.delete(row);
+        }
+    }
+    for row in wanted {
+        staging.put(row, Vec::new());
+    }
+    Ok(())
 }
 
 /// Prefixes of the lookup rows that hold every study which can match; none where no attribute is asked for exactly.

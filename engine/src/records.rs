@@ -99,6 +99,10 @@ pub struct StudySummary {
     pub shared: Option<Shared>,
     /// What was corrected in it.
     pub standing: Option<Standing>,
+    /// An instance was replaced that may have been the only one to say something that stands here still: what current
+    /// instances say is gathered anew when the study is folded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_behind: bool,
 }
 
 /// What was corrected in a study, all corrections together, for images that come later ([`crate::standing`]).
@@ -140,6 +144,9 @@ pub struct SeriesSummary {
     pub num_instances: u32,
     /// Distinct SOP Class UIDs.
     pub sop_classes: Vec<String>,
+    /// Distinct modalities of the instances: a series has one by the standard, some have more.
+    #[serde(default)]
+    pub modalities: Vec<String>,
 }
 
 /// A series.

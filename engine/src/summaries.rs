@@ -1,20 +1,21 @@
 //! Opened study summaries: what searches scan.
 //!
-//! A summary is sealed in its study's row; opened ones are cached by study and revision, bounded by bytes.
+//! A summary is sealed in its study's row; opened ones are cached by study and revision, bounded by bytes. What instances
+//! make of one is in [`said`].
+
+pub mod said;
 
 use std::sync::Arc;
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use septum_core::dicom::json::{read_stored, series_attributes, study_attributes};
+use septum_core::dicom::json::read_stored;
 use septum_core::ids::StudyId;
 use septum_core::seal::{DataKey, Suite, open_record, seal_record};
 
-use serde_json::{Map, Value};
-
 use crate::error::{EngineError, Result};
 use crate::keyring::Keyring;
-use crate::records::{SeriesSummary, StudyRow, StudySummary, summary_context};
+use crate::records::{StudyRow, StudySummary, summary_context};
 
 /// Bytes of opened summaries kept.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
@@ -93,49 +94,4 @@ impl Summaries {
     pub fn forget(&self, study: StudyId, revision: u64) {
         self.cache.remove(&(study, revision));
     }
-}
-
-/// Adds what an instance says to its study's summary. What is known stays, what is new is added: the first instance to
-/// say something is right about it. Tells whether anything of the study itself may have changed.
-pub fn absorb(
-    summary: &mut StudySummary,
-    attributes: &Map<String, Value>,
-    series_uid: &str,
-    sop_class_uid: &str,
-    is_new: bool,
-) -> bool {
-    let mut is_study_changed = merge(&mut summary.attributes, study_attributes(attributes));
-    let at = match summary.series.iter().position(|series| series.series_uid == series_uid) {
-        Some(at) => at,
-        None => {
-            summary.series.push(SeriesSummary {
-                series_uid: series_uid.to_owned(),
-                attributes: Map::new(),
-                num_instances: 0,
-                sop_classes: Vec::new(),
-            });
-            is_study_changed = true;
-            summary.series.len() - 1
-        }
-    };
-    let series = &mut summary.series[at];
-    is_study_changed |= merge(&mut series.attributes, series_attributes(attributes));
-    if is_new {
-        series.num_instances += 1;
-    }
-    if !series.sop_classes.iter().any(|known| known == sop_class_uid) {
-        series.sop_classes.push(sop_class_uid.to_owned());
-    }
-    is_study_changed
-}
-
-fn merge(known: &mut Map<String, Value>, new: Map<String, Value>) -> bool {
-    let mut is_changed = false;
-    for (tag, value) in new {
-        let is_empty = known.get(&tag).is_none_or(|old| old.get("Value").is_none());
-        if is_empty {
-            is_changed |= known.insert(tag, value.clone()).is_none_or(|old| old != value);
-        }
-    }
-    is_changed
 }

@@ -141,7 +141,10 @@ fn stage(
             row.page = Some(id);
             staging.put(row_key.clone(), encode(&row));
         }
-        staging.delete(unfolded);
+        // One that is behind will be folded once more, after a restart too.
+        if !summary.summary.is_behind {
+            staging.delete(unfolded);
+        }
         keys.insert(row_key_of(row_key)?);
     }
     for (id, rest) in &mut pages {

@@ -3,9 +3,10 @@
 //! Metadata rows of a series become a few sorted, compressed objects ([`FoldedRow`]), so that a viewer's first request
 //! is one read; the study's searchable fields move into a page at rest ([`crate::columns`]). An `unfolded` row marks
 //! every study that is behind; it goes with the commit that folds the columns, so a crash only means folding again.
-//! [`series`] folds the metadata of one series.
+//! [`series`] folds the metadata of one series; [`summary`] gathers anew what instances say where one was replaced.
 
 pub mod series;
+mod summary;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -130,6 +131,7 @@ async fn metadata(services: &Arc<Services>, shard: usize, row_key: &[u8]) -> Res
         Err(error) => return Err(error),
     };
     let summary = services.summaries.open(&study.row)?;
+    summary::catch_up(services, &study).await?;
     for series in &summary.summary.series {
         series::fold(
             services,

@@ -29,7 +29,7 @@ use crate::search::study_map;
 use crate::services::{Services, now_ms};
 use crate::stability::Stability;
 use crate::studies::StudyHandle;
-use crate::summaries::absorb;
+use crate::summaries::said::{absorb, supersede};
 
 const STORE: Action = Action::new("instance.store");
 
@@ -138,12 +138,13 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
     } else {
         services.summaries.open(&row)?.summary.clone()
     };
-    let is_study_changed = absorb(
+    let before = (!is_new && !study.held).then(|| study_map(&summary));
+    let note = if is_new { absorb } else { supersede };
+    let is_study_changed = note(
         &mut summary,
         &sealed.attributes,
         &sealed.record.series_uid,
         &sealed.record.sop_class_uid,
-        is_new,
     );
     summary.last_commit_ms = now_ms();
     if row.sealed.is_empty() {
@@ -152,9 +153,8 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
     let changed = (!study.held && is_study_changed).then(|| study_map(&summary));
     if !study.held {
         if let Some(attributes) = &changed {
-            for row in lookup::rows(&study.account, study.namespace, &study.row_key, attributes)? {
-                staging.put(row, Vec::new());
-            }
+            let (account, before) = (&study.account, before.as_ref());
+            lookup::restage(staging, account, study.namespace, &study.row_key, before, attributes)?;
         }
         staging.put(key::beside(RowKind::Unfolded, &study.row_key), Vec::new());
     }

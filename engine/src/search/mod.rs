@@ -70,6 +70,8 @@ const SORTED_OFFSET_MAX: usize = 100_000;
 /// Studies whose summaries are opened in one step.
 const STEP_STUDIES: usize = 64;
 
+const MODALITY: &str = "00080060";
+
 /// A study that may match, or its summary once opened.
 struct Candidate {
     study: StudyRef,
@@ -158,9 +160,8 @@ async fn add(
         }
         Level::Series => {
             for series in series_of(candidate, scope) {
-                let map = series_map(summary, series);
-                if matches_all(&parts.series, &map)
-                    && has_instance(services, candidate, series, &map, &parts.instance).await?
+                if let Some(map) = matching(summary, series, &parts.series)
+                    && has_instance(services, candidate, series, &map, parts).await?
                 {
                     page.add(query, candidate, Some(series), None, map);
                 }
@@ -168,9 +169,11 @@ async fn add(
         }
         Level::Instance => {
             for series in series_of(candidate, scope) {
-                let map = series_map(summary, series);
-                if matches_all(&parts.series, &map) && !page.truncated {
-                    instances(services, query, candidate, series, &map, &parts.instance, page).await?;
+                if let Some(map) = matching(summary, series, &parts.series)
+                    && !page.truncated
+                {
+                    let found = Instances::new(services, candidate, series, &map, parts)?;
+                    instances(query, candidate, series, found, page).await?;
                 }
             }
         }
@@ -189,8 +192,9 @@ async fn has_series(
         return Ok(true);
     }
     for series in series_of(candidate, scope) {
-        let map = series_map(&candidate.summary.summary, series);
-        if matches_all(&parts.series, &map) && has_instance(services, candidate, series, &map, &parts.instance).await? {
+        if let Some(map) = matching(&candidate.summary.summary, series, &parts.series)
+            && has_instance(services, candidate, series, &map, parts).await?
+        {
             return Ok(true);
         }
     }
@@ -203,12 +207,12 @@ async fn has_instance(
     candidate: &Candidate,
     series: &SeriesSummary,
     upper: &Map<String, Value>,
-    predicates: &[Predicate],
+    parts: &PredicatesByLevel,
 ) -> Result<bool> {
-    if predicates.is_empty() {
+    if parts.instance.is_empty() {
         return Ok(true);
     }
-    let mut found = Instances::new(services, candidate, series, upper, predicates)?;
+    let mut found = Instances::new(services, candidate, series, upper, parts)?;
     Ok(found.next().await?.is_some())
 }
 
@@ -286,7 +290,7 @@ struct Instances<'a> {
     services: &'a Arc<Services>,
     reader: Reader,
     upper: &'a Map<String, Value>,
-    predicates: &'a [Predicate],
+    predicates: Vec<Predicate>,
 }
 
 impl<'a> Instances<'a> {
@@ -295,8 +299,13 @@ impl<'a> Instances<'a> {
         candidate: &Candidate,
         series: &SeriesSummary,
         upper: &'a Map<String, Value>,
-        predicates: &'a [Predicate],
+        parts: &PredicatesByLevel,
     ) -> Result<Self> {
+        let mut predicates = parts.instance.clone();
+        if series.modalities.len() > 1 {
+            // That one of them matches does not mean that of each instance does.
+            predicates.extend(parts.series.iter().cloned());
+        }
         Ok(Self {
             services,
             reader: Reader::new(services, &candidate.study, Some(&series.series_uid))?,
@@ -314,15 +323,17 @@ impl<'a> Instances<'a> {
                 Ok(None) | Err(EngineError::NotFound) => return Ok(None),
                 Err(error) => return Err(error),
             };
-            let (upper, predicates) = (self.upper.clone(), self.predicates.to_vec());
+            let (upper, predicates) = (self.upper.clone(), self.predicates.clone());
             let matching = self.services.compute.run(move || -> Result<Vec<Map<String, Value>>> {
                 let mut matching = Vec::new();
                 for entry in entries {
                     let mut map: Map<String, Value> =
                         read_stored(&entry.text).map_err(|_| EngineError::Corrupt("metadata"))?;
+                    let modality = map.get(MODALITY).filter(|own| own.get("Value").is_some()).cloned();
                     for (tag, value) in &upper {
                         map.insert(tag.clone(), value.clone());
                     }
+                    map.extend(modality.map(|own| (MODALITY.to_owned(), own)));
                     map.insert("00080056".to_owned(), json!({ "vr": "CS", "Value": ["ONLINE"] }));
                     if matches_all(&predicates, &map) {
                         matching.push(map);
@@ -339,15 +350,12 @@ impl<'a> Instances<'a> {
 }
 
 async fn instances(
-    services: &Arc<Services>,
     query: &Query,
     candidate: &Candidate,
     series: &SeriesSummary,
-    upper: &Map<String, Value>,
-    predicates: &[Predicate],
+    mut found: Instances<'_>,
     page: &mut Page,
 ) -> Result<()> {
-    let mut found = Instances::new(services, candidate, series, upper, predicates)?;
     // They come in the order in which they are stored.
     let mut window = page.sorted.is_none().then(|| page.window());
     while let Some(matching) = found.next().await? {
@@ -422,13 +430,14 @@ fn candidates(
 /// Patient and study attributes with what is computed: numbers of series and instances, modalities, SOP classes.
 pub fn study_map(summary: &StudySummary) -> Map<String, Value> {
     let mut map = summary.attributes.clone();
-    let mut modalities: Vec<String> = Vec::new();
+    let mut modalities: Vec<&str> = Vec::new();
     let mut sop_classes: Vec<&str> = Vec::new();
     let mut num_instances = 0_u64;
     for series in &summary.series {
-        let modality = first_text(&series.attributes, "00080060");
-        if !modality.is_empty() && !modalities.contains(&modality) {
-            modalities.push(modality);
+        for modality in &series.modalities {
+            if !modalities.contains(&modality.as_str()) {
+                modalities.push(modality);
+            }
         }
         for class in &series.sop_classes {
             if !sop_classes.contains(&class.as_str()) {
@@ -451,6 +460,22 @@ pub fn series_map(study: &StudySummary, series: &SeriesSummary) -> Map<String, V
     map.extend(series.attributes.clone());
     map.insert("00201209".to_owned(), values("IS", [series.num_instances]));
     map
+}
+
+/// The attributes of a series if it fulfils predicates. Where its instances are of several modalities it stands for each
+/// of them, and shows one that was asked for.
+fn matching(study: &StudySummary, series: &SeriesSummary, predicates: &[Predicate]) -> Option<Map<String, Value>> {
+    let mut map = series_map(study, series);
+    if matches_all(predicates, &map) {
+        return Some(map);
+    }
+    for modality in series.modalities.iter().filter(|_| series.modalities.len() > 1) {
+        map.insert(MODALITY.to_owned(), values("CS", [modality]));
+        if matches_all(predicates, &map) {
+            return Some(map);
+        }
+    }
+    None
 }
 
 fn values<T: serde::Serialize>(vr: &str, values: impl IntoIterator<Item = T>) -> Value {

@@ -297,8 +297,9 @@ fn transfer_syntaxes() -> String {
     let rows = TransferSyntax::all().map(|syntax| {
         let uid = syntax.uid();
         // As the retrieval decides: native pixels need no decoder.
-        let is_decoded = !syntax.is_encapsulated() || septum_decoder::is_supported(uid);
-        let frames = if syntax.is_video() {
+        let is_decoded =
+            !syntax.has_pixels_elsewhere() && (!syntax.is_encapsulated() || septum_decoder::is_supported(uid));
+        let frames = if syntax.is_video() || syntax.has_pixels_elsewhere() {
             String::new()
         } else {
             code(frame_media_type(uid))
@@ -313,7 +314,8 @@ fn transfer_syntaxes() -> String {
     });
     paragraphs(&[
         "Instances in every transfer syntax are stored, and can be had as stored. Those that can be decoded can also be had in \
-         Explicit VR Little Endian, and their frames as `application/octet-stream`. Unknown ones are stored as they are, too. \
+         Explicit VR Little Endian, and their frames as `application/octet-stream`. Unknown ones are stored as they are, too, and \
+         their pixels can be had as stored alone. \
          Frames of the archive's dense tier can be had as High-Throughput JPEG 2000 lossless (`image/jphc`) once they were \
          made; whole instances whose pixels came native (grey, palette or RGB, 8 or 16 Bits Allocated) in the same transfer \
          syntax at any time. An instance with instances of other syntaxes beside it in one answer says its own in its part's header.",

@@ -206,12 +206,11 @@ async fn source(
         Form::Interchange(interchange) => {
             let index = number - 1;
             let frame = match unmade {
-                _ if index >= pixels.record().layout.num_frames() => None,
-                Unmade::Refused => lying_frame(services, pixels, interchange, index).await.transpose(),
-                Unmade::Made if is_possible(&instance.record, interchange) => {
-                    Some(made_frame(services, pixels, interchange, index).await)
+                _ if index >= pixels.record().layout.num_frames() || !is_possible(&instance.record, interchange) => {
+                    None
                 }
-                Unmade::Made => None,
+                Unmade::Refused => lying_frame(services, pixels, interchange, index).await.transpose(),
+                Unmade::Made => Some(made_frame(services, pixels, interchange, index).await),
             };
             let none = || Err(EngineError::NotAcceptable("they have no such form".to_owned()));
             reason(frame.unwrap_or_else(none).map(|frame| Source::Interchange {

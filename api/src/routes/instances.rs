@@ -21,7 +21,7 @@ use septum_engine::EngineError;
 use septum_engine::error::ErrorKind;
 use septum_engine::records::VersionRecord;
 use septum_engine::retrieve::InstanceRef;
-use septum_engine::retrieve::frames::EXPLICIT_LITTLE;
+use septum_engine::retrieve::frames::{EXPLICIT_LITTLE, check_readable};
 use septum_engine::retrieve::interchange;
 use septum_engine::retrieve::stream::{self as engine_stream, Form};
 
@@ -76,9 +76,10 @@ pub(super) fn wanted(choices: &[Choice], single: bool) -> Vec<Wanted> {
 
 /// Whether the instance can be had in Explicit VR Little Endian, as far as can be told without decoding.
 pub(super) fn can_be_native(record: &VersionRecord) -> bool {
-    record.pixels.as_ref().is_none_or(|pixels| {
+    let is_decodable = record.pixels.as_ref().is_none_or(|pixels| {
         !pixels.encapsulated || (pixels.shape.is_some() && septum_decoder::is_supported(&record.transfer_syntax_uid))
-    })
+    });
+    is_decodable && check_readable(record).is_ok()
 }
 
 /// The form that a syntax means for an instance, if it can be made.

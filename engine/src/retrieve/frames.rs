@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use septum_core::dicom::transcode::swap_samples;
-use septum_core::dicom::{Encoding, PixelDescription};
+use septum_core::dicom::{Encoding, PixelDescription, TransferSyntax};
 use septum_core::frame_shape::FrameShape;
 use septum_decoder::{DecodeError, DecodeRequest, Decoded, FrameLayout};
 
@@ -16,6 +16,7 @@ use super::permits::ReadPermit;
 use super::stream::header_of;
 use super::{InstanceRef, PixelReader};
 use crate::error::{EngineError, Result};
+use crate::records::VersionRecord;
 use crate::services::Services;
 
 /// Explicit VR Little Endian.
@@ -49,6 +50,7 @@ impl Frames {
     /// [`EngineError::NotAcceptable`] when its frames cannot be told apart or decoded.
     pub async fn native(services: &Arc<Services>, pixels: PixelReader, instance: &InstanceRef) -> Result<Self> {
         let record = &instance.record;
+        check_readable(record)?;
         let word_bytes = word_bytes(services, &pixels, instance).await?;
         let mut frames = Self {
             services: Arc::clone(services),
@@ -224,6 +226,23 @@ impl Frames {
         })?;
         Ok((decoded, permit))
     }
+}
+
+/// Whether the pixels of an instance can be anything but what they came as.
+///
+/// # Errors
+/// [`EngineError::NotAcceptable`] where its transfer syntax is unknown, so that nobody can tell what they mean, or has them
+/// elsewhere.
+pub fn check_readable(record: &VersionRecord) -> Result<()> {
+    let syntax = TransferSyntax::of(&record.transfer_syntax_uid);
+    let reason = if syntax.has_pixels_elsewhere() {
+        "by its transfer syntax the pixels of this instance are not in it"
+    } else if record.pixels.is_some() && !syntax.has_readable_pixels() {
+        "the pixels of this instance are in a transfer syntax that is unknown here"
+    } else {
+        return Ok(());
+    };
+    Err(EngineError::NotAcceptable(reason.to_owned()))
 }
 
 /// Bytes of a decoded frame.

@@ -15,6 +15,7 @@ use septum_core::dicom::{HeaderBytes, PixelElement};
 use tokio::sync::mpsc;
 
 use super::envelope::Envelope;
+use super::frames::check_readable;
 use super::stream::{InstanceStream, PIECES_AHEAD, Sender, send};
 use super::{InstanceRef, PixelReader, Values};
 use crate::error::{EngineError, Result};
@@ -32,7 +33,8 @@ const DELIMITER: [u8; 8] = [0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0];
 
 /// Whether an instance has such a form, as far as can be told without its samples.
 pub fn is_possible(record: &VersionRecord, interchange: Interchange) -> bool {
-    record.pixels.as_ref().is_some_and(|pixels| {
+    let described = record.pixels.as_ref().filter(|_| check_readable(record).is_ok());
+    described.is_some_and(|pixels| {
         let photometric = pixels.photometric.trim_end();
         !pixels.encapsulated
             && pixels.element == PixelElement::Pixel

@@ -19,7 +19,7 @@ use septum_core::seal::open_record;
 use tokio::sync::mpsc;
 
 use super::envelope::Envelope;
-use super::frames::{EXPLICIT_LITTLE, Frames};
+use super::frames::{EXPLICIT_LITTLE, Frames, check_readable};
 use super::{InstanceRef, PixelReader, Values, interchange};
 use crate::error::{EngineError, Result};
 use crate::records::header_context;
@@ -120,6 +120,9 @@ pub async fn open(services: &Arc<Services>, instance: &InstanceRef, form: Form) 
     let pixels = pixels_of(services, instance)?;
     if let Form::Interchange(interchange) = form {
         return interchange::open(services, instance, &header, pixels, interchange).await;
+    }
+    if form == Form::Native {
+        check_readable(&instance.record)?;
     }
     let stored = TransferSyntax::of(&instance.record.transfer_syntax_uid);
     let is_native_already = instance.record.encoding == Encoding::ExplicitLittle;

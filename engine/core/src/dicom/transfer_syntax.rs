@@ -40,6 +40,8 @@ enum Pixels {
     Native,
     Encapsulated,
     Video,
+    /// The dataset has none: they come over a protocol of their own.
+    Elsewhere,
 }
 
 #[derive(Debug)]
@@ -77,7 +79,7 @@ const fn little(uid: &'static str, name: &'static str, pixels: Pixels) -> Entry 
 #[rustfmt::skip]
 static TABLE: [Entry; 63] = {
     use Encoding::{ExplicitBig, ExplicitLittle, ImplicitLittle};
-    use Pixels::{Encapsulated, Native, Video};
+    use Pixels::{Elsewhere, Encapsulated, Native, Video};
     [
         entry("1.2.840.10008.1.2", "Implicit VR Little Endian", ImplicitLittle, false, Native),
         entry("1.2.840.10008.1.20", "Papyrus 3 Implicit VR Little Endian (Retired)", ImplicitLittle, false, Native),
@@ -85,14 +87,14 @@ static TABLE: [Entry; 63] = {
         entry("1.2.840.10008.1.2.1.99", "Deflated Explicit VR Little Endian", ExplicitLittle, true, Native),
         entry("1.2.840.10008.1.2.2", "Explicit VR Big Endian (Retired)", ExplicitBig, false, Native),
         // JPIP: the pixels are elsewhere, referenced by URL.
-        entry("1.2.840.10008.1.2.4.94", "JPIP Referenced", ExplicitLittle, false, Native),
-        entry("1.2.840.10008.1.2.4.95", "JPIP Referenced Deflate", ExplicitLittle, true, Native),
-        entry("1.2.840.10008.1.2.4.204", "JPIP HTJ2K Referenced", ExplicitLittle, false, Native),
-        entry("1.2.840.10008.1.2.4.205", "JPIP HTJ2K Referenced Deflate", ExplicitLittle, true, Native),
+        entry("1.2.840.10008.1.2.4.94", "JPIP Referenced", ExplicitLittle, false, Elsewhere),
+        entry("1.2.840.10008.1.2.4.95", "JPIP Referenced Deflate", ExplicitLittle, true, Elsewhere),
+        entry("1.2.840.10008.1.2.4.204", "JPIP HTJ2K Referenced", ExplicitLittle, false, Elsewhere),
+        entry("1.2.840.10008.1.2.4.205", "JPIP HTJ2K Referenced Deflate", ExplicitLittle, true, Elsewhere),
         // SMPTE ST 2110 real-time video: no pixels in the dataset.
-        entry("1.2.840.10008.1.2.7.1", "SMPTE ST 2110-20 Uncompressed Progressive Active Video", ExplicitLittle, false, Native),
-        entry("1.2.840.10008.1.2.7.2", "SMPTE ST 2110-20 Uncompressed Interlaced Active Video", ExplicitLittle, false, Native),
-        entry("1.2.840.10008.1.2.7.3", "SMPTE ST 2110-30 PCM Digital Audio", ExplicitLittle, false, Native),
+        entry("1.2.840.10008.1.2.7.1", "SMPTE ST 2110-20 Uncompressed Progressive Active Video", ExplicitLittle, false, Elsewhere),
+        entry("1.2.840.10008.1.2.7.2", "SMPTE ST 2110-20 Uncompressed Interlaced Active Video", ExplicitLittle, false, Elsewhere),
+        entry("1.2.840.10008.1.2.7.3", "SMPTE ST 2110-30 PCM Digital Audio", ExplicitLittle, false, Elsewhere),
         little("1.2.840.10008.1.2.1.98", "Encapsulated Uncompressed Explicit VR Little Endian", Encapsulated),
         little("1.2.840.10008.1.2.5", "RLE Lossless", Encapsulated),
         little("1.2.840.10008.1.2.8.1", "Deflated Image Frame Compression", Encapsulated),
@@ -215,7 +217,19 @@ impl TransferSyntax {
 
     /// Whether pixel data is encapsulated (PS3.5 section A.4). False for unknown ones.
     pub fn is_encapsulated(&self) -> bool {
-        self.entry.is_some_and(|entry| entry.pixels != Pixels::Native)
+        self.entry
+            .is_some_and(|entry| matches!(entry.pixels, Pixels::Encapsulated | Pixels::Video))
+    }
+
+    /// Whether the dataset's pixels mean what Explicit VR Little Endian says of them, once what is compressed is decoded.
+    /// Not for unknown ones, where nobody can tell, nor where the pixels are elsewhere.
+    pub fn has_readable_pixels(&self) -> bool {
+        self.entry.is_some_and(|entry| entry.pixels != Pixels::Elsewhere)
+    }
+
+    /// Whether the pixels are not in the dataset, but to be had over a protocol of their own.
+    pub fn has_pixels_elsewhere(&self) -> bool {
+        self.entry.is_some_and(|entry| entry.pixels == Pixels::Elsewhere)
     }
 
     /// Whether the payload is one video stream, whose frames are not to be had singly.
@@ -250,6 +264,27 @@ mod tests {
         uids.sort();
         uids.dedup();
         assert_eq!(uids.len(), TABLE.len());
+    }
+
+    #[test]
+    fn pixels_are_read_where_they_are_and_can_be() {
+        for (uid, readable, elsewhere) in [
+            (TransferSyntax::EXPLICIT_LITTLE, true, false),
+            ("1.2.840.10008.1.2.4.70", true, false),
+            ("1.2.840.10008.1.2.4.107", true, false),
+            ("1.2.840.10008.1.2.4.94", false, true),
+            ("1.2.840.10008.1.2.4.205", false, true),
+            ("1.2.840.10008.1.2.7.1", false, true),
+            ("1.2.840.113619.5.2", false, false),
+        ] {
+            let syntax = TransferSyntax::of(uid);
+            assert_eq!(
+                (syntax.has_readable_pixels(), syntax.has_pixels_elsewhere()),
+                (readable, elsewhere),
+                "{uid}"
+            );
+            assert!(!(elsewhere && syntax.is_encapsulated()), "{uid}");
+        }
     }
 
     #[test]

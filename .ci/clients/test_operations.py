@@ -11,6 +11,7 @@ import pathlib
 import pytest
 
 import corpus_files
+import synthetic
 from harness import Server, dataset_hash
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "crash"))
@@ -157,6 +158,30 @@ def test_fsck_is_quiet_on_a_sound_store_and_finds_damage(own_server, series):
         if answer.status_code == 200:
             assert hashes_of(answer) == [file.dataset_sha256], "corrupt bytes were served"
     assert any(status >= 500 for status in statuses)
+
+
+def test_a_damaged_study_is_not_missing_in_silence(own_server):
+    """Corrupt is never "not found" (invariant 7): searches say that they may lack studies."""
+    keys = own_server.root / "key" / "keys" / "00000001.seg"
+    ends = []
+    for number in range(3):
+        root = f"1.2.826.0.1.3680043.10.1479.78.{number}"
+        sent = synthetic.instance(f"{root}.1", f"{root}.2", f"{root}.3", 1, bytes(512), 16)
+        assert own_server.store([sent]).status_code == 200
+        ends.append(len(keys.read_bytes().rstrip(b"\0")))
+    answer = own_server.request("GET", "/studies")
+    assert len(answer.json()) == 3 and "Warning" not in answer.headers
+    own_server.kill()
+    content = bytearray(keys.read_bytes())
+    content[(ends[0] + ends[1]) // 2] ^= 1
+    keys.write_bytes(content)
+    own_server.start()
+    answer = own_server.request("GET", "/studies")
+    assert answer.status_code == 200 and len(answer.json()) == 2, answer.text[:300]
+    assert "damaged" in answer.headers["Warning"]
+    answer = own_server.request("GET", "/studies", params={"PatientName": "nobody"})
+    assert answer.status_code == 204 and "damaged" in answer.headers["Warning"]
+    assert own_server.metrics()["septum_studies_left_out"] == 1
 
 
 def hashes_of(answer) -> list[str]:

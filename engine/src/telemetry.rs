@@ -51,6 +51,8 @@ pub struct Telemetry {
     pub audit_leaves: IntCounter,
     /// Ratio of payload to dense bytes of what was densified.
     pub densify_bytes: IntCounterVec,
+    /// Studies that searches do not find because they cannot be read.
+    pub studies_left_out: IntGauge,
     /// 1 while the server takes requests.
     pub ready: Gauge,
     /// Build facts.
@@ -201,6 +203,13 @@ impl Telemetry {
                     "septum_densify_bytes_total",
                     "Sealed bytes before and after densifying.",
                     &["kind"]
+                )
+            ),
+            studies_left_out: registered!(
+                registry,
+                IntGauge::new(
+                    "septum_studies_left_out",
+                    "Studies that searches do not find because they cannot be read."
                 )
             ),
             ready: registered!(

@@ -18,6 +18,9 @@ use crate::hidden::{self, Hidden};
 use crate::http::problem::{Answer, Problem};
 use crate::http::query_pairs;
 
+/// Said where studies cannot be read that may match: an answer without them must not pass for whole.
+const LACKING: &str = "299 septum \"Some studies are damaged and cannot be searched; results may be missing\"";
+
 /// `GET …/studies`.
 pub(super) async fn studies(call: Call) -> Answer {
     run(call, Level::Study).await
@@ -55,10 +58,14 @@ async fn run(call: Call, level: Level) -> Answer {
     call.audit_namespaces().await?;
     let searched = hidden::searched(&call.principal, &call.namespaces, &query);
     let found = search(call.services(), &searched, scope, &query).await?;
+    let is_lacking = call.services().columns.leaves_out(&searched);
     if found.items.is_empty() {
-        return Ok(HttpResponse::NoContent()
-            .insert_header((header::VARY, "Accept"))
-            .finish());
+        let mut response = HttpResponse::NoContent();
+        response.insert_header((header::VARY, "Accept"));
+        if is_lacking {
+            response.insert_header((header::WARNING, LACKING));
+        }
+        return Ok(response.finish());
     }
     let services: HashMap<_, String> = call
         .namespaces
@@ -86,6 +93,9 @@ async fn run(call: Call, level: Level) -> Answer {
             header::WARNING,
             "299 septum \"There are more results; ask for them with offset\"",
         ));
+    }
+    if is_lacking {
+        response.append_header((header::WARNING, LACKING));
     }
     Ok(response.body(body))
 }

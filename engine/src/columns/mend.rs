@@ -39,6 +39,8 @@ pub async fn mend(services: &Arc<Services>) {
             services.columns.note_damage(shard, namespace, id);
         }
     }
+    let num_left_out = services.columns.num_left_out();
+    services.telemetry.studies_left_out.set(num_left_out as i64);
 }
 
 async fn abandon(services: &Arc<Services>, shard: usize, namespace: NamespaceId, id: ObjectId) -> Result<()> {
@@ -46,8 +48,10 @@ async fn abandon(services: &Arc<Services>, shard: usize, namespace: NamespaceId,
     for row in crate::scan::rows(&services.store.shards()[shard], key::studies(namespace)) {
         let (row_key, value) = row?;
         // Nothing is folded into a page that cannot be opened, so these are all.
-        if decode::<StudyRow>(&value, "study row").is_ok_and(|row| row.page == Some(id)) {
-            held.push(row_key);
+        match decode::<StudyRow>(&value, "study row") {
+            Ok(row) if row.page == Some(id) => held.push(row_key),
+            Ok(_) => {}
+            Err(_) => services.columns.leave_out(shard, &row_key),
         }
     }
     let intent = services.ledgers[shard]
@@ -80,7 +84,10 @@ fn stage(
             // This is as it is, whether the commit succeeds or not.
             Ok(open) => drop(services.columns.note(shard, row_key, &study_map(&open.summary))?),
             Err(EngineError::NotFound) => {}
-            Err(error) => tracing::error!(%error, shard, "a study could not be opened: searches will not find it"),
+            Err(error) => {
+                tracing::error!(%error, shard, "a study could not be opened: searches will not find it");
+                services.columns.leave_out(shard, row_key);
+            }
         }
         row.page = None;
         staging.put(row_key.clone(), encode(&row));

@@ -13,6 +13,7 @@
 //! - pages are made of study rows, so a damaged one is thrown away and its studies are folded again ([`mend`]).
 
 mod fold;
+mod left_out;
 mod mend;
 mod rest;
 
@@ -120,6 +121,7 @@ struct State {
     stamp: u64,
     /// Pages at rest that could not be opened.
     damaged: HashSet<(usize, NamespaceId, ObjectId)>,
+    left_out: HashSet<left_out::Place>,
 }
 
 /// The columns of every namespace.
@@ -143,21 +145,27 @@ impl Columns {
     }
 
     /// Finds the pages at rest and the studies that were not folded when the server stopped. Damaged rows are left out: of
-    /// a study that cannot be opened there is nothing to find it by.
+    /// a study that cannot be opened there is nothing to find it by. Who searches is told ([`Self::leaves_out`]).
     pub fn reload(&self, services: &Services) {
         for shard in 0..services.ledgers.len() {
             let stored_in = &services.store.shards()[shard];
             for row in crate::scan::rows(stored_in, RowKind::Columns.key(&[])) {
                 if let Err(error) = row.and_then(|(row_key, value)| self.reload_page(shard, &row_key, &value)) {
                     tracing::error!(%error, shard, "a page of columns could not be found: searches will not find all");
+                    self.leave_out(shard, &[]);
                 }
             }
             for row in crate::scan::rows(stored_in, RowKind::Unfolded.key(&[])) {
-                if let Err(error) = row.and_then(|(row_key, _)| self.reload_study(services, shard, &row_key)) {
+                let unfolded = row.map(|(row_key, _)| row_key);
+                let row_key = unfolded.as_ref().map(|unfolded| key::beside(RowKind::Study, unfolded));
+                let row_key = row_key.unwrap_or_default();
+                if let Err(error) = unfolded.and_then(|_| self.reload_study(services, shard, &row_key)) {
                     tracing::error!(%error, shard, "a study could not be opened: searches will not find it");
+                    self.leave_out(shard, &row_key);
                 }
             }
         }
+        services.telemetry.studies_left_out.set(self.num_left_out() as i64);
     }
 
     fn reload_page(&self, shard: usize, row_key: &[u8], value: &[u8]) -> Result<()> {
@@ -178,13 +186,12 @@ impl Columns {
         Ok(())
     }
 
-    fn reload_study(&self, services: &Services, shard: usize, unfolded_key: &[u8]) -> Result<()> {
-        let row_key = key::beside(RowKind::Study, unfolded_key);
-        let Some(row) = services.store.shards()[shard].get(&row_key)? else {
+    fn reload_study(&self, services: &Services, shard: usize, row_key: &[u8]) -> Result<()> {
+        let Some(row) = services.store.shards()[shard].get(row_key)? else {
             return Ok(());
         };
         match services.summaries.open(&decode::<StudyRow>(&row, "study row")?) {
-            Ok(open) => self.note(shard, &row_key, &study_map(&open.summary)).map(|_| ()),
+            Ok(open) => self.note(shard, row_key, &study_map(&open.summary)).map(|_| ()),
             // Its keys are being destroyed.
             Err(EngineError::NotFound) => Ok(()),
             Err(error) => Err(error),
@@ -197,6 +204,9 @@ impl Columns {
         let key = row_key_of(study_row_key)?;
         let row = Row::from_attributes(key, attributes);
         let mut state = self.state();
+        if !state.left_out.is_empty() {
+            state.left_out.remove(&(shard, study_row_key.to_vec()));
+        }
         state.stamp += 1;
         let stamp = state.stamp;
         let space = state.spaces.entry((namespace_of(study_row_key)?, shard)).or_default();
@@ -232,6 +242,7 @@ impl Columns {
     pub fn forget(&self, shard: usize, study_row_key: &[u8], stamp: Option<Stamp>) -> Result<()> {
         let key = row_key_of(study_row_key)?;
         let mut state = self.state();
+        state.left_out.remove(&(shard, study_row_key.to_vec()));
         if let Some(space) = state.spaces.get_mut(&(namespace_of(study_row_key)?, shard))
             && space.rows.get(&key).map(|fresh| Stamp(fresh.stamp)) == stamp
         {

@@ -1,10 +1,12 @@
 //! Exact lookups: which studies have a Patient ID or Accession Number, by blind index token.
 //!
 //! A lookup row holds nothing but its key: namespace ‖ attribute ‖ token ‖ the study row's key from the token on. What it
-//! shows a thief is that two studies of one namespace share a value (invariant 3). Values are tokens of the trimmed text.
+//! shows a thief is that two studies of one namespace share a value (invariant 3). Values are tokens of the trimmed text
+//! in the form in which searches compare it.
 
 use septum_core::ids::NamespaceId;
 use septum_core::query::columns::{Column, CompiledPredicates};
+use septum_core::query::normalized;
 use septum_core::seal::{AccountKeys, Token, TokenDomain, token};
 use serde_json::{Map, Value};
 
@@ -39,7 +41,8 @@ impl Attribute {
     }
 
     fn token(self, account: &AccountKeys, namespace: NamespaceId, value: &str) -> Token {
-        token(account.index_key(), self.domain(), namespace, value.trim().as_bytes())
+        let value = normalized(value.trim());
+        token(account.index_key(), self.domain(), namespace, value.as_bytes())
     }
 }
 

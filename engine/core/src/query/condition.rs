@@ -1,11 +1,12 @@
 //! What must hold for the values of one attribute.
 //!
-//! Conditions look at values in *comparable form*: text trimmed, names as [`super::name::comparable`] makes them,
+//! Conditions look at values in *comparable form*: text trimmed and [`normalized`], names as [`super::name::comparable`] makes them,
 //! numbers as JSON writes them. Both the JSON model and the column pages hand out that form, so both give the same
 //! answer.
 
 use dicom_core::VR;
 
+use super::fold::normalized;
 use super::name::NamePattern;
 use super::temporal::{self, Range};
 use super::wildcard::Pattern;
@@ -18,7 +19,7 @@ pub(super) enum Condition {
     Empty,
     /// One of these patterns.
     Text(Vec<Pattern>),
-    /// One of these UIDs.
+    /// One of these UIDs, sorted.
     Uid(Vec<String>),
     Name(NamePattern),
     Number {
@@ -53,7 +54,7 @@ pub(super) enum Condition {
 impl Condition {
     /// Reads a query's value. `Err` says what the value should have been.
     pub(super) fn parse(vr: VR, value: &str, options: Options) -> Result<Self, &'static str> {
-        let value = value.trim();
+        let value = &*normalized(value.trim());
         if value.bytes().all(|byte| byte == b'*') {
             return Ok(Self::Universal);
         }
@@ -82,7 +83,11 @@ impl Condition {
                     .map(|uid| crate::ids::Uid::parse(uid).map(|uid| uid.as_str().to_owned()))
                     .collect();
                 match uids {
-                    Ok(uids) if !uids.is_empty() => Ok(Self::Uid(uids)),
+                    Ok(mut uids) if !uids.is_empty() => {
+                        uids.sort_unstable();
+                        uids.dedup();
+                        Ok(Self::Uid(uids))
+                    }
                     _ => Err("a UID or a list of UIDs"),
                 }
             }
@@ -186,7 +191,7 @@ impl Condition {
             Self::Universal => true,
             Self::Empty => false,
             Self::Text(patterns) => patterns.iter().any(|pattern| pattern.matches(value)),
-            Self::Uid(uids) => uids.iter().any(|uid| uid == value),
+            Self::Uid(uids) => uids.binary_search_by(|uid| uid.as_str().cmp(value)).is_ok(),
             Self::Name(pattern) => pattern.matches(value),
             Self::Number { number, text } => value == text || value.parse().is_ok_and(|value: f64| value == *number),
             Self::Date(range) => temporal::date(value).is_some_and(|date| range.contains(&date)),

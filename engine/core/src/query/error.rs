@@ -26,9 +26,17 @@ pub enum QueryError {
         /// What it should be.
         expected: &'static str,
     },
-    /// The value is longer than [`super::VALUE_BYTES_MAX`].
-    #[error("query parameter {0} has a value longer than 1024 bytes")]
-    TooLong(Name),
+    /// The value is longer than such values may be.
+    #[error("query parameter {parameter} has a value longer than {bytes_max} bytes")]
+    TooLong {
+        /// The parameter.
+        parameter: Name,
+        /// How long it may be.
+        bytes_max: usize,
+    },
+    /// More than [`super::UIDS_MAX`] UIDs in a list.
+    #[error("query parameter {0} lists more than 1000 UIDs")]
+    TooManyUids(Name),
     /// More than [`super::PREDICATES_MAX`] attributes.
     #[error("more than 64 attributes to match")]
     TooManyPredicates,

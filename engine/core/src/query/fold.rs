@@ -1,15 +1,25 @@
-//! Letters without case and without diacritics, for comparing names.
+//! Letters in one form, without case and without diacritics, for comparing text and names.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// Lower case, with one form of the Greek sigma.
+use icu_normalizer::ComposingNormalizerBorrowed;
+
+/// One form of letters that Unicode holds for the same: composed where there is such a letter (Normalization Form C).
+pub fn normalized(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    ComposingNormalizerBorrowed::new_nfc().normalize(text)
+}
+
+/// Lower case, with one form of the Greek sigma, [`normalized`].
 pub(super) fn lower(text: &str) -> String {
     if text.is_ascii() {
         text.to_ascii_lowercase()
     } else {
-        text.to_lowercase().replace('ς', "σ")
+        normalized(&text.to_lowercase().replace('ς', "σ")).into_owned()
     }
 }
 

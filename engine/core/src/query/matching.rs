@@ -7,6 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::Predicate;
 use super::condition::Condition;
+use super::fold::normalized;
 use super::private::{self, Step};
 use super::{name, zone};
 
@@ -140,7 +141,7 @@ pub(super) fn comparable_values(attribute: Option<&Json>, vr: VR) -> Vec<Cow<'_,
 fn comparable(value: &Json, vr: VR) -> Option<Cow<'_, str>> {
     let text: Cow<'_, str> = match value {
         Json::String(text) if vr == VR::PN => name::comparable(text.split('=')).into(),
-        Json::String(text) => text.trim().into(),
+        Json::String(text) => normalized(text.trim()),
         Json::Number(number) => number.to_string().into(),
         Json::Object(groups) if vr == VR::PN => {
             let group = |member: &str| groups.get(member).and_then(Json::as_str).unwrap_or_default();

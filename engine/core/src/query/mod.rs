@@ -31,6 +31,8 @@
 //! must match. Specific Character Set and Timezone Offset From UTC are never matched; the latter says in which zone
 //! the query's dates and times are.
 //!
+//! Letters that Unicode holds for the same match each other, composed or not. Then there are options:
+//!
 //! - `fuzzymatching=true`: names also match without diacritics and in any order of their words, each word of the query
 //!   being the start of a word of the name; umlauts may be transcribed.
 //! - `emptyvaluematching=true`: the value `""` matches attributes that are absent or empty, sequences too.
@@ -43,7 +45,7 @@
 //! when one and the same instance, or series, of the result fulfils it all: `Modality=CT&Manufacturer=X` finds studies
 //! with a series that has both. [`split_by_level`] says what must be looked at.
 //!
-//! Bounds (invariant 6): 64 predicates, 1 KiB a value, 256 bytes a name, paths of 8 tags, 256 included fields, 8
+//! Bounds (invariant 6): 64 predicates, 1 KiB a value, 64 KiB and 1,000 UIDs a list of them, 256 bytes a name, paths of 8 tags, 256 included fields, 8
 //! attributes to sort by.
 
 mod attribute;
@@ -69,6 +71,7 @@ use condition::Condition;
 
 pub use crate::dicom::json::{Level, level_of};
 pub use error::{Name, QueryError};
+pub use fold::normalized;
 pub use matching::matches_all;
 pub use order::{OrderKey, SortKey};
 pub use project::required_attributes;
@@ -79,8 +82,17 @@ use private::Step;
 /// Most predicates in one query.
 pub const PREDICATES_MAX: usize = 64;
 
-/// Longest value of a parameter, in bytes.
+/// Longest value of a parameter, in bytes, unless it is a list.
 pub const VALUE_BYTES_MAX: usize = 1024;
+
+/// Longest `includefield` or `orderby`, in bytes.
+pub const NAMES_BYTES_MAX: usize = 16 << 10;
+
+/// Longest list of UIDs, in bytes: that many of the longest ones.
+pub const UIDS_BYTES_MAX: usize = 64 << 10;
+
+/// Most UIDs in a list.
+pub const UIDS_MAX: usize = 1000;
 
 /// Longest name of a parameter, in bytes.
 pub const NAME_BYTES_MAX: usize = 256;

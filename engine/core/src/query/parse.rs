@@ -10,7 +10,8 @@ use super::private::{self, Step};
 use super::temporal::{self, Form};
 use super::zone;
 use super::{
-    INCLUDE_MAX, Include, Level, NAME_BYTES_MAX, PREDICATES_MAX, Predicate, Query, QueryError, VALUE_BYTES_MAX,
+    INCLUDE_MAX, Include, Level, NAME_BYTES_MAX, NAMES_BYTES_MAX, PREDICATES_MAX, Predicate, Query, QueryError,
+    UIDS_BYTES_MAX, UIDS_MAX, VALUE_BYTES_MAX,
 };
 
 /// Parameters whose value may list many attributes; how many has a limit of its own.
@@ -50,9 +51,14 @@ pub(super) fn parse(level: Level, pairs: impl Iterator<Item = (String, String)>)
         if name.len() > NAME_BYTES_MAX {
             return Err(QueryError::UnknownParameter(Name::new(&name)));
         }
-        let is_list = LISTS.contains(&name.as_str());
-        if value.len() > VALUE_BYTES_MAX * if is_list { 16 } else { 1 } {
-            return Err(QueryError::TooLong(Name::new(&name)));
+        let bytes_max = match attribute::path(&name) {
+            _ if LISTS.contains(&name.as_str()) => NAMES_BYTES_MAX,
+            Some((_, VR::UI)) => UIDS_BYTES_MAX,
+            _ => VALUE_BYTES_MAX,
+        };
+        if value.len() > bytes_max {
+            let parameter = Name::new(&name);
+            return Err(QueryError::TooLong { parameter, bytes_max });
         }
         match name.as_str() {
             "limit" => once(&mut settings.limit, &name, whole_number(&name, &value)?)?,
@@ -199,6 +205,9 @@ fn included_fields(included: Option<Vec<Vec<u32>>>) -> (Include, Vec<Vec<u32>>) 
 
 fn predicate(found: Match, options: Options) -> Result<Predicate, QueryError> {
     let tag = found.path.last().copied().unwrap_or_default();
+    if found.vr == VR::UI && found.value.split(['\\', ',']).count() > UIDS_MAX {
+        return Err(QueryError::TooManyUids(Name::new(&found.name)));
+    }
     let condition = if NEVER_MATCHED.contains(&tag) {
         Ok(Condition::Universal)
     } else if private::is_private(tag) && !private::is_creator(tag) {

@@ -190,7 +190,10 @@ fn wrong_queries_are_refused_by_name() {
     let long = format!("PatientID={}", "x".repeat(VALUE_BYTES_MAX + 1));
     assert_eq!(
         parse(Level::Study, &long).err(),
-        Some(QueryError::TooLong(name("PatientID")))
+        Some(QueryError::TooLong {
+            parameter: name("PatientID"),
+            bytes_max: VALUE_BYTES_MAX
+        })
     );
     let error = parse(Level::Study, "StudyDate=secret").expect_err("not a date");
     assert!(!format!("{error} {error:?}").contains("secret"));
@@ -343,6 +346,71 @@ proptest! {
                 query.project(&study());
                 query.order_key(&study());
             }
+        }
+    }
+}
+
+#[test]
+fn lists_of_uids_may_be_long() {
+    let study = study();
+    let uid = |number: usize| format!("1.2.840.113619.2.55.3.604688119.971.1234567890.{number:012}");
+    let list = |count: usize| (1..count).map(|number| uid(number) + ",").collect::<String>() + "1.2.3";
+    let query = format!("StudyInstanceUID={}", list(UIDS_MAX));
+    assert!(query.len() > 32 * VALUE_BYTES_MAX);
+    assert!(parse(Level::Study, &query).expect("a sound query").matches(&study));
+    assert!(
+        !parse(Level::Study, &query.replace("1.2.3", &uid(0)))
+            .expect("a sound query")
+            .matches(&study)
+    );
+    let parameter = || Name::for_test("StudyInstanceUID");
+    for query in [
+        format!("StudyInstanceUID={}", list(UIDS_MAX + 1)),
+        format!("StudyInstanceUID={}&StudyInstanceUID=1.2", list(UIDS_MAX)),
+    ] {
+        assert_eq!(
+            parse(Level::Study, &query).err(),
+            Some(QueryError::TooManyUids(parameter()))
+        );
+    }
+    let query = format!("StudyInstanceUID={}", "1".repeat(UIDS_BYTES_MAX + 1));
+    let bytes_max = UIDS_BYTES_MAX;
+    let expected = QueryError::TooLong {
+        parameter: parameter(),
+        bytes_max,
+    };
+    assert_eq!(parse(Level::Study, &query).err(), Some(expected));
+}
+
+#[test]
+fn letters_match_composed_or_not() {
+    let of = |name: &str, description: &str| {
+        dataset(json!({
+            "00100010": {"vr": "PN", "Value": [{"Alphabetic": name}]},
+            "00081030": {"vr": "LO", "Value": [description]},
+        }))
+    };
+    let composed = of("\u{C4}neas^Ren\u{E9}", "Sch\u{E4}del");
+    let decomposed = of("A\u{308}neas^Rene\u{301}", "Scha\u{308}del");
+    for study in [composed, decomposed] {
+        for (query, expected) in [
+            ("PatientName=\u{C4}neas*", true),
+            ("PatientName=A\u{308}neas*", true),
+            ("PatientName=a\u{308}NEAS^ren\u{E9}", true),
+            ("PatientName=?neas*", true),
+            ("PatientName=Aneas*", false),
+            ("StudyDescription=Scha\u{308}del", true),
+            ("StudyDescription=Sch\u{E4}*", true),
+            ("StudyDescription=Sch?del", true),
+            ("StudyDescription=Schadel", false),
+        ] {
+            let query = parse(Level::Study, query).expect("a sound query");
+            assert_eq!(query.matches(&study), expected, "{query:?}");
+            let mut page = columns::Page::new();
+            page.upsert(&columns::Row::from_attributes([1; 32], &study))
+                .expect("room");
+            let (compiled, others) = columns::CompiledPredicates::new(&query.predicates);
+            assert_eq!((page.scan(&compiled).count(), others.len()), (usize::from(expected), 0));
         }
     }
 }

@@ -237,7 +237,7 @@ def grey(dataset, samples, index: int):
         levels = (apply_voi_lut(values, flat, prefer_lut=False).astype(float) - low) / (high - low)
         label = "window " + (flat.get("VOILUTFunction") or "LINEAR")
     else:
-        used = values[unpadded(flat, samples)]
+        used = values[unpadded(flat, samples) & (samples < first_colour(dataset, index))]
         if used.size and used.max() > used.min() and dataset.get("BitsStored", 32) > 1:
             (low, high), label = (used.min(), used.max()), "least to greatest"
         else:
@@ -251,6 +251,29 @@ def grey(dataset, samples, index: int):
     if is_float:
         label += ", floating point"
     return levels * 255, label
+
+
+def first_colour(dataset, index: int) -> float:
+    """The first stored value that a supplemental palette maps (PS3.3 C.8.16.2.1.1.1)."""
+    presentation = dataset.get("PixelPresentation")
+    if presentation == "MIXED":
+        kinds = [element.value[0] for element in dataset.PerFrameFunctionalGroupsSequence[index]
+                 if element.keyword.endswith("FrameTypeSequence")]
+        presentation = kinds[0].get("PixelPresentation") if kinds else None
+    is_there = presentation == "COLOR" and "RedPaletteColorLookupTableData" in dataset
+    return float(dataset.RedPaletteColorLookupTableDescriptor[1]) if is_there else numpy.inf
+
+
+def supplemented(dataset, samples, levels, start: float):
+    """Levels with the palette's colours from `start` on."""
+    bits = dataset.RedPaletteColorLookupTableDescriptor[2]
+    tables = [numpy.frombuffer(dataset[f"{name}PaletteColorLookupTableData"].value, "<u2" if bits > 8 else "u1")
+              for name in ("Red", "Green", "Blue")]
+    table = numpy.stack(tables, axis=-1).astype(float)
+    if bits > 8 and table.max() > 255:
+        table /= 257
+    colours = table[numpy.clip(samples.astype(int) - int(start), 0, len(table) - 1)]
+    return numpy.where((samples < start)[..., None], levels[..., None], colours)
 
 
 def colour(dataset, samples):
@@ -314,6 +337,9 @@ def references(dataset):
             if dataset.PhotometricInterpretation in GREY:
                 levels, label = grey(dataset, samples, index)
                 label = f"{dataset.get('BitsAllocated', 0)} bits, " + label
+                start = first_colour(dataset, index)
+                if numpy.isfinite(start):
+                    levels, label = supplemented(dataset, samples, levels, start), label + ", supplemental palette"
             else:
                 levels, label = colour(dataset, samples)
             if burn_overlays(dataset, levels, index):

@@ -70,7 +70,8 @@ pub enum RenderWarning {
     /// The ICC profile of the image is damaged or not one for RGB; nothing was embedded or converted.
     #[error("the image's ICC profile is unusable")]
     IccProfileUnusable,
-    /// The supplemental palette (PS3.3 section C.7.6.23) is left out: the grayscale values are shown.
+    /// A supplemental palette (PS3.3 section C.7.6.19) cannot be read, a presentation state takes its place, or it is that
+    /// of an optical path: the grayscale values are shown.
     #[error("the supplemental palette is not applied")]
     SupplementalPaletteLeftOut,
 }

@@ -97,15 +97,21 @@ fn unit(level: f64) -> f64 {
 }
 
 /// The span of values that a frame without a VOI transformation shows: from its least to its greatest value, padding
-/// aside. All that can be stored, where the frame has only one value, or bits only.
-pub(crate) fn default_span(header: &Header, frame: &Frame<'_>, modality: &Modality) -> Result<Voi, RenderError> {
+/// aside, and stored values from `first_colour` on, which a palette maps. All that can be stored, where the frame has only one value, or bits only.
+pub(crate) fn default_span(
+    header: &Header,
+    frame: &Frame<'_>,
+    modality: &Modality,
+    first_colour: Option<f64>,
+) -> Result<Voi, RenderError> {
     let num_pixels = frame.num_pixels()?;
     frame.require(num_pixels)?;
     let stored = frame.stored_bits();
     let padding = padding(header.dataset(), frame.kind, stored);
     let (mut least, mut greatest) = (f64::INFINITY, f64::NEG_INFINITY);
     let mut include = |value: f64| {
-        if value.is_finite() && !padding.is_some_and(|(low, high)| (low..=high).contains(&value)) {
+        let is_gray = value.is_finite() && first_colour.is_none_or(|first| value < first);
+        if is_gray && !padding.is_some_and(|(low, high)| (low..=high).contains(&value)) {
             let value = modality.apply(value);
             (least, greatest) = (least.min(value), greatest.max(value));
         }
@@ -157,7 +163,7 @@ mod tests {
     use crate::testing::{frame, header, sequence, shape, words};
 
     fn span(elements: &[Vec<u8>], frame: &Frame<'_>) -> (f64, f64) {
-        match default_span(&header(elements), frame, &Modality::IDENTITY) {
+        match default_span(&header(elements), frame, &Modality::IDENTITY, None) {
             Ok(Voi::Span { least, greatest }) => (least, greatest),
             other => panic!("{other:?}"),
         }

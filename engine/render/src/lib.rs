@@ -47,13 +47,13 @@
 //! | `renderer` | the order of the stages |
 //! | `frame` | samples as numbers |
 //! | `modality`, `voi`, `grayscale`, `lookup` | the grayscale pipeline |
-//! | `palette`, `colour` | the colour pipelines |
+//! | `palette`, `colour`, `supplement` | the colour pipelines; colours above a grayscale range |
 //! | `shutter`, `overlay`, `state`, `graphics`, `spatial` | what covers, marks, crops and turns |
 //! | `viewport`, `scale` | region and size |
 //! | `icc` | colour profiles |
 //! | `encode` | media types |
 //!
-//! Not rendered: text, graphics in screen coordinates, supplemental palettes, blending. The first three are told by a
+//! Not rendered: text, graphics in screen coordinates, palettes of optical paths, blending. The first three are told by a
 //! [`RenderWarning`].
 
 mod attributes;
@@ -78,6 +78,7 @@ mod scale;
 mod shutter;
 mod spatial;
 mod state;
+mod supplement;
 #[cfg(test)]
 mod testing;
 mod viewport;

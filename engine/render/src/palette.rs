@@ -84,6 +84,11 @@ impl Palette {
         })
     }
 
+    /// The least stored value that has a colour of its own.
+    pub(crate) fn first(&self) -> f64 {
+        self.first.into()
+    }
+
     /// The colour of a stored value; those outside of the table have the nearest entry's.
     pub(crate) fn colour(&self, stored: f64) -> [u8; 3] {
         // `as` saturates, and takes NaN to 0.

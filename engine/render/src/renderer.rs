@@ -18,7 +18,7 @@ use crate::shutter::Shutter;
 use crate::state::{PresentationState, Shown, StateKind};
 use crate::viewport::{pixel_aspect, show};
 use crate::voi::Voi;
-use crate::{colour, graphics, icc, spatial};
+use crate::{colour, graphics, icc, spatial, supplement};
 
 /// The level of overlays and graphics.
 const OVERLAY_LEVEL: u8 = 255;
@@ -136,12 +136,13 @@ impl<'a> Renderer<'a> {
             if frame.shape.samples_per_pixel != 1 {
                 return Err(RenderError::Photometric);
             }
-            let dataset = self.header.dataset();
-            let has_supplement = text(dataset, tags::PIXEL_PRESENTATION).is_some_and(|value| value == "COLOR");
-            if has_supplement || !items(dataset, tags::PALETTE_COLOR_LOOKUP_TABLE_SEQUENCE).is_empty() {
-                warnings.push(RenderWarning::SupplementalPaletteLeftOut);
+            let supplement = self.supplement(shown, frame, warnings);
+            let levels = self
+                .grayscale(shown, frame, request, supplement.as_ref())?
+                .render(frame)?;
+            if let Some(palette) = supplement {
+                return Ok(canvas(3, supplement::colours(&palette, frame, &levels)?));
             }
-            let levels = self.grayscale(shown, frame, request)?.render(frame)?;
             if let Some(state) = self.state.filter(|state| state.kind == StateKind::PseudoColour) {
                 let palette = Palette::read(state.dataset(), false)?;
                 let colours = levels.into_iter().flat_map(|level| palette.colour_of_level(level));
@@ -163,12 +164,27 @@ impl<'a> Renderer<'a> {
         Ok(canvas(3, pixels))
     }
 
-    /// The transformations of a grayscale frame.
+    /// The palette that a grayscale frame's greatest values go through.
+    fn supplement(&self, shown: Shown<'_>, frame: &Frame<'_>, warnings: &mut Vec<RenderWarning>) -> Option<Palette> {
+        let is_wanted = supplement::is_wanted(self.header, shown.frame_index);
+        let is_open = self.state.is_none_or(|state| state.kind == StateKind::Colour);
+        let palette = (is_wanted && is_open)
+            .then(|| supplement::palette(self.header, frame))
+            .flatten();
+        let of_path = items(self.header.dataset(), tags::PALETTE_COLOR_LOOKUP_TABLE_SEQUENCE);
+        if (is_wanted && palette.is_none()) || !of_path.is_empty() {
+            warnings.push(RenderWarning::SupplementalPaletteLeftOut);
+        }
+        palette
+    }
+
+    /// The transformations of a grayscale frame, or of the values that a palette leaves to it.
     fn grayscale(
         &self,
         shown: Shown<'_>,
         frame: &Frame<'_>,
         request: &RenderRequest,
+        palette: Option<&Palette>,
     ) -> Result<Grayscale, RenderError> {
         let stored_range = frame.stored_bits().range();
         let state = self.state.filter(|state| state.kind != StateKind::Colour);
@@ -190,7 +206,7 @@ impl<'a> Renderer<'a> {
             }
             (None, None) => match Voi::of_image(self.header, shown.frame_index, range.0 < 0.0) {
                 Some(voi) => voi,
-                None => default_span(self.header, frame, &modality)?,
+                None => default_span(self.header, frame, &modality, palette.map(Palette::first))?,
             },
         };
         let of_state = state

@@ -83,6 +83,64 @@ fn colour_images() {
     assert_eq!(error(&[0; 2], 1, "PALETTE COLOR"), Some(descriptor));
 }
 
+/// A palette of three entries, the first for 100.
+fn supplement() -> Vec<u8> {
+    let channel = |descriptor: Tag, data: Tag, values: [u16; 3]| {
+        let table = words(descriptor, b"US", &[3, 100, 16]);
+        (table, words(data, b"OW", &values.map(|value| value * 257)))
+    };
+    let red = tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR;
+    let green = tags::GREEN_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR;
+    let blue = tags::BLUE_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR;
+    let (tables, data): (Vec<_>, Vec<_>) = [
+        channel(red, tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DATA, [255, 1, 2]),
+        channel(green, tags::GREEN_PALETTE_COLOR_LOOKUP_TABLE_DATA, [0, 3, 4]),
+        channel(blue, tags::BLUE_PALETTE_COLOR_LOOKUP_TABLE_DATA, [0, 5, 6]),
+    ]
+    .into_iter()
+    .unzip();
+    [tables.concat(), data.concat()].concat()
+}
+
+#[test]
+fn supplemental_palettes_colour_what_stands_above_the_grays() {
+    let presentation = |value: &str| element(tags::PIXEL_PRESENTATION, b"CS", value.as_bytes());
+    let bytes = [0, 50, 99, 100, 101, 255];
+    let grays = [0, 0, 0, 129, 129, 129, 255, 255, 255];
+    let coloured = [&grays[..], &[255, 0, 0, 1, 3, 5, 2, 4, 6]].concat();
+    let render = |elements: &[Vec<u8>], frame_index: u32| {
+        let header = header(elements);
+        let frame = frame(&bytes, shape(1, 6, 1, 8), "MONOCHROME2");
+        let image = Renderer::new(&header).render(frame_index, &frame, &request(&[]));
+        let image = image.expect("rendered");
+        (image.pixels().to_vec(), image.warnings().to_vec())
+    };
+    assert_eq!(
+        render(&[presentation("COLOR"), supplement()], 0),
+        (coloured.clone(), vec![])
+    );
+    // The window is that of the grays.
+    let (pixels, _) = render(&[presentation("COLOR"), window("50", "100"), supplement()], 0);
+    assert_eq!((pixels[0], &pixels[9..]), (0, &coloured[9..]));
+    // Where none is asked for, or none can be read, all are grays.
+    let all_gray = vec![0, 50, 99, 100, 101, 255];
+    assert_eq!(
+        render(&[presentation("MONOCHROME"), supplement()], 0),
+        (all_gray.clone(), vec![])
+    );
+    let left_out = vec![RenderWarning::SupplementalPaletteLeftOut];
+    assert_eq!(render(&[presentation("COLOR")], 0), (all_gray.clone(), left_out));
+    // A mixed image says it frame by frame.
+    let group = |value: &str| sequence(tags::CT_IMAGE_FRAME_TYPE_SEQUENCE, &[presentation(value)]);
+    let groups = sequence(
+        tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE,
+        &[group("MONOCHROME"), group("COLOR")],
+    );
+    let mixed = [presentation("MIXED"), supplement(), groups];
+    assert_eq!(render(&mixed, 0), (all_gray, vec![]));
+    assert_eq!(render(&mixed, 1), (coloured, vec![]));
+}
+
 #[test]
 fn presentation_states_take_the_images_place() {
     let image = header(&[

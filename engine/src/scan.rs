@@ -14,8 +14,16 @@ pub(crate) fn after(key: &[u8]) -> Vec<u8> {
 
 /// Every row whose key starts with `prefix`, in key order. Rows that come or go while it runs may or may not show.
 pub fn rows(shard: &Shard, prefix: Vec<u8>) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>)>> + '_ {
+    rows_from(shard, prefix, None)
+}
+
+/// Those of [`rows`] whose key is not before `from`.
+pub fn rows_from(
+    shard: &Shard,
+    prefix: Vec<u8>,
+    mut from: Option<Vec<u8>>,
+) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>)>> + '_ {
     let mut page: std::vec::IntoIter<(Vec<u8>, Vec<u8>)> = Vec::new().into_iter();
-    let mut from: Option<Vec<u8>> = None;
     let mut done = false;
     std::iter::from_fn(move || {
         loop {

@@ -316,12 +316,54 @@ async fn a_study_becomes_stable_once_it_is_quiet() {
     bench.store(&file).await.unwrap();
     let kinds = || {
         let page = septum_engine::feed::changes(&bench.archive.services, &bench.namespace, None, 100).unwrap();
-        page.changes.iter().map(|change| change.kind).collect::<Vec<_>>()
+        page.changes
+            .iter()
+            .map(|numbered| numbered.change.kind)
+            .collect::<Vec<_>>()
     };
     use septum_engine::ledger::ChangeKind::{InstanceStored, StudyStable};
     assert_eq!(kinds(), [InstanceStored]);
     tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
     assert_eq!(kinds(), [InstanceStored, StudyStable]);
+}
+
+#[tokio::test]
+async fn the_change_feed_is_the_same_whatever_pages_are_asked_for() {
+    let bench = Bench::with(|config| config.stable_after = std::time::Duration::from_secs(600)).await;
+    for seed in (0..1200).step_by(100).chain(1..4) {
+        bench.store(&tiny(seed).build().bytes).await.unwrap();
+    }
+    let read = |limit: usize| {
+        let (mut all, mut since) = (Vec::new(), None::<String>);
+        loop {
+            let services = &bench.archive.services;
+            let page = septum_engine::feed::changes(services, &bench.namespace, since.as_deref(), limit).unwrap();
+            assert!(page.changes.len() <= limit);
+            if page.changes.is_empty() {
+                assert_eq!(since.as_deref(), Some(&*page.next), "nothing new");
+                return all;
+            }
+            let shown = |numbered: septum_engine::feed::Numbered| (numbered.sequence, numbered.change);
+            all.extend(page.changes.into_iter().map(shown));
+            since = Some(page.next);
+        }
+    };
+    let all = read(1000);
+    assert_eq!(all.len(), 15);
+    assert!(all.is_sorted_by_key(|(_, change)| change.time_ms));
+    let numbers: std::collections::HashSet<&str> = all.iter().map(|(sequence, _)| &**sequence).collect();
+    assert_eq!(numbers.len(), all.len());
+    let of = |all: &[(String, septum_engine::ledger::Change)]| -> Vec<(String, Option<String>)> {
+        let shown = all
+            .iter()
+            .map(|(sequence, change)| (sequence.clone(), change.instance_uid.clone()));
+        shown.collect()
+    };
+    for limit in [1, 2, 7] {
+        assert_eq!(of(&read(limit)), of(&all), "{limit}");
+    }
+    let none = septum_engine::feed::changes(&bench.archive.services, &bench.namespace, None, 0).unwrap();
+    assert_eq!((none.changes.len(), &*none.next), (0, "0.0"));
 }
 
 #[tokio::test]

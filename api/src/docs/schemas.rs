@@ -281,6 +281,10 @@ pub fn all() -> Value {
         "Change": object(
             "Something that happened.",
             json!({
+                "sequence": {
+                    "type": "string",
+                    "description": "Its number: the same whenever and however the feed is read, and of no other change.",
+                },
                 "kind": { "enum": [
                     "instance-stored", "instance-replaced", "instance-deleted", "series-deleted", "study-deleted",
                     "study-shared", "study-corrected", "study-stable",

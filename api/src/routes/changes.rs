@@ -2,7 +2,7 @@
 
 use actix_web::HttpResponse;
 use septum_engine::EngineError;
-use septum_engine::feed::{PAGE_CHANGES_MAX, changes};
+use septum_engine::feed::{Numbered, PAGE_CHANGES_MAX, changes};
 use serde_json::{Value, json};
 
 use super::versions::rfc3339;
@@ -25,8 +25,9 @@ pub(super) async fn list(call: Call) -> Answer {
         EngineError::Conflict(_) => Problem::bad_request("the parameter `since` is not a cursor of this feed"),
         error => error.into(),
     })?;
-    let changes = page.changes.iter().map(|change| {
+    let changes = page.changes.iter().map(|Numbered { sequence, change }| {
         let mut shown = json!({
+            "sequence": sequence,
             "kind": change.kind,
             "time": rfc3339(change.time_ms),
             "studyInstanceUID": change.study_uid,

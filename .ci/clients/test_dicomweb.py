@@ -10,7 +10,7 @@ import pytest
 
 import corpus_files
 import synthetic
-from harness import dataset_hash, dataset_of, multipart, outcomes, parts_of
+from harness import ORIGINAL, dataset_hash, dataset_of, multipart, outcomes, parts_of
 
 SERIES = "series/ct-ge-hispeed-28"
 
@@ -215,3 +215,92 @@ def test_one_instance_without_the_form_asked_for_tears_no_study(server):
     # Alone it can be refused.
     alone = server.retrieve(f"{root}.1", f"{root}.2", f"{root}.5", accept=f'application/dicom; transfer-syntax={htj2k}')
     assert alone.status_code == 406
+
+
+def another(corpus, **attributes):
+    """A CT image of a study of its own."""
+    dataset = pydicom.dcmread(corpus / "pydicom" / "CT_small.dcm")
+    uids = {keyword: pydicom.uid.generate_uid() for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")}
+    for keyword, value in (uids | attributes).items():
+        setattr(dataset, keyword, value)
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    return dataset
+
+
+def stream_of(dataset) -> bytes:
+    out = io.BytesIO()
+    dataset.save_as(out)
+    return out.getvalue()
+
+
+@pytest.mark.septum
+def test_bulk_data_that_searches_name_can_be_had(server, corpus):
+    text = "a{BULK}b"
+    dataset = another(corpus, StudyDescription=text)
+    assert server.store([stream_of(dataset)]).status_code == 200
+    study = dataset.StudyInstanceUID
+    for path in (f"/studies/{study}/instances", f"/instances?StudyInstanceUID={study}"):
+        found = server.search(path, includefield="all")[0]
+        uri = found["7FE00010"]["BulkDataURI"]
+        assert uri.startswith(server.url + f"/studies/{study}/") and found["00081030"]["Value"] == [text]
+        answer = server.session.get(uri, timeout=30)
+        assert answer.status_code == 200 and len(answer.content) >= 32768
+        xml = server.request("GET", path, params={"includefield": "all"},
+                             headers={"Accept": 'multipart/related; type="application/dicom+xml"'})
+        assert xml.status_code == 200 and xml.text.count("{BULK}") == 1 and f'uri="{uri}"' in xml.text
+    for path in (f"/studies?StudyInstanceUID={study}", f"/studies/{study}/metadata"):
+        assert server.request("GET", path).json()[0]["00081030"]["Value"] == [text]
+
+
+@pytest.mark.septum
+def test_the_newest_is_found_at_every_door(server, corpus):
+    """An instance sent again, corrected: searches say what its metadata says."""
+    dataset = another(corpus, StudyDescription="first", SeriesDescription="one", AccessionNumber="A-1479-1", Modality="CT")
+    assert server.store([stream_of(dataset)]).status_code == 200
+    dataset.StudyDescription, dataset.SeriesDescription, dataset.Modality = "second", "two", "MR"
+    dataset.PatientName, dataset.AccessionNumber = "Corrected^Name", "A-1479-2"
+    assert server.store([stream_of(dataset)]).status_code in (200, 202)
+    study = dataset.StudyInstanceUID
+    metadata = server.request("GET", f"/studies/{study}/metadata").json()[0]
+    levels = {"studies": ("00080050", "00081030", "00100010"), "series": ("0008103E", "00080060"),
+              "instances": ("00080050", "00081030", "00100010", "0008103E", "00080060")}
+    for level, tags in levels.items():
+        found = server.search(f"/{level}", StudyInstanceUID=study, includefield="all")[0]
+        assert {tag: found[tag] for tag in tags} == {tag: metadata[tag] for tag in tags}, level
+        assert found["00080061"]["Value"] == ["MR"]
+        assert len(server.search(f"/{level}", AccessionNumber="A-1479-2", Modality="MR")) == 1
+        assert server.search(f"/{level}", AccessionNumber="A-1479-1") == []
+
+
+@pytest.mark.septum
+def test_pixels_of_an_unknown_syntax_are_had_as_stored(server, corpus):
+    dataset = another(corpus)
+    stream = stream_of(dataset).replace(b"1.2.840.10008.1.2.1\0", b"1.2.3.4.5.6.7.8.9.10", 1)
+    assert server.store([stream]).status_code in (200, 202)
+    path = server.path(dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID)
+    for accept in ("*/*", ORIGINAL):
+        answer = server.request("GET", path, headers={"Accept": accept})
+        (_, content), = parts_of(answer.headers["Content-Type"], answer.content)
+        assert dataset_of(content) == dataset_of(stream)
+    for where, accept in (("", 'multipart/related; type="application/dicom"'), ("/frames/1", "application/octet-stream"),
+                          ("/frames/1", 'multipart/related; type="image/jphc"'), ("/rendered", "image/png"),
+                          ("", 'application/dicom; transfer-syntax=1.2.840.10008.1.2.4.201')):
+        assert server.request("GET", path + where, headers={"Accept": accept}).status_code == 406, (where, accept)
+
+
+@pytest.mark.septum
+def test_a_deep_instance_breaks_nothing(server, corpus):
+    dataset = another(corpus)
+    within = dataset
+    for _ in range(60):
+        item = pydicom.Dataset()
+        item.CodeValue = "a"
+        within.ContentSequence = [item]
+        within = item
+    assert server.store([stream_of(dataset), stream_of(another(corpus))]).status_code == 200
+    study = dataset.StudyInstanceUID
+    assert len(server.search("/instances", InstanceNumber=str(dataset.InstanceNumber))) >= 2
+    assert server.search("/instances", StudyInstanceUID=study, includefield="all")[0]["0040A730"]["vr"] == "SQ"
+    for path, accept in ((f"/studies/{study}/metadata", 'multipart/related; type="application/dicom+xml"'),
+                         (f"/studies/{study}", "application/zip")):
+        assert server.request("GET", path, headers={"Accept": accept}).status_code == 200, accept

@@ -35,9 +35,12 @@ pub struct Page {
     pub next: String,
 }
 
+/// Rows, each a key and its value.
+type Rows<'a> = Box<dyn Iterator<Item = Result<(Vec<u8>, Vec<u8>)>> + 'a>;
+
 /// What a shard has yet to give to a page.
 struct Line<'a> {
-    rows: Box<dyn Iterator<Item = Result<(Vec<u8>, Vec<u8>)>> + 'a>,
+    rows: Rows<'a>,
     /// Everything before this number was given, or is not of the namespace.
     position: u64,
     /// The change of that number.

@@ -337,7 +337,9 @@ fn meaning(reason: FailureReason) -> &'static str {
         FailureReason::ProcessingFailure => "Processing failed inside the server.",
         FailureReason::SopClassNotSupported => "The object has no patient and study.",
         FailureReason::NotAuthorized => "The study is frozen.",
-        FailureReason::OutOfResources => "A limit is crossed, or there is no room; the comment says which.",
+        FailureReason::OutOfResources => {
+            "A limit is crossed, there is no room, or the body came too slowly and may come again; the comment says which."
+        }
         FailureReason::DataSetDoesNotMatchSopClass => {
             "An attribute that every storage class demands is missing, or the instance is of another study than the path."
         }

@@ -220,6 +220,8 @@ impl Broken {
                 (FailureReason::OutOfResources, "the body expands more than allowed")
             }
             Self::Body(BodyError::TooLong) => (FailureReason::OutOfResources, "the body is longer than allowed"),
+            // The network's fault, perhaps ours: nothing is wrong with the instance.
+            Self::Body(BodyError::TooSlow) => return Failure::TooSlow,
             Self::Body(_) => (FailureReason::CannotUnderstand, "the body ended before its end"),
             Self::Multipart(MultipartError::TooManyParts) => (
                 FailureReason::OutOfResources,

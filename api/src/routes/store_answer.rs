@@ -1,7 +1,7 @@
 //! The Store Instances Response (PS3.18 section 10.5.3) and its statuses.
 //!
-//! 200: all stored; 202: some stored, or stored with warnings; 409: none stored, and it is the sender's fault; 503 and
-//! 507: none stored, and it is ours. What is wrong with an instance stands in Error Comment (0000,0902), naming tag and
+//! 200: all stored; 202: some stored, or stored with warnings; 409: none stored, and it is the sender's fault; 408: none
+//! stored, and the body came too slowly; 503 and 507: none stored, and it is ours. What is wrong with an instance stands in Error Comment (0000,0902), naming tag and
 //! offset, in values of at most 64 characters. Warning Reason (0008,1196) is B000H where attributes were changed to make an
 //! instance of its metadata, else B007H: what is sent as a Part 10 stream is stored verbatim, whatever had to be read
 //! with leniency. Parts that no instance refers to make 202 of 200, and are counted in a Warning header.
@@ -45,6 +45,8 @@ pub(super) enum Failure {
     FromJson(FromJsonError),
     /// The body broke off inside it, or before it came.
     Incomplete(FailureReason, &'static str),
+    /// The body came too slowly, and was given up inside it or before it came: sending it again may do.
+    TooSlow,
 }
 
 /// One instance of the request.
@@ -73,6 +75,7 @@ impl Failure {
             Self::Metadata(error) => error.reason(),
             Self::FromJson(error) => error.reason(),
             Self::Incomplete(reason, _) => *reason,
+            Self::TooSlow => FailureReason::OutOfResources,
         };
         reason.code()
     }
@@ -89,10 +92,11 @@ impl Failure {
             Self::Metadata(error) => error.to_string(),
             Self::FromJson(error) => error.to_string(),
             Self::Incomplete(_, why) => (*why).to_owned(),
+            Self::TooSlow => "the body came too slowly and was given up; send this again".to_owned(),
         }
     }
 
-    /// The status when nothing was stored; the highest of several counts.
+    /// The status when nothing was stored; of several, the one that [`weight`] says.
     fn status(&self) -> StatusCode {
         match self {
             Self::Engine(error) => match error.kind() {
@@ -101,9 +105,16 @@ impl Failure {
                 ErrorKind::Corrupt => StatusCode::INTERNAL_SERVER_ERROR,
                 _ => StatusCode::CONFLICT,
             },
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::NotDicomPart | Self::Metadata(_) | Self::FromJson(_) | Self::Incomplete(..) => StatusCode::CONFLICT,
         }
     }
+}
+
+/// Which status counts most where nothing was stored: 409 says that sending again is of no use, so it must not hide one
+/// that says otherwise.
+fn weight(status: StatusCode) -> (bool, u16) {
+    (status != StatusCode::CONFLICT, status.as_u16())
 }
 
 /// The response. `service_url` is the DICOMweb address of the namespace.
@@ -146,7 +157,9 @@ pub(super) fn response(
                 stored.push(Value::Object(item));
             }
             Err(failure) => {
-                status = status.max(failure.status());
+                if weight(failure.status()) > weight(status) {
+                    status = failure.status();
+                }
                 put(&mut item, "00081197", "US", json!([failure.reason()]));
                 put(&mut item, "00000902", "LO", json!(wrapped(&failure.comment())));
                 failed.push(Value::Object(item));
@@ -300,6 +313,10 @@ mod tests {
         check(vec![bad(Failure::NotDicomPart)], 409);
         check(vec![bad(Failure::NotDicomPart), bad(overloaded())], 503);
         check(vec![good(&[]), bad(overloaded())], 202);
+        check(vec![bad(Failure::TooSlow)], 408);
+        check(vec![bad(Failure::NotDicomPart), bad(Failure::TooSlow)], 408);
+        check(vec![bad(Failure::TooSlow), bad(overloaded())], 503);
+        check(vec![good(&[]), bad(Failure::TooSlow)], 202);
         check(vec![bad(Failure::Engine(EngineError::PipelineRestarted))], 503);
     }
 

@@ -1,0 +1,85 @@
+"""What HTTP itself asks for (RFC 9110, RFC 9112): slow bodies, refused media types, preconditions, clients of HTTP/1.0.
+
+Over plain TCP, so that a test can see every byte.
+"""
+
+import base64
+import io
+import socket
+import struct
+import zipfile
+
+import pydicom
+import pydicom.encaps
+import pydicom.uid
+import pytest
+
+import harness
+from harness import multipart, outcomes, parts_of
+from synthetic import instance
+
+pytestmark = pytest.mark.septum
+
+JSON, XML = "application/dicom+json", "application/dicom+xml"
+# Within Bits Stored, so that they have a form in every codec.
+PIXELS = struct.pack("<4096H", *range(4096))
+
+
+class Stored:
+    """An instance on the server."""
+
+    def __init__(self, server, study: str | None = None):
+        self.server = server
+        self.study, self.series, self.uid = study or pydicom.uid.generate_uid(), *(pydicom.uid.generate_uid() for _ in "ab")
+        self.stream = instance(self.study, self.series, self.uid, 1, PIXELS, 64)
+        assert server.store([self.stream]).status_code == 200
+        self.path = server.path(self.study, self.series, self.uid)
+
+    def get(self, path: str = "", method: str = "GET", **headers):
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.server.request(method, self.path + path, headers=named)
+
+
+@pytest.fixture(scope="module")
+def server():
+    started = harness.Server(environment={"SEPTUM__LIMITS__BODY_GRACE_S": "1"}, tls=False)
+    try:
+        started.start()
+        yield started
+        assert started.stop() == 0, f"unclean exit after SIGTERM:\n{started.log_tail()}"
+    finally:
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def stored(server):
+    return Stored(server)
+
+
+def exchanged(server, request: str, body: bytes = b"", version: str = "1.1", headers: str = "") -> tuple[str, bytes]:
+    """(head, the rest until the server closes) of a request that is sent as it is."""
+    token = base64.b64encode(":".join(server.auth).encode()).decode()
+    method, path = request.split(" ")
+    head = (f"{method} {server.base}{path} HTTP/{version}\r\nHost: localhost:{server.port}\r\n"
+            f"Authorization: Basic {token}\r\n{headers}\r\n")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        connection.sendall(head.encode() + body)
+        answer = connection.makefile("rb").read()
+    said, _, rest = answer.partition(b"\r\n\r\n")
+    return said.decode(), rest
+
+
+def test_a_body_that_stalls_may_come_again(server):
+    """What is wrong is not the instance: 408, or a failure that says so, and never a refusal for good."""
+    first, second = (pydicom.uid.generate_uid() for _ in "ab")
+    streams = [instance(pydicom.uid.generate_uid(), pydicom.uid.generate_uid(), uid, 1, PIXELS, 64) for uid in (first, second)]
+    headers = f"Content-Type: application/dicom\r\nAccept: {JSON}\r\nContent-Length: {len(streams[0])}\r\n"
+    head, _ = exchanged(server, "POST /studies", streams[0][:300], headers=headers + "Connection: close\r\n")
+    assert head.startswith("HTTP/1.1 408"), head
+    content_type, body = multipart(streams)
+    headers = f"Content-Type: {content_type}\r\nAccept: {JSON}\r\nContent-Length: {len(body)}\r\n"
+    head, said = exchanged(server, "POST /studies", body[: len(streams[0]) + 1500], headers=headers + "Connection: close\r\n")
+    assert head.startswith("HTTP/1.1 202"), head
+    answer = type("Answer", (), {"content": said, "json": lambda self: harness.json.loads(said)})()
+    # What came of the second may be too little to tell which it is.
+    assert outcomes(answer) in [{first: ("stored", 0), uid: ("refused", 0xA700)} for uid in (second, "")]

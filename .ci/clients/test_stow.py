@@ -540,3 +540,58 @@ def test_storage_commitment(server):
     for path, body, status in (("x", b"{}", 400), ("1.2", b"{}", 400), ("1.2", b"[", 400)):
         answer = server.request("POST", "/commitment-requests/" + path, data=body, headers={"Content-Type": JSON})
         assert answer.status_code == status
+
+
+def test_the_root_part_may_have_an_address(server):
+    """The root is the first part, or the one that `start` names (RFC 2387), whatever else its header says."""
+    for kind in (JSON, XML):
+        dataset = made(1, random.Random(7).randbytes(8192), 64)
+        metadata, bulk = taken_apart(dataset)
+        (root, text), = metadata_part(kind, metadata)
+        pixels = list(bulk_parts(dataset, metadata, bulk))
+        located = root | {"Content-Location": "metadata", "Content-ID": "<root@here>"}
+        answer = post(server, kind, [(located, text)] + pixels)
+        assert answer.status_code == 200, answer.text[:300]
+        headers, body = related(kind, pixels + [({**located, "Content-Type": kind.replace("dicom+", "")}, text)])
+        headers["Content-Type"] += '; start="<root@here>"'
+        answer = server.request("POST", "/studies", data=body, headers=headers)
+        assert answer.status_code == 200, answer.text[:300]
+        assert retrieved(server, dataset).PixelData == dataset.PixelData
+
+
+def test_bulk_data_by_uuid_and_content_id(server):
+    name = str(uuid.uuid4())
+    for reference, header in (
+        (f'uuid="{name}"', {"Content-Location": name.upper()}),
+        (f'uuid="{name.upper()}"', {"Content-Location": f"urn:uuid:{name}"}),
+        (f'uuid="{name}"', {"Content-ID": f"<{name}>"}),
+        (f'uri="cid:{name}@here"', {"Content-ID": f"<{name}@here>"}),
+        ('uri="cid:a%2Fb+c@here"', {"Content-ID": "<a/b+c@here>"}),
+        (f'uri="cid:{name}@here"', {"Content-ID": f"<{name}@here>", "Content-Location": "somewhere/else"}),
+    ):
+        dataset = made(1, bytes(8192), 64)
+        metadata, _ = taken_apart(dataset)
+        metadata["7FE00010"] = {"vr": "OW", "BulkDataURI": "REFERENCE"}
+        (root, text), = metadata_part(XML, metadata)
+        text = text.replace(b'uri="REFERENCE"', reference.encode())
+        answer = post(server, XML, [(root, text), ({"Content-Type": "application/octet-stream"} | header, bytes(8192))])
+        assert answer.status_code == 200, (reference, header, answer.text[:300])
+
+
+@pytest.mark.parametrize("coding", [{"Content-Transfer-Encoding": "base64"}, {"Content-Transfer-Encoding": "quoted-printable"},
+                                    {"Content-Encoding": "gzip"}])
+def test_coded_parts_are_refused(server, coding):
+    """Nothing is stored whose bytes stand for others."""
+    dataset, plain = made(1, bytes(8192), 64), made(2, bytes(8192), 64)
+    metadata, bulk = taken_apart(dataset)
+    metadata["7FE00010"] = {"vr": "OW", "BulkDataURI": "bulk/pixels"}
+    part = ({"Content-Type": "application/octet-stream", "Content-Location": "bulk/pixels"}, bytes(8192))
+    answer = post(server, JSON, metadata_part(JSON, metadata) + [(part[0] | coding, part[1])])
+    assert answer.status_code == 409 and outcomes(answer)[dataset.SOPInstanceUID] == ("refused", 0xC000), answer.text[:300]
+    assert "Encoding" in answer.text
+    answer = post(server, JSON, [(metadata_part(JSON, metadata)[0][0] | coding, metadata_part(JSON, metadata)[0][1]), part])
+    assert answer.status_code == 400, answer.text[:300]
+    streams = [instance(d.StudyInstanceUID, d.SeriesInstanceUID, d.SOPInstanceUID, 1, bytes(8192), 64) for d in (dataset, plain)]
+    dicom = {"Content-Type": "application/dicom"}
+    answer = post(server, "application/dicom", [(dicom | coding, streams[0]), (dicom | {"Content-Transfer-Encoding": "Binary"}, streams[1])])
+    assert outcomes(answer) == {"": ("refused", 0xC000), plain.SOPInstanceUID: ("stored", 0)}, answer.text[:300]

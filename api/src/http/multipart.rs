@@ -49,6 +49,10 @@ pub struct PartHeader {
     pub content_type: Option<String>,
     /// Content-Location, where there is one.
     pub content_location: Option<String>,
+    /// Content-ID, where there is one, without its angle brackets.
+    pub content_id: Option<String>,
+    /// Its bytes stand for others: they are in a Content-Transfer-Encoding or Content-Encoding, of which none is undone here.
+    pub is_coded: bool,
     /// Content-Disposition, where there is one: what a form calls the part.
     pub content_disposition: Option<String>,
     /// Content-Length in bytes, where there is one that can be read. Only a boundary ends a part: this is what it claims.
@@ -392,17 +396,30 @@ fn parse_header(bytes: &[u8]) -> Result<PartHeader, MultipartError> {
         }
         let line = std::str::from_utf8(line).map_err(|_| MultipartError::Header)?;
         let (name, value) = line.split_once(':').ok_or(MultipartError::Header)?;
-        if name.trim().eq_ignore_ascii_case("content-type") {
-            header.content_type = Some(value.trim().to_owned());
-        } else if name.trim().eq_ignore_ascii_case("content-location") {
-            header.content_location = Some(value.trim().to_owned());
-        } else if name.trim().eq_ignore_ascii_case("content-disposition") {
-            header.content_disposition = Some(value.trim().to_owned());
-        } else if name.trim().eq_ignore_ascii_case("content-length") {
-            header.content_length = value.trim().parse().ok();
+        let value = value.trim();
+        match name.trim().to_ascii_lowercase().as_str() {
+            "content-type" => header.content_type = Some(value.to_owned()),
+            "content-location" => header.content_location = Some(value.to_owned()),
+            "content-id" => header.content_id = Some(without_brackets(value).to_owned()),
+            "content-disposition" => header.content_disposition = Some(value.to_owned()),
+            "content-length" => header.content_length = value.parse().ok(),
+            "content-transfer-encoding" => header.is_coded |= !is_one_of(value, &["7bit", "8bit", "binary"]),
+            "content-encoding" => header.is_coded |= !is_one_of(value, &["identity"]),
+            _ => {}
         }
     }
     Ok(header)
+}
+
+/// `<id>` or `id` (RFC 2045 section 7), as `start` and `cid:` name it.
+pub fn without_brackets(id: &str) -> &str {
+    let id = id.trim();
+    id.strip_prefix('<').and_then(|id| id.strip_suffix('>')).unwrap_or(id)
+}
+
+/// Whether a coding is one of those that leave bytes as they are; none at all is one.
+fn is_one_of(coding: &str, plain: &[&str]) -> bool {
+    coding.is_empty() || plain.iter().any(|known| known.eq_ignore_ascii_case(coding))
 }
 
 #[cfg(test)]

@@ -28,10 +28,11 @@ use crate::call::Call;
 use crate::http::body::{BodyError, BodyReader};
 use crate::http::coding::CodingError;
 use crate::http::media_type::MediaType;
-use crate::http::multipart::{DATA_BYTES, Event, Multipart, MultipartError, PartHeader};
+use crate::http::multipart::{DATA_BYTES, Event, Multipart, MultipartError, PartHeader, without_brackets};
 use crate::http::problem::{Answer, Problem};
 use crate::stow::location::Base;
 use crate::stow::metadata::{Form, MetadataError, Named};
+use crate::stow::parts::CODED;
 
 /// Instances of one request that may wait for their commit while the next ones are read.
 const COMMITS_AHEAD: usize = 64;
@@ -69,14 +70,14 @@ pub(super) async fn store(mut call: Call) -> Answer {
     let read = match content {
         Content::Single => ingest.single(body).await,
         Content::Multipart(parser) => ingest.parts(*parser, body).await,
-        Content::Metadata(parser, form) => {
+        Content::Metadata(parser, form, start) => {
             let limits = Limits {
                 held: call.app.held.clone(),
                 instances: call.app.multipart.parts,
                 text_bytes: call.app.metadata_bytes_max,
             };
             let base = Base::new(&call.base_url, call.request.path());
-            let mut source = FromMetadata::new(form, base, limits);
+            let mut source = FromMetadata::new(form, start, base, limits);
             let read = source.read(&mut ingest, *parser, body).await;
             num_unreferenced = source.num_unreferenced;
             read
@@ -123,7 +124,8 @@ fn target(call: &Call) -> Answer<Arc<Namespace>> {
 enum Content {
     Single,
     Multipart(Box<Multipart>),
-    Metadata(Box<Multipart>, Form),
+    /// With the Content-ID of the root part, where `start` names it.
+    Metadata(Box<Multipart>, Form, Option<String>),
 }
 
 impl Content {
@@ -152,7 +154,10 @@ impl Content {
                     .map(Box::new)
                     .ok_or_else(|| Problem::bad_request("the boundary is missing or malformed"))?;
                 Ok(match form {
-                    Some(form) => Self::Metadata(parser, form),
+                    Some(form) => {
+                        let start = media.parameter("start").map(|id| without_brackets(id).to_owned());
+                        Self::Metadata(parser, form, start)
+                    }
                     None => Self::Multipart(parser),
                 })
             }
@@ -322,11 +327,11 @@ impl Ingest {
             named: Named::default(),
             changes: Vec::new(),
         };
-        if header
-            .and_then(|header| header.content_type)
-            .is_some_and(|content_type| !is_dicom(&content_type))
-        {
+        let header = header.unwrap_or_default();
+        if header.content_type.is_some_and(|content_type| !is_dicom(&content_type)) {
             open.failure = Some(Failure::NotDicomPart);
+        } else if header.is_coded {
+            open.failure = Some(Failure::Incomplete(FailureReason::CannotUnderstand, CODED));
         } else if self.is_overloaded {
             // The others of this request would each wait just as long.
             let error = septum_engine::EngineError::Overloaded { retry_after_seconds: 5 };

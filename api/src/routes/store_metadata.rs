@@ -21,9 +21,9 @@ use crate::http::body::BodyReader;
 use crate::http::media_type::MediaType;
 use crate::http::multipart::{Event, Multipart, PartHeader};
 use crate::stow::held::{Held, Share};
-use crate::stow::location::{Base, frame_of};
+use crate::stow::location::{Base, content_key, frame_of};
 use crate::stow::metadata::{Form, MetadataError, Needs, objects};
-use crate::stow::parts::{BulkFailure, Entry, Part, encoding_of};
+use crate::stow::parts::{BulkFailure, CODED, Entry, Part, encoding_of};
 
 /// From this length on, bulk data is passed on where it can be.
 const STREAM_BYTES_MIN: u64 = 4 << 20;
@@ -64,6 +64,10 @@ enum Current {
 
 pub(super) struct FromMetadata {
     form: Form,
+    /// Content-ID of the root part, where it is not the first.
+    start: Option<String>,
+    /// Parts that have begun.
+    num_parts: usize,
     base: Base,
     limits: Limits,
     waiting: Vec<Option<Waiting>>,
@@ -79,9 +83,11 @@ pub(super) struct FromMetadata {
 }
 
 impl FromMetadata {
-    pub(super) fn new(form: Form, base: Base, limits: Limits) -> Self {
+    pub(super) fn new(form: Form, start: Option<String>, base: Base, limits: Limits) -> Self {
         Self {
             form,
+            start,
+            num_parts: 0,
             base,
             limits,
             waiting: Vec::new(),
@@ -128,7 +134,7 @@ impl FromMetadata {
             let is_last = parser.is_finished();
             while let Some(event) = parser.next_event().map_err(Broken::Multipart)? {
                 match event {
-                    Event::Part(header) => self.begin(ingest, header).await,
+                    Event::Part(header) => self.begin(ingest, header).await?,
                     Event::Data(bytes) => self.data(ingest, bytes).await?,
                     Event::PartEnd => self.end(ingest).await?,
                     Event::End => {}
@@ -140,29 +146,44 @@ impl FromMetadata {
         }
     }
 
-    async fn begin(&mut self, ingest: &mut Ingest, header: PartHeader) {
+    /// Whether a part is the root (RFC 2387 section 3.2): the one that `start` names, else the first.
+    fn is_root(&self, header: &PartHeader) -> bool {
+        match &self.start {
+            Some(start) => header.content_id.as_deref() == Some(start),
+            None => self.num_parts == 1,
+        }
+    }
+
+    async fn begin(&mut self, ingest: &mut Ingest, header: PartHeader) -> Result<(), Broken> {
+        self.num_parts += 1;
         let essence = header
             .content_type
             .as_deref()
             .and_then(MediaType::parse)
             .map(|media| media.essence);
         let is_metadata = match &essence {
-            Some(essence) => Form::of(essence) == Some(self.form) && header.content_location.is_none(),
-            // The root comes first (RFC 2387 section 3.2).
-            None => self.num_metadata == 0 && header.content_location.is_none(),
+            // A document among the bulk data may be XML or JSON as well; its address tells it from metadata.
+            Some(essence) => {
+                let may_be_bulk = header.content_location.is_some() && !essence.starts_with("application/dicom+");
+                Form::of(essence) == Some(self.form) && (!may_be_bulk || self.is_root(&header))
+            }
+            None => self.num_metadata == 0 && (header.content_location.is_none() || self.is_root(&header)),
         };
         if is_metadata {
+            if header.is_coded {
+                return Err(Broken::Metadata(MetadataError::Coded));
+            }
             self.leave_key(ingest, None).await;
             self.num_metadata += 1;
             self.current = Current::Metadata(BytesMut::new(), self.limits.held.share());
-            return;
+            return Ok(());
         }
-        let Some(location) = &header.content_location else {
+        let Some(key) = self.key_of(&header) else {
             self.num_unreferenced += 1;
             self.current = Current::Skipped;
-            return;
+            return Ok(());
         };
-        let (mut key, mut frame) = (self.base.resolve(location), None);
+        let (mut key, mut frame) = (key, None);
         if !self.entries.contains_key(&key)
             && let Some((whole, number)) = frame_of(&key)
         {
@@ -175,8 +196,11 @@ impl FromMetadata {
             if !is_passing {
                 self.num_unreferenced += 1;
                 self.current = Current::Skipped;
-                return;
+                return Ok(());
             }
+        }
+        if header.is_coded {
+            entry.fail(BulkFailure(FailureReason::CannotUnderstand, CODED));
         }
         self.last_key = Some(key.clone());
         self.current = Current::Bulk {
@@ -185,6 +209,21 @@ impl FromMetadata {
             length_bytes: header.content_length,
             part: Part::new(frame, self.limits.held.share()),
         };
+        Ok(())
+    }
+
+    /// What the metadata may call a part: its Content-Location, or its Content-ID where that alone is referred to.
+    fn key_of(&self, header: &PartHeader) -> Option<String> {
+        let location = header
+            .content_location
+            .as_deref()
+            .map(|location| self.base.resolve(location));
+        let id = header.content_id.as_deref().map(content_key);
+        let is_wanted = |key: &String| self.entries.contains_key(key);
+        match (location, id) {
+            (Some(location), Some(id)) if !is_wanted(&location) && is_wanted(&id) => Some(id),
+            (location, id) => location.or(id),
+        }
     }
 
     async fn data(&mut self, ingest: &mut Ingest, bytes: Bytes) -> Result<(), Broken> {

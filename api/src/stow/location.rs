@@ -1,6 +1,8 @@
 //! Which part a `BulkDataURI` means: its `Content-Location`, both resolved against the address of the request (RFC 3986
 //! section 5.2), then compared as text.
 
+use crate::http::percent_decoded;
+
 /// Where relative addresses start from.
 #[derive(Debug, Clone)]
 pub struct Base {
@@ -23,6 +25,13 @@ impl Base {
     /// The absolute form of an address; what has a scheme has it already.
     pub fn resolve(&self, text: &str) -> String {
         let text = text.trim();
+        if let Some(key) = uuid_key(text) {
+            return key;
+        }
+        if text.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("cid:")) {
+            // A plus is a plus here.
+            return content_key(&percent_decoded(&text[4..].replace('+', "%2B")));
+        }
         if has_scheme(text) {
             return text.to_owned();
         }
@@ -39,6 +48,27 @@ impl Base {
         };
         format!("{}{path}{rest}", self.origin)
     }
+}
+
+/// What a part is known by that has a Content-ID, given without angle brackets: the address `cid:` (RFC 2392), or where it
+/// is a UUID, what [`Base::resolve`] makes of that.
+pub fn content_key(id: &str) -> String {
+    uuid_key(id).unwrap_or_else(|| format!("cid:{id}"))
+}
+
+/// A UUID, bare as in the attribute `uuid` of `BulkData` (PS3.19 section A.1.5) or as an URN (RFC 4122 section 3), in one
+/// form.
+fn uuid_key(text: &str) -> Option<String> {
+    let is_urn = text
+        .get(..9)
+        .is_some_and(|start| start.eq_ignore_ascii_case("urn:uuid:"));
+    let uuid = if is_urn { &text[9..] } else { text };
+    let is_uuid = uuid.len() == 36
+        && uuid.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        });
+    (is_uuid || is_urn).then(|| format!("urn:uuid:{}", uuid.to_ascii_lowercase()))
 }
 
 fn has_scheme(text: &str) -> bool {
@@ -86,11 +116,22 @@ mod tests {
 
     #[test]
     fn addresses_are_resolved() {
+        const UUID: &str = "urn:uuid:6f9619ff-8b86-d011-b42d-00c04fc964ff";
         let base = Base::new("https://h:1", "/dicomweb/studies");
+        assert_eq!(content_key("6F9619FF-8B86-D011-B42D-00C04FC964FF"), UUID);
+        assert_eq!(content_key("a@b"), "cid:a@b");
         for (text, expected) in [
             ("http://x/y/../z", "http://x/y/../z"),
             ("urn:uuid:1", "urn:uuid:1"),
             ("cid:a@b", "cid:a@b"),
+            ("CID:a+b%40c", "cid:a+b@c"),
+            ("URN:UUID:6F9619FF-8B86-D011-B42D-00C04FC964FF", UUID),
+            ("6F9619FF-8B86-d011-B42D-00C04FC964FF", UUID),
+            ("cid:6f9619ff-8b86-d011-b42d-00c04fc964ff", UUID),
+            (
+                "6f9619ff-8b86-d011-b42d-00c04fc964f",
+                "https://h:1/dicomweb/6f9619ff-8b86-d011-b42d-00c04fc964f",
+            ),
             ("/a/b?c=/../d", "https://h:1/a/b?c=/../d"),
             ("/a/./b/../c", "https://h:1/a/c"),
             ("bulk/1", "https://h:1/dicomweb/bulk/1"),

@@ -50,6 +50,9 @@ pub enum MetadataError {
     /// See [`XmlError`].
     #[error("the metadata cannot be read: {0}")]
     Xml(#[from] XmlError),
+    /// Its part is in a coding that is not undone.
+    #[error("{}", super::parts::CODED)]
+    Coded,
     /// It would take more memory than there is for it.
     #[error("the metadata is larger than can be held")]
     TooLarge,
@@ -66,7 +69,7 @@ impl MetadataError {
                 }
                 _ => FailureReason::CannotUnderstand,
             },
-            Self::Json { .. } | Self::NotObjects => FailureReason::CannotUnderstand,
+            Self::Json { .. } | Self::NotObjects | Self::Coded => FailureReason::CannotUnderstand,
         }
     }
 }

@@ -13,6 +13,9 @@ const COPY_BYTES_MAX: usize = 128 << 10;
 /// Item tag (FFFE,E000): no codestream starts with it, so what does is encapsulated pixels with their item headers.
 const ITEM_TAG: [u8; 4] = [0xFE, 0xFF, 0x00, 0xE0];
 
+/// Said of a part whose bytes stand for others.
+pub const CODED: &str = "the part is in a Content-Transfer-Encoding or Content-Encoding; send it as binary";
+
 /// Why bulk data cannot be used: the sender's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BulkFailure(pub FailureReason, pub &'static str);

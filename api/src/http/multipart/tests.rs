@@ -181,7 +181,7 @@ fn headers_of_parts_are_read() {
     )
     .expect("a boundary");
     parser.push(
-        b"--b\r\nCONTENT-TYPE: a/b; c=d\r\nContent-Location:  /x/y \r\ncontent-length: 12\r\nOther: z\r\n\r\n\r\n--b\r\n\
+        b"--b\r\nCONTENT-TYPE: a/b; c=d\r\nContent-Location:  /x/y \r\nContent-Id: <a@b>\r\ncontent-length: 12\r\nOther: z\r\n\r\n\r\n--b\r\n\
           Content-Length: many\r\n\r\n\r\n--b--",
     );
     let mut headers = Vec::new();
@@ -194,7 +194,25 @@ fn headers_of_parts_are_read() {
         content_type: Some("a/b; c=d".to_owned()),
         content_location: Some("/x/y".to_owned()),
         content_length: Some(12),
-        content_disposition: None,
+        content_id: Some("a@b".to_owned()),
+        ..PartHeader::default()
     };
     assert_eq!(headers, [first, PartHeader::default()]);
+}
+
+#[test]
+fn codings_of_parts_are_seen() {
+    for (header, is_coded) in [
+        ("Content-Transfer-Encoding: binary", false),
+        ("Content-Transfer-Encoding: 8BIT", false),
+        ("Content-Transfer-Encoding:", false),
+        ("Content-Encoding: identity", false),
+        ("Content-Transfer-Encoding: base64", true),
+        ("Content-Transfer-Encoding: Quoted-Printable", true),
+        ("Content-Encoding: gzip", true),
+        ("Content-Encoding: gzip\r\nContent-Transfer-Encoding: binary", true),
+    ] {
+        let found = parse_header(header.as_bytes()).expect("well formed");
+        assert_eq!(found.is_coded, is_coded, "{header}");
+    }
 }

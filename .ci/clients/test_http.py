@@ -83,3 +83,49 @@ def test_a_body_that_stalls_may_come_again(server):
     answer = type("Answer", (), {"content": said, "json": lambda self: harness.json.loads(said)})()
     # What came of the second may be too little to tell which it is.
     assert outcomes(answer) in [{first: ("stored", 0), uid: ("refused", 0xA700)} for uid in (second, "")]
+
+
+def test_clients_of_http_1_0_get_no_chunks(server, stored):
+    for path, accept in ((stored.path + "/metadata", JSON), (stored.path, harness.ORIGINAL), ("/studies", JSON)):
+        for connection in ("", "Connection: keep-alive\r\n"):
+            head, body = exchanged(server, f"GET {path}", version="1.0", headers=f"Accept: {accept}\r\n{connection}")
+            assert head.startswith("HTTP/1.0 200"), head
+            assert "transfer-encoding" not in head.lower(), head
+            if accept == JSON:
+                assert isinstance(harness.json.loads(body), list)
+            else:
+                assert stored.stream in body
+
+
+def test_preconditions(server, stored):
+    gone = Stored(server)
+    weak = gone.get("", Accept=harness.ORIGINAL).headers["ETag"]
+    assert weak.startswith("W/")
+    for path in (gone.path, server.path(gone.study, gone.series), server.path(gone.study)):
+        for known in ('"x"', weak, f'"y", {weak}'):
+            answer = server.request("DELETE", path, headers={"If-Match": known})
+            assert answer.status_code == 412, (known, answer.text[:300])
+            answer = server.request("GET", path, headers={"If-Match": known, "Accept": harness.ORIGINAL})
+            assert answer.status_code == 412, (known, answer.text[:300])
+    for missing in (server.path(gone.study, gone.series, "1.2.3"), server.path(gone.study, "1.2.3"), server.path("1.2.3")):
+        assert server.request("DELETE", missing, headers={"If-Match": '"x"'}).status_code == 404
+    content_type, body = multipart([gone.stream])
+    answer = server.request("POST", "/studies", data=body, headers={"Content-Type": content_type, "If-Match": '"x"'})
+    assert answer.status_code == 412
+    assert gone.get("", Accept=harness.ORIGINAL, If_Match="*").status_code == 200
+    assert server.request("DELETE", gone.path, headers={"If-Match": "*"}).status_code == 204
+    assert gone.get("", Accept=harness.ORIGINAL, If_Match="*").status_code == 404
+
+
+def test_downloads_go_on_under_a_strong_validator(stored):
+    path = "/bulkdata/7FE00010"
+    whole = stored.get(path, Accept="application/octet-stream")
+    etag = whole.headers["ETag"]
+    assert whole.content == PIXELS and not etag.startswith("W/")
+    part = stored.get(path, Accept="application/octet-stream", Range="bytes=100-", If_Range=etag)
+    assert part.status_code == 206 and part.content == PIXELS[100:]
+    for other in ("W/" + etag, '"x"'):
+        again = stored.get(path, Accept="application/octet-stream", Range="bytes=100-", If_Range=other)
+        assert again.status_code == 200 and again.content == PIXELS
+    assert stored.get(path, Accept="application/octet-stream", If_Match=etag).status_code == 200
+    assert stored.get(path, Accept="application/octet-stream", If_None_Match=etag).status_code == 304

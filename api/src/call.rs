@@ -18,6 +18,7 @@ use septum_engine::{EngineError, exceptions};
 use crate::app::App;
 use crate::http::body::BodyReader;
 use crate::http::coding::Coding;
+use crate::http::precondition;
 use crate::http::problem::{Answer, Problem};
 
 /// A request on its way through a handler. Only the dispatcher makes one, after `authorize` said yes.
@@ -293,20 +294,26 @@ impl Call {
 
     /// Whether the client has exactly this already: then 304.
     pub fn not_modified(&self, etag: &str) -> Option<HttpResponse> {
-        let mut known = self
-            .request
-            .headers()
-            .get_all(header::IF_NONE_MATCH)
-            .filter_map(|value| value.to_str().ok());
-        let weak = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-        let matches = known.any(|list| list.split(',').any(|tag| tag.trim() == "*" || weak(tag) == weak(etag)));
-        matches.then(|| {
+        precondition::is_known(self.request.headers(), etag).then(|| {
             let mut response = HttpResponse::NotModified();
             response
                 .insert_header((header::ETAG, header_value(etag)))
                 .insert_header((header::VARY, "Accept"));
             response.finish()
         })
+    }
+
+    /// To be asked before anything that is there is changed: none of that has a strong validator, so `If-Match` can only
+    /// name that it is there.
+    ///
+    /// # Errors
+    /// 412 where it names more.
+    pub fn may_change(&self) -> Answer<()> {
+        if precondition::is_match(self.request.headers(), None) {
+            Ok(())
+        } else {
+            Err(Problem::precondition_failed())
+        }
     }
 
     /// Whether permission `permission` was granted for this call.

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::{ConnectionType, Method, StatusCode, Version};
 use actix_web::{HttpRequest, HttpResponse, web};
 use septum_core::access::{Denied, Granted, Object, Principal, authorize, authorize_each};
 use septum_core::audit::{Action, Actor, ObjectKind, ObjectRef, Outcome};
@@ -23,7 +23,7 @@ use crate::auth::Presented;
 use crate::call::{Call, header_value};
 use crate::hidden::{self, Hidden};
 use crate::http::problem::{Answer, Problem};
-use crate::http::{base_url, cors};
+use crate::http::{base_url, cors, precondition};
 use crate::routes::{Reach, Route};
 
 /// What stands for a route in metrics where there is none.
@@ -140,7 +140,13 @@ async fn answer(
         action,
         payload: Some(payload),
     };
+    if row.method == Method::POST {
+        call.may_change()?;
+    }
     let response = (row.handler)(Entry::Call(Box::new(call))).await?;
+    if row.method == Method::GET && !is_still(request, &response) {
+        return Err(Problem::precondition_failed());
+    }
     // The place among the requests is free again when the last byte is out.
     let telemetry = app.archive.services.telemetry.retrieve_bytes.clone();
     Ok(response.map_body(|_, body| {
@@ -151,6 +157,16 @@ async fn answer(
             _permit: permit,
         })
     }))
+}
+
+/// Whether what a GET found is what its `If-Match` names.
+fn is_still(request: &HttpRequest, response: &HttpResponse) -> bool {
+    let etag = response
+        .headers()
+        .get(header::ETAG)
+        .and_then(|value| value.to_str().ok());
+    let is_there = response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED;
+    !is_there || precondition::is_match(request.headers(), etag)
 }
 
 /// What a handler is given.
@@ -271,6 +287,12 @@ fn not_allowed(rows: &[&'static Route], request: &HttpRequest) -> Answer {
 
 /// What every answer carries, errors included.
 pub(crate) fn complete(app: &App, request: &HttpRequest, response: &mut HttpResponse) {
+    if request.version() < Version::HTTP_11 && matches!(response.body().size(), BodySize::Stream) {
+        // Such a client does not know the chunked coding (RFC 9112 section 6.1): the end of the connection ends the body.
+        let head = response.head_mut();
+        head.no_chunking(true);
+        head.set_connection_type(ConnectionType::Close);
+    }
     let preflight = cors::is_preflight(request.method(), request.headers());
     let origin = cors::allowed(request.headers(), &app.cors_origins).cloned();
     let headers = response.headers_mut();

@@ -111,7 +111,7 @@ fn problems(route: &Route, description: &Description, names: &[&str]) -> BTreeSe
     }
     if route.reach != Reach::Public {
         // Who, may they, too many failed attempts; what is stored is damaged.
-        statuses.extend([401, 403, 429, 500]);
+        statuses.extend([401, 403, 412, 429, 500]);
         if route.reach == Reach::Union && names.contains(&"study") {
             statuses.insert(409);
         }

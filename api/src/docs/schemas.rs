@@ -77,6 +77,11 @@ pub const PROBLEMS: &[ProblemKind] = &[
         "Contradicts what is stored; or several namespaces are meant, and `choices` names their addresses.",
     ),
     kind(410, &["gone"], "It was there, and is kept no longer."),
+    kind(
+        412,
+        &["precondition-failed"],
+        "What is there is not what `If-Match` names; weak validators never match. Nothing was done.",
+    ),
     kind(413, &["too-large"], "The body is longer than `limit_bytes`."),
     kind(
         415,

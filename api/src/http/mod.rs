@@ -11,6 +11,7 @@
 //! | [`media_type`] | media types with parameters |
 //! | [`multipart`] | `multipart/related`, read bit by bit |
 //! | [`parts`] | `multipart/related`, written part by part |
+//! | [`precondition`] | what a client knows of a representation already |
 //! | [`problem`] | error bodies |
 
 pub mod accept;
@@ -23,6 +24,7 @@ pub mod escape;
 pub mod media_type;
 pub mod multipart;
 pub mod parts;
+pub mod precondition;
 pub mod problem;
 pub mod range;
 pub mod zip;

@@ -75,6 +75,15 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "conflict", detail)
     }
 
+    /// 412: what is there is not what `If-Match` names.
+    pub fn precondition_failed() -> Self {
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "precondition-failed",
+            "what is there is not what If-Match names; nothing was done",
+        )
+    }
+
     /// 413: the body is longer than allowed.
     pub fn too_large(limit_bytes: u64) -> Self {
         Self::new(

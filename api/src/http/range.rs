@@ -26,11 +26,15 @@ pub fn asked(request: &HttpRequest, length: u64, etag: &str) -> Asked {
     let Some(range) = text(header::RANGE) else {
         return Asked::Whole;
     };
-    // Ours never change but for their version, which the validator names: weak or not, it is exact enough.
-    if text(header::IF_RANGE).is_some_and(|known| known.trim_start_matches("W/") != etag.trim_start_matches("W/")) {
+    if text(header::IF_RANGE).is_some_and(|known| !is_same(known.trim(), etag)) {
         return Asked::Whole;
     }
     parse(range, length)
+}
+
+/// Parts of one whole may only be put together under a strong validator (section 13.1.5).
+fn is_same(known: &str, etag: &str) -> bool {
+    known == etag && !etag.starts_with("W/")
 }
 
 fn parse(range: &str, length: u64) -> Asked {
@@ -73,6 +77,20 @@ fn parse(range: &str, length: u64) -> Asked {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_of_one_whole_have_a_strong_validator() {
+        for (known, etag, expected) in [
+            ("\"a\"", "\"a\"", true),
+            ("W/\"a\"", "W/\"a\"", false),
+            ("\"a\"", "W/\"a\"", false),
+            ("W/\"a\"", "\"a\"", false),
+            ("\"b\"", "\"a\"", false),
+            ("Thu, 01 Jan 2026 00:00:00 GMT", "\"a\"", false),
+        ] {
+            assert_eq!(is_same(known, etag), expected, "{known} {etag}");
+        }
+    }
 
     #[test]
     fn ranges_are_understood() {

@@ -74,6 +74,7 @@ pub(super) async fn move_to(mut call: Call) -> Answer {
 /// `DELETE /namespaces/{namespace}/exceptions/{exception}`: the held study is erased.
 pub(super) async fn reject(call: Call) -> Answer {
     let namespace = call.namespace()?;
+    call.may_change()?;
     exceptions::reject(call.services(), namespace, call.path("exception"), &call.source()).await?;
     Ok(HttpResponse::NoContent().finish())
 }

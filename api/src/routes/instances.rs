@@ -130,6 +130,11 @@ pub(super) fn etag(instance: &InstanceRef, form: &str) -> String {
     format!("W/\"{}-{form}\"", instance.version)
 }
 
+/// A strong validator, for bytes that never change while the version is the same.
+pub(super) fn strong_etag(instance: &InstanceRef, form: &str) -> String {
+    format!("\"{}-{form}\"", instance.version)
+}
+
 /// `GET …/instances/{instance}`.
 pub(super) async fn retrieve(call: Call) -> Answer {
     let choices = accept::choices(&accept::ranges(&call.request)?)?;

@@ -183,7 +183,7 @@ pub(super) async fn as_it_is(call: &Call, instance: &InstanceRef, choices: &[Cho
             ));
         }
         let pixels = pixels_of(call.services(), instance)?.ok_or_else(Problem::not_found)?;
-        let etag = instances::etag(instance, "video");
+        let etag = instances::strong_etag(instance, "video");
         return Ok(Some(ranged::stored(call, pixels, media_type, &etag)));
     }
     if instance.row.pixel_set.is_some() {
@@ -204,7 +204,7 @@ pub(super) async fn as_it_is(call: &Call, instance: &InstanceRef, choices: &[Cho
             &offers,
         ));
     }
-    let etag = instances::etag(instance, "document");
+    let etag = instances::strong_etag(instance, "document");
     let mut response = ranged::value(call, document.value, document.length, shown, &etag);
     let headers = response.headers_mut();
     headers.insert(

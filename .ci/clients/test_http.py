@@ -85,6 +85,33 @@ def test_a_body_that_stalls_may_come_again(server):
     assert outcomes(answer) in [{first: ("stored", 0), uid: ("refused", 0xA700)} for uid in (second, "")]
 
 
+@pytest.mark.parametrize("accept,path,refused", [
+    (f"{JSON};q=0, */*", "/metadata", JSON),
+    (f"*/*, {JSON};q=0", "/metadata", JSON),
+    ("application/dicom;q=0, */*", "", "application/dicom"),
+    ("application/octet-stream;q=0, */*", "/frames/1", "application/octet-stream"),
+    ("image/jpeg;q=0, image/*", "/rendered", "image/jpeg"),
+])
+def test_what_is_refused_is_not_sent(stored, accept, path, refused):
+    answer = stored.get(path, Accept=accept)
+    assert answer.status_code in (200, 406), answer.text[:300]
+    if answer.status_code == 200:
+        assert refused not in answer.headers["Content-Type"]
+        parts = parts_of(answer.headers["Content-Type"], answer.content)
+        assert not [part for part, _ in parts if part["content-type"].startswith(refused)]
+
+
+def test_searches_heed_what_is_refused(server, stored):
+    answer = server.request("GET", f"/studies?StudyInstanceUID={stored.study}", headers={"Accept": f"{JSON};q=0, */*"})
+    assert answer.status_code == 200 and JSON not in answer.headers["Content-Type"]
+
+
+def test_a_plus_in_the_accept_parameter(server, stored):
+    for accept in ("application/dicom+json", "application/dicom%2Bjson"):
+        answer = server.request("GET", f"{stored.path}/metadata?accept={accept}")
+        assert answer.status_code == 200 and answer.headers["Content-Type"] == JSON, answer.text[:300]
+
+
 def test_clients_of_http_1_0_get_no_chunks(server, stored):
     for path, accept in ((stored.path + "/metadata", JSON), (stored.path, harness.ORIGINAL), ("/studies", JSON)):
         for connection in ("", "Connection: keep-alive\r\n"):

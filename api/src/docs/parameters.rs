@@ -145,7 +145,7 @@ pub const URI: &[QueryParameter] = &[
     uri(
         "contentType",
         Kind::MediaType,
-        "Media types, the most wanted first, parted by commas.",
+        "Media types, the most wanted first, parted by commas; with weights if need be. In place of `Accept`.",
     ),
     uri(
         "transferSyntax",
@@ -153,6 +153,11 @@ pub const URI: &[QueryParameter] = &[
         "A transfer syntax, or `*` for the stored one; of `application/dicom`.",
     ),
     uri("frameNumber", Kind::Number, "A frame, counted from 1."),
+    uri(
+        "annotation",
+        Kind::Text,
+        "Answered with a Warning: no text is burned in.",
+    ),
     uri("rows", Kind::Number, "Most height of the picture."),
     uri("columns", Kind::Number, "Most width of the picture."),
     uri(
@@ -171,7 +176,7 @@ pub const URI: &[QueryParameter] = &[
     uri(
         "presentationUID",
         Kind::Text,
-        "A presentation state to show its image with, in place of `objectUID`.",
+        "A presentation state to show the image with; without `objectUID`, the first image that it names.",
     ),
     uri("presentationSeriesUID", Kind::Text, "With `presentationUID`."),
 ];

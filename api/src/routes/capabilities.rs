@@ -18,10 +18,15 @@ const JSON: &str = "application/json";
 
 /// `OPTIONS` and `GET` of a service's root.
 pub(super) async fn describe(call: Call) -> Answer {
-    let ranges = accept::ranges(&call.request)?;
+    let choices = accept::choices(&call.request)?;
+    let is_taken = |media_type: &str| {
+        choices
+            .iter()
+            .any(|choice| !choice.multipart && choice.covers(media_type))
+    };
     let media_type = [WADL, JSON, "application/xml"]
         .into_iter()
-        .find(|media_type| accept::takes(&ranges, media_type))
+        .find(|media_type| is_taken(media_type))
         .ok_or_else(|| {
             Problem::not_acceptable("capabilities can be had as WADL or JSON", &[WADL.into(), JSON.into()])
         })?;

@@ -17,6 +17,8 @@ use crate::http::problem::{Answer, Problem};
 
 /// The media type of DICOM JSON.
 pub(super) const DICOM_JSON: &str = "application/dicom+json";
+/// DICOM JSON, as clients call it that know no other JSON.
+const JSON: &str = "application/json";
 /// The media type of the Native DICOM Model.
 pub(super) const DICOM_XML: &str = septum_core::dicom::xml::MEDIA_TYPE;
 
@@ -34,8 +36,7 @@ pub(super) enum DicomType {
 /// # Errors
 /// 406 where it takes neither, 400 where its Accept is malformed.
 pub(super) fn dicom_type(call: &Call) -> Answer<DicomType> {
-    let ranges = accept::ranges(&call.request)?;
-    let choices = accept::choices(&ranges)?;
+    let choices = accept::choices(&call.request)?;
     choose(&choices).ok_or_else(|| {
         let xml = format!("multipart/related; type=\"{DICOM_XML}\"");
         Problem::not_acceptable("only JSON and XML can be had here", &[DICOM_JSON.to_owned(), xml])
@@ -43,14 +44,12 @@ pub(super) fn dicom_type(call: &Call) -> Answer<DicomType> {
 }
 
 fn choose(choices: &[accept::Choice]) -> Option<DicomType> {
-    choices
-        .iter()
-        .find_map(|choice| match (choice.multipart, choice.media.as_str()) {
-            (false, DICOM_JSON | "*/*" | "application/*") => Some(DicomType::Json(DICOM_JSON)),
-            (false, "application/json") => Some(DicomType::Json("application/json")),
-            (_, DICOM_XML) | (true, "*/*" | "application/*") => Some(DicomType::Xml),
-            _ => None,
-        })
+    choices.iter().find_map(|choice| match choice.multipart {
+        false if choice.covers(DICOM_JSON) => Some(DicomType::Json(DICOM_JSON)),
+        _ if choice.covers(DICOM_XML) => Some(DicomType::Xml),
+        false if choice.covers(JSON) => Some(DicomType::Json(JSON)),
+        _ => None,
+    })
 }
 
 impl DicomType {
@@ -139,7 +138,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::accept::{Choice, Syntax};
+    use crate::http::accept::{Choice, choices_of};
 
     #[test]
     fn what_is_wanted_most_is_sent() {
@@ -148,8 +147,7 @@ mod tests {
                 .iter()
                 .map(|(multipart, media)| Choice {
                     multipart: *multipart,
-                    media: (*media).to_owned(),
-                    syntax: Syntax::Default,
+                    ..Choice::single(media)
                 })
                 .collect();
             assert_eq!(choose(&choices), expected, "{wanted:?}");
@@ -165,6 +163,22 @@ mod tests {
         check(&[(false, "text/html"), (false, "*/*"), (true, DICOM_XML)], json);
         check(&[(false, DICOM_XML)], Some(DicomType::Xml));
         check(&[(true, "application/dicom"), (false, "image/jpeg")], None);
+    }
+
+    #[test]
+    fn what_is_refused_is_not_sent() {
+        for (accept, expected) in [
+            ("application/dicom+json;q=0, */*", Some(DicomType::Xml)),
+            (
+                "application/dicom+json;q=0, application/dicom+xml;q=0, */*",
+                Some(DicomType::Json(JSON)),
+            ),
+            ("application/*;q=0, */*", None),
+            ("multipart/related;q=0, */*", Some(DicomType::Json(DICOM_JSON))),
+        ] {
+            let choices = choices_of([accept].into_iter()).expect("well formed");
+            assert_eq!(choose(&choices), expected, "{accept}");
+        }
     }
 
     #[test]

@@ -43,6 +43,22 @@ enum Form {
     Interchange(Interchange),
 }
 
+impl Form {
+    /// The transfer syntax that frames in this form are in.
+    fn transfer_syntax_uid(self, stored_uid: &str) -> &str {
+        match self {
+            Self::Native => EXPLICIT_LITTLE,
+            Self::Stored => stored_uid,
+            Self::Interchange(interchange) => interchange.transfer_syntax_uid(),
+        }
+    }
+
+    /// Their media type.
+    fn media_type(self, stored_uid: &str) -> &'static str {
+        media_type_of(self.transfer_syntax_uid(stored_uid))
+    }
+}
+
 /// The media type of one frame in a transfer syntax (PS3.18 table 8.7.3-5).
 pub(crate) fn media_type_of(transfer_syntax_uid: &str) -> &'static str {
     match transfer_syntax_uid {
@@ -74,20 +90,18 @@ pub(crate) fn video_type(transfer_syntax_uid: &str) -> Option<&'static str> {
 fn forms_of(choice: &Choice, stored_uid: &str) -> Vec<Form> {
     let stored_media = media_type_of(stored_uid);
     let media = choice.media.as_str();
-    let covers = |media_type: &str| {
-        media == "*/*"
-            || media == media_type
-            || media
-                .strip_suffix("/*")
-                .is_some_and(|kind| media_type.starts_with(kind))
-    };
+    let covers = |media_type: &str| choice.covers(media_type);
     // Viewers ask for octets in the stored syntax and look at the part's own media type.
     let takes_stored = covers(stored_media) || media == OCTETS;
     match &choice.syntax {
         Syntax::Stored if takes_stored => vec![Form::Stored],
         Syntax::Uid(uid) if uid == stored_uid && takes_stored => vec![Form::Stored],
         Syntax::Uid(uid) if uid == EXPLICIT_LITTLE && covers(OCTETS) => vec![Form::Native],
-        Syntax::Default if media == "*/*" => vec![Form::Native, Form::Stored],
+        Syntax::Default if media == "*/*" => [(Form::Native, OCTETS), (Form::Stored, stored_media)]
+            .into_iter()
+            .filter(|(_, media_type)| covers(media_type))
+            .map(|(form, _)| form)
+            .collect(),
         Syntax::Default if covers(OCTETS) => vec![Form::Native],
         Syntax::Default if covers(stored_media) => vec![Form::Stored],
         syntax => Interchange::ALL
@@ -244,7 +258,7 @@ fn no_form(reason: Option<String>, offers: &[String]) -> Problem {
 /// `GET …/instances/{instance}/frames/{frames}`.
 pub(super) async fn retrieve(call: Call) -> Answer {
     let numbers = numbers(call.path("frames"), call.app.frames_max)?;
-    let choices = accept::choices(&accept::ranges(&call.request)?)?;
+    let choices = accept::choices(&call.request)?;
     let instance = instances::find(&call)?;
     call.audit_study(&instance.study).await?;
     let pixels = pixels_of(call.services(), &instance)?.ok_or_else(Problem::not_found)?;
@@ -260,7 +274,7 @@ pub(super) async fn retrieve(call: Call) -> Answer {
     let stored_uid = instance.record.transfer_syntax_uid.clone();
     let mut refused = None;
     for (choice, form, unmade) in attempts(&choices, &stored_uid) {
-        let multipart = choice.multipart || choice.media == "*/*";
+        let multipart = choice.multipart || choice.covers_parts(form.media_type(&stored_uid));
         if !multipart && numbers.len() > 1 {
             continue;
         }
@@ -314,17 +328,16 @@ async fn respond(source: Source, numbers: Vec<u32>, stored_uid: &str, multipart:
 
 /// `GET …/instances/{instance}/bulkdata/{bulk}`: the value that a BulkDataURI in the metadata names.
 pub(super) async fn bulk_data(call: Call) -> Answer {
-    let choices = accept::choices(&accept::ranges(&call.request)?)?;
+    let choices = accept::choices(&call.request)?;
     let instance = instances::find(&call)?;
     call.audit_study(&instance.study).await?;
     let path = call.path("bulk").to_ascii_uppercase();
     if matches!(path.as_str(), "7FE00010" | "7FE00008" | "7FE00009") {
         return pixel_data(&call, &instance, &choices).await;
     }
-    let takes = |choice: &&Choice| matches!(choice.media.as_str(), "*/*" | OCTETS | "application/*");
     let choice = choices
         .iter()
-        .find(takes)
+        .find(|choice| choice.covers(OCTETS))
         .ok_or_else(|| Problem::not_acceptable("only octets can be had here", &[OCTETS.to_owned()]))?;
     let value = stored_value(call.services(), &instance, &path).await?;
     let length = value.length();
@@ -385,7 +398,7 @@ async fn pixel_data(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> 
     let video = video_type(&stored_uid);
     for choice in choices {
         if let Some(media_type) = video
-            && [media_type, "video/*", "*/*"].contains(&choice.media.as_str())
+            && choice.covers(media_type)
         {
             if !choice.multipart {
                 let etag = instances::strong_etag(instance, "video");
@@ -418,7 +431,7 @@ async fn pixel_data(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> 
             Source::Stored(pixels) if is_native => Frames::native(call.services(), pixels, instance).await?,
             source => {
                 let num_frames = pixels.record().layout.num_frames();
-                let multipart = choice.multipart || choice.media == "*/*";
+                let multipart = choice.multipart || choice.covers_parts(form.media_type(&stored_uid));
                 if num_frames == 0 && multipart {
                     // Frames that cannot be told apart go out as one.
                     let part_type = with_syntax(media_type_of(&stored_uid), &stored_uid);
@@ -500,8 +513,8 @@ mod tests {
     fn check(media: &str, syntax: Syntax, stored: &str, expected: &[Form]) {
         let choice = Choice {
             multipart: true,
-            media: media.to_owned(),
             syntax,
+            ..Choice::single(media)
         };
         assert_eq!(forms_of(&choice, stored), expected, "{choice:?} {stored}");
     }
@@ -531,6 +544,18 @@ mod tests {
         check(OCTETS, uid(RLE), RLE, &[Form::Stored]);
         check(OCTETS, Stored, EXPLICIT_LITTLE, &[Form::Stored]);
         check("image/jphc", Default, HTJ2K, &[Form::Stored]);
+    }
+
+    #[test]
+    fn what_is_refused_is_not_sent() {
+        for (accept, stored, expected) in [
+            ("application/octet-stream;q=0, */*", RLE, &[Form::Stored][..]),
+            ("image/dicom-rle;q=0, */*", RLE, &[Form::Native]),
+            ("application/octet-stream;q=0, */*", EXPLICIT_LITTLE, &[]),
+        ] {
+            let choices = accept::choices_of([accept].into_iter()).expect("well formed");
+            assert_eq!(forms_of(&choices[0], stored), expected, "{accept}");
+        }
     }
 
     #[test]

@@ -47,23 +47,14 @@ pub(super) struct Wanted {
 /// What of a client's choices is about instances. `single` says whether a bare Part 10 stream can be the answer.
 pub(super) fn wanted(choices: &[Choice], single: bool) -> Vec<Wanted> {
     let mut wanted = Vec::new();
-    for Choice {
-        multipart,
-        media,
-        syntax,
-    } in choices
-    {
-        let anything = media == "*/*";
-        if !(anything || media == DICOM || media == "application/*") {
-            continue;
-        }
-        let multipart = *multipart || anything;
+    for choice in choices.iter().filter(|choice| choice.covers(DICOM)) {
+        let multipart = choice.covers_parts(DICOM);
         if multipart || single {
             wanted.push(Wanted {
                 multipart,
-                syntax: syntax.clone(),
+                syntax: choice.syntax.clone(),
             });
-            if anything && *syntax == Syntax::Default {
+            if choice.media == "*/*" && choice.syntax == Syntax::Default {
                 wanted.push(Wanted {
                     multipart,
                     syntax: Syntax::Stored,
@@ -137,7 +128,7 @@ pub(super) fn strong_etag(instance: &InstanceRef, form: &str) -> String {
 
 /// `GET …/instances/{instance}`.
 pub(super) async fn retrieve(call: Call) -> Answer {
-    let choices = accept::choices(&accept::ranges(&call.request)?)?;
+    let choices = accept::choices(&call.request)?;
     let instance = find(&call)?;
     call.audit_study(&instance.study).await?;
     if media::is_wanted(&choices) {
@@ -219,8 +210,8 @@ mod tests {
             .iter()
             .map(|(multipart, media, syntax)| Choice {
                 multipart: *multipart,
-                media: (*media).to_owned(),
                 syntax: syntax.clone(),
+                ..Choice::single(media)
             })
             .collect();
         let expected: Vec<Wanted> = expected

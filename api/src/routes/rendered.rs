@@ -33,7 +33,7 @@ use crate::http::problem::{Answer, Problem};
 use crate::http::query_pairs;
 
 /// What the SOP Class UIDs of presentation states start with.
-const PRESENTATION_STATES: &str = "1.2.840.10008.5.1.4.1.1.11.";
+pub(super) const PRESENTATION_STATES: &str = "1.2.840.10008.5.1.4.1.1.11.";
 
 const PDF: &str = "application/pdf";
 
@@ -58,19 +58,23 @@ struct Wanted {
 
 fn wanted(choices: &[Choice]) -> Option<Wanted> {
     choices.iter().find_map(|choice| {
-        let media_type = match choice.media.as_str() {
-            "*/*" | "image/*" => MediaType::Jpeg,
-            name => MediaType::of_name(name)?,
-        };
         Some(Wanted {
             multipart: choice.multipart,
-            media_type,
+            media_type: picture_type(choice)?,
         })
     })
 }
 
+/// Media types of pictures, the one rather sent first.
+const PICTURES: [MediaType; 3] = [MediaType::Jpeg, MediaType::Png, MediaType::Gif];
+
+/// The media type of pictures that a choice means.
+pub(super) fn picture_type(choice: &Choice) -> Option<MediaType> {
+    PICTURES.into_iter().find(|media_type| choice.covers(media_type.name()))
+}
+
 fn not_acceptable() -> Problem {
-    let offers = [MediaType::Jpeg, MediaType::Png, MediaType::Gif].map(|media_type| media_type.name().to_owned());
+    let offers = PICTURES.map(|media_type| media_type.name().to_owned());
     Problem::not_acceptable("pictures can be had as JPEG, PNG or GIF", &offers)
 }
 
@@ -89,7 +93,7 @@ pub(super) fn problem(error: EngineError) -> Problem {
 }
 
 /// A validator that every parameter takes part in.
-fn etag(call: &Call, instance: &InstanceRef, media_type: &str) -> String {
+pub(super) fn etag(call: &Call, instance: &InstanceRef, media_type: &str) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(call.request.query_string().as_bytes());
     hasher.update(call.path("frames").as_bytes());
@@ -100,7 +104,7 @@ fn etag(call: &Call, instance: &InstanceRef, media_type: &str) -> String {
 
 async fn one(call: Call, target: Target) -> Answer {
     let request = request(&call, target)?;
-    let choices = accept::choices(&accept::ranges(&call.request)?)?;
+    let choices = accept::choices(&call.request)?;
     let list = match call.path("frames") {
         "" => None,
         list => Some(numbers(list, call.app.frames_max)?),
@@ -168,11 +172,8 @@ async fn one(call: Call, target: Target) -> Answer {
 /// Documents and videos, which are for people as they are.
 pub(super) async fn as_it_is(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> Answer<Option<HttpResponse>> {
     let takes = |media_type: &str| {
-        let (kind, _) = media_type.split_once('/').unwrap_or((media_type, ""));
-        let is_taken = |choice: &&Choice| {
-            choice.media == "*/*" || choice.media == media_type || choice.media.strip_suffix("/*") == Some(kind)
-        };
-        choices.iter().find(is_taken).is_some_and(|choice| !choice.multipart)
+        let taken = choices.iter().find(|choice| choice.covers(media_type));
+        taken.is_some_and(|choice| !choice.multipart)
     };
     if let Some(media_type) = video_type(&instance.record.transfer_syntax_uid) {
         if !takes(media_type) {
@@ -217,7 +218,7 @@ pub(super) async fn as_it_is(call: &Call, instance: &InstanceRef, choices: &[Cho
 /// `GET …/studies/{study}/rendered` and `…/series/{series}/rendered`.
 pub(super) async fn study(call: Call) -> Answer {
     let request = request(&call, Target::Rendered)?;
-    let choices = accept::choices(&accept::ranges(&call.request)?)?;
+    let choices = accept::choices(&call.request)?;
     let wanted = wanted(&choices).ok_or_else(not_acceptable)?;
     let (_, study) = call.study()?;
     let series_uid = call.series_uid_if_any()?;
@@ -258,7 +259,7 @@ pub(super) async fn study(call: Call) -> Answer {
 /// `GET …/studies/{study}/thumbnail` and `…/series/{series}/thumbnail`.
 pub(super) async fn study_thumbnail(call: Call) -> Answer {
     let request = request(&call, Target::Thumbnail)?;
-    let choices = accept::choices(&accept::ranges(&call.request)?)?;
+    let choices = accept::choices(&call.request)?;
     let wanted = wanted(&choices).ok_or_else(not_acceptable)?;
     let (_, study) = call.study()?;
     let series_uid = call.series_uid_if_any()?;

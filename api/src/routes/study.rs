@@ -34,7 +34,7 @@ struct Member {
 
 /// `GET …/studies/{study}` and `…/series/{series}`.
 pub(super) async fn retrieve(call: Call) -> Answer {
-    let choices = accept::choices(&accept::ranges(&call.request)?)?;
+    let choices = accept::choices(&call.request)?;
     let wanted = wanted(&choices, false);
     let (_, study) = call.study()?;
     let series_uid = call.series_uid_if_any()?;

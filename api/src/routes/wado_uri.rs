@@ -6,21 +6,23 @@
 //! | `image/jpeg`, `image/png`, `image/gif` | a picture: `frameNumber`, `rows`, `columns`, `region`, window, quality |
 //! | `application/pdf`, `video/…` | the document or video as it is |
 //!
-//! Without `contentType`: a picture where there are pixels, else the document, else the instance.
+//! `Accept` counts where there is no `contentType`. What stands for anything (`*/*`, or no `Accept` either): a picture where
+//! there are pixels, else the document, else the instance. A GIF without `frameNumber` has all frames. Where
+//! `presentationUID` and `objectUID` both stand, that image is shown with that presentation state.
 //!
 //! `anonymize=yes` is refused: nothing is sent with identity that was to go without (PS3.18 section 9.1).
 
 use actix_web::HttpResponse;
-use actix_web::http::header;
+use actix_web::http::{StatusCode, header};
 use septum_core::ids::{SeriesInstanceUid, SopInstanceUid, StudyInstanceUid};
 use septum_engine::retrieve::InstanceRef;
 use septum_engine::retrieve::rendered::{Picture, Pictures};
-use septum_render::{MediaType, RenderRequest, Viewport, Window, WindowShape};
+use septum_render::{MediaType, RenderRequest, Target, Viewport, Window, WindowShape};
 
 use super::instances::{self, DICOM};
-use super::rendered::{as_it_is, problem};
+use super::rendered::{PRESENTATION_STATES, as_it_is, etag, picture_type, problem};
 use crate::call::{Call, header_value};
-use crate::http::accept::{Choice, Syntax};
+use crate::http::accept::{self, Choice, Syntax};
 use crate::http::problem::{Answer, Problem};
 
 /// Sides of a picture where only one is asked for.
@@ -32,38 +34,39 @@ pub(super) async fn retrieve(call: Call) -> Answer {
         return Err(Problem::bad_request("the parameter `requestType` must be WADO"));
     }
     refuse_anonymizing(call.query("anonymize").as_deref())?;
-    let instance = find(&call)?;
-    call.audit_study(&instance.study).await?;
-    let types = call.query("contentType").unwrap_or_default();
-    let choices: Vec<Choice> = types
-        .split(',')
-        .map(|name| name.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
-        .filter(|name| !name.is_empty())
-        .map(single)
-        .collect();
-    if choices.is_empty() {
-        let anything = [single("*/*".to_owned())];
-        return match picture_or_as_it_is(&call, &instance, &anything).await {
-            Err(problem) if problem.status() == actix_web::http::StatusCode::NOT_ACCEPTABLE => {
-                dicom(&call, instance).await
+    let Shown { image, state } = find(&call)?;
+    call.audit_study(&image.study).await?;
+    let choices = choices(&call)?;
+    let mut refused = None;
+    // What is sent here is never in parts.
+    for choice in choices.iter().filter(|choice| !choice.multipart) {
+        let one = std::slice::from_ref(choice);
+        if choice.media != DICOM {
+            match picture_or_as_it_is(&call, &image, state.as_ref(), one).await {
+                Err(problem) if problem.status() == StatusCode::NOT_ACCEPTABLE => refused = refused.or(Some(problem)),
+                answer => return answer,
             }
-            answer => answer,
-        };
-    }
-    for choice in &choices {
-        if choice.media == DICOM {
-            return dicom(&call, instance).await;
         }
-        match picture_or_as_it_is(&call, &instance, std::slice::from_ref(choice)).await {
-            Err(problem) if problem.status() == actix_web::http::StatusCode::NOT_ACCEPTABLE => {}
-            answer => return answer,
+        if choice.covers(DICOM) {
+            match dicom(&call, &image, choice).await {
+                Err(problem) if problem.status() == StatusCode::NOT_ACCEPTABLE => refused = refused.or(Some(problem)),
+                answer => return answer,
+            }
         }
     }
-    let offers = [DICOM, "image/jpeg", "image/png", "image/gif"].map(str::to_owned);
-    Err(Problem::not_acceptable(
-        "the instance cannot be had as one of `contentType`",
-        &offers,
-    ))
+    Err(refused.unwrap_or_else(|| {
+        let offers = [DICOM, "image/jpeg", "image/png", "image/gif"].map(str::to_owned);
+        Problem::not_acceptable("the instance cannot be had as what you accept", &offers)
+    }))
+}
+
+/// What the client takes: `contentType`, else `Accept`.
+fn choices(call: &Call) -> Answer<Vec<Choice>> {
+    match call.query("contentType").filter(|types| !types.trim().is_empty()) {
+        None => accept::choices(&call.request),
+        Some(types) => accept::choices_of([types.as_str()].into_iter())
+            .map_err(|_| Problem::bad_request("the parameter `contentType` is malformed")),
+    }
 }
 
 /// Only an instance as it is can be had here, which is what `no` asks for; any other value may mean the opposite.
@@ -77,84 +80,116 @@ fn refuse_anonymizing(value: Option<&str>) -> Answer<()> {
     }
 }
 
-fn single(media: String) -> Choice {
-    Choice {
-        multipart: false,
-        media,
-        syntax: Syntax::Default,
-    }
-}
-
 fn required(call: &Call, name: &str) -> Answer<String> {
     call.query(name)
         .filter(|value| !value.is_empty())
         .ok_or_else(|| Problem::bad_request(format!("the parameter `{name}` is missing")))
 }
 
-/// The instance that the parameters name, or the presentation state to show it with.
-fn find(call: &Call) -> Answer<InstanceRef> {
-    let bad = |name: &'static str| move |_| Problem::bad_request(format!("the parameter `{name}` is not a UID"));
-    let study = StudyInstanceUid::parse(&required(call, "studyUID")?).map_err(bad("studyUID"))?;
-    let (series, object) = match call.query("presentationUID") {
-        Some(uid) => (required(call, "presentationSeriesUID")?, uid),
-        None => (required(call, "seriesUID")?, required(call, "objectUID")?),
-    };
-    let series = SeriesInstanceUid::parse(&series).map_err(bad("seriesUID"))?;
-    let object = SopInstanceUid::parse(&object).map_err(bad("objectUID"))?;
-    let (_, study) = call.study_of(study.as_str())?;
-    Ok(study.instance(call.services(), series.as_str(), object.as_str(), None)?)
+/// What the parameters name.
+struct Shown {
+    image: InstanceRef,
+    /// The presentation state to show it with, and the image's SOP Instance UID.
+    state: Option<(InstanceRef, String)>,
 }
 
-async fn dicom(call: &Call, instance: InstanceRef) -> Answer {
+/// A presentation state without `objectUID` is shown with the first image that it names, as `/rendered` does.
+fn find(call: &Call) -> Answer<Shown> {
+    let bad = |name: &'static str| move |_| Problem::bad_request(format!("the parameter `{name}` is not a UID"));
+    let study = StudyInstanceUid::parse(&required(call, "studyUID")?).map_err(bad("studyUID"))?;
+    let (_, study) = call.study_of(study.as_str())?;
+    let instance = |[series_name, name]: [&'static str; 2]| -> Answer<(InstanceRef, String)> {
+        let series = SeriesInstanceUid::parse(&required(call, series_name)?).map_err(bad(series_name))?;
+        let object = SopInstanceUid::parse(&required(call, name)?).map_err(bad(name))?;
+        let found = study.instance(call.services(), series.as_str(), object.as_str(), None)?;
+        Ok((found, object.as_str().to_owned()))
+    };
+    let (object, presentation) = (["seriesUID", "objectUID"], ["presentationSeriesUID", "presentationUID"]);
+    let is_there = |name: &str| call.query(name).is_some_and(|value| !value.is_empty());
+    let (image, state) = match (is_there("presentationUID"), is_there("objectUID")) {
+        (false, _) => (instance(object)?.0, None),
+        (true, false) => (instance(presentation)?.0, None),
+        (true, true) => {
+            let (image, uid) = instance(object)?;
+            (image, Some((instance(presentation)?.0, uid)))
+        }
+    };
+    Ok(Shown { image, state })
+}
+
+async fn dicom(call: &Call, instance: &InstanceRef, choice: &Choice) -> Answer {
     let syntax = match call.query("transferSyntax").as_deref() {
-        None | Some("") => Syntax::Default,
+        None | Some("") => choice.syntax.clone(),
         Some("*") => Syntax::Stored,
         Some(uid) => Syntax::Uid(uid.to_owned()),
     };
     let wanted = Choice {
-        multipart: false,
-        media: DICOM.to_owned(),
         syntax: syntax.clone(),
+        ..Choice::single(DICOM)
     };
-    match instances::send_as(call, &instance, std::slice::from_ref(&wanted)).await {
+    match instances::send_as(call, instance, std::slice::from_ref(&wanted)).await {
         // Whoever names no syntax gets the instance all the same.
         Err(_) if syntax == Syntax::Default => {
             let stored = Choice {
                 syntax: Syntax::Stored,
                 ..wanted
             };
-            instances::send_as(call, &instance, &[stored]).await
+            instances::send_as(call, instance, &[stored]).await
         }
         answer => answer,
     }
 }
 
-async fn picture_or_as_it_is(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> Answer {
-    if let Some(response) = as_it_is(call, instance, choices).await? {
+async fn picture_or_as_it_is(
+    call: &Call,
+    image: &InstanceRef,
+    state: Option<&(InstanceRef, String)>,
+    choices: &[Choice],
+) -> Answer {
+    if let Some(response) = as_it_is(call, image, choices).await? {
         return Ok(response);
     }
-    let media_type = choices.iter().find_map(|choice| match choice.media.as_str() {
-        "*/*" | "image/*" => Some(MediaType::Jpeg),
-        name => MediaType::of_name(name),
-    });
+    let media_type = choices.iter().find_map(picture_type);
     let no_picture = || Problem::not_acceptable("there is no picture of this kind", &[]);
     let media_type = media_type.ok_or_else(no_picture)?;
-    let pictures = Pictures::open(call.services(), instance).await.map_err(problem)?;
-    let index = match number::<u32>(call, "frameNumber")? {
+    // What a presentation state shows changes with the image that it applies to.
+    let etag = (state.is_none() && !image.record.sop_class_uid.starts_with(PRESENTATION_STATES))
+        .then(|| etag(call, image, media_type.name()));
+    if let Some(response) = etag.as_ref().and_then(|etag| call.not_modified(etag)) {
+        return Ok(response);
+    }
+    let pictures = match state {
+        None => Pictures::open(call.services(), image).await.map_err(problem)?,
+        Some((state, uid)) => Pictures::open_shown(call.services(), image, uid, state)
+            .await
+            .map_err(problem)?
+            .ok_or_else(|| Problem::bad_request("`presentationUID` is no presentation state of this image"))?,
+    };
+    let number = number::<u32>(call, "frameNumber")?;
+    let request = request(call, pictures.columns(), pictures.rows())?;
+    let index = match number {
         None => pictures.first_frame(),
         Some(0) => return Err(Problem::bad_request("frames are counted from 1")),
         Some(number) if number <= pictures.num_frames() => number - 1,
         Some(_) => return Err(Problem::not_found()),
     };
-    let request = request(call, pictures.columns(), pictures.rows())?;
-    let Picture { bytes, warnings } = pictures.frame(index, request, media_type).await.map_err(problem)?;
+    let is_animation = media_type == MediaType::Gif && number.is_none() && pictures.num_frames() > 1;
+    let picture = if is_animation {
+        pictures.animation(request).await
+    } else {
+        pictures.frame(index, request, media_type).await
+    };
+    let Picture { bytes, warnings } = picture.map_err(problem)?;
     let mut response = HttpResponse::Ok();
     for warning in &warnings {
         response.append_header((header::WARNING, format!("299 septum \"{warning}\"")));
     }
+    if let Some(etag) = &etag {
+        response.insert_header((header::ETAG, header_value(etag)));
+    }
     Ok(response
         .content_type(media_type.name())
-        .insert_header((header::ETAG, header_value(&instances::etag(instance, "wado-uri"))))
+        .insert_header((header::VARY, "Accept"))
         .body(bytes))
 }
 
@@ -178,6 +213,12 @@ fn request(call: &Call, columns: u32, rows: u32) -> Answer<RenderRequest> {
         }
         request.quality = quality;
     }
+    if let Some(annotation) = call.query("annotation") {
+        let asked = RenderRequest::parse(Target::Rendered, [("annotation", annotation.as_str())]);
+        request.annotation = asked
+            .map_err(|error| Problem::bad_request(error.to_string()))?
+            .annotation;
+    }
     match (
         number::<f64>(call, "windowCenter")?,
         number::<f64>(call, "windowWidth")?,
@@ -197,6 +238,11 @@ fn request(call: &Call, columns: u32, rows: u32) -> Answer<RenderRequest> {
         }
     }
     let (width, height) = (number::<u32>(call, "columns")?, number::<u32>(call, "rows")?);
+    if width == Some(0) || height == Some(0) {
+        return Err(Problem::bad_request(
+            "the parameters `rows` and `columns` are at least 1",
+        ));
+    }
     let region = match call.query("region") {
         None => None,
         Some(text) => Some(region(&text)?),

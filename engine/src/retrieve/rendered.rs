@@ -56,6 +56,11 @@ fn parsed(header: &HeaderBytes, instance: &InstanceRef) -> Result<Header> {
         .map_err(|_| EngineError::NotAcceptable("the header of this instance cannot be read".to_owned()))
 }
 
+/// The index of the first of some frames, which are counted from 1; of none, that of all frames.
+fn first_index(frames: &[u32]) -> u32 {
+    frames.first().map_or(0, |number| number.saturating_sub(1))
+}
+
 /// The shape of native frames whose colour is subsampled (PS3.3 section C.7.6.3.1.2), which no codec here takes.
 fn subsampled_shape(header: &Header) -> Option<FrameShape> {
     let short = |tag| {
@@ -94,6 +99,7 @@ impl Pictures {
             .into_iter()
             .next()
             .ok_or_else(|| EngineError::NotAcceptable("the presentation state names no image".to_owned()))?;
+        let first_frame = first_index(&shown.frames);
         let (series_uid, instance_uid) = (&shown.series_instance_uid, &shown.sop_instance_uid);
         let image = match instance.study.instance(services, series_uid, instance_uid, None) {
             Err(EngineError::NotFound) => {
@@ -102,9 +108,30 @@ impl Pictures {
             }
             image => image?,
         };
-        let first_frame = shown.frames.first().map_or(0, |number| number.saturating_sub(1));
         let image_header = read_header(services, &image).await?;
         Self::of_image(services, &image, image_header, Some(header), first_frame).await
+    }
+
+    /// Opens an image, whose SOP Instance UID is `image_uid`, as a presentation state shows it. None where `state` is no
+    /// presentation state, or not one of this image.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_shown(
+        services: &Arc<Services>,
+        image: &InstanceRef,
+        image_uid: &str,
+        state: &InstanceRef,
+    ) -> Result<Option<Self>> {
+        let header = read_header(services, state).await?;
+        let images = PresentationState::new(&header).map_or_else(|_| Vec::new(), |state| state.referenced_images());
+        let Some(shown) = images.into_iter().find(|shown| shown.sop_instance_uid == image_uid) else {
+            return Ok(None);
+        };
+        let image_header = read_header(services, image).await?;
+        Self::of_image(services, image, image_header, Some(header), first_index(&shown.frames))
+            .await
+            .map(Some)
     }
 
     async fn of_image(

@@ -343,7 +343,8 @@ pub(super) static TABLE: &[Description] = &[
             "retrieve_by_uri",
             Group::Retrieve,
             "Retrieve by query parameters (WADO-URI)",
-            "Without `contentType`: a picture where there are pixels, else the document, else the instance.",
+            "`Accept` counts where there is no `contentType`. For `*/*`: a picture where there are pixels, else the document, else \
+             the instance.",
         )
     },
 ];

@@ -156,3 +156,23 @@ def test_downloads_go_on_under_a_strong_validator(stored):
         assert again.status_code == 200 and again.content == PIXELS
     assert stored.get(path, Accept="application/octet-stream", If_Match=etag).status_code == 200
     assert stored.get(path, Accept="application/octet-stream", If_None_Match=etag).status_code == 304
+
+
+def test_parts_say_where_they_are(server, stored):
+    url = server.url + stored.path
+    octets = 'multipart/related; type="application/octet-stream"'
+    for path, accept, locations in (
+        ("/bulkdata/7FE00010", octets, [url + "/bulkdata/7FE00010"]),
+        ("/frames/1", octets, [url + "/frames/1"]),
+        ("/frames/1,1", octets, [url + "/frames/1"] * 2),
+        ("", harness.ORIGINAL, [url]),
+        ("/rendered", 'multipart/related; type="image/png"', [url + "/rendered"]),
+        ("/frames/1/rendered", 'multipart/related; type="image/png"', [url + "/frames/1/rendered"]),
+    ):
+        answer = stored.get(path, Accept=accept)
+        assert answer.status_code == 200, (path, answer.text[:300])
+        parts = parts_of(answer.headers["Content-Type"], answer.content)
+        assert [headers["content-location"] for headers, _ in parts] == locations
+    answer = stored.get("/metadata", Accept=f'multipart/related; type="{XML}"')
+    (headers, _), = parts_of(answer.headers["Content-Type"], answer.content)
+    assert headers["content-location"].endswith(stored.path + "/metadata")

@@ -158,6 +158,30 @@ impl Call {
         format!("{}/namespaces/{}{held}/dicomweb", self.base_url, namespace.id)
     }
 
+    /// The address of the request, as the client used it.
+    pub fn address(&self) -> String {
+        format!("{}{}{}", self.base_url, self.request.path(), self.query_part())
+    }
+
+    /// The query with its question mark, if there is one.
+    fn query_part(&self) -> String {
+        match self.request.query_string() {
+            "" => String::new(),
+            query => format!("?{query}"),
+        }
+    }
+
+    /// The addresses of single frames, of which the path may name several: `end` stands behind the number.
+    pub fn frame_addresses(&self, end: &str) -> FrameAddresses {
+        let address = format!("{}{}", self.base_url, self.request.path());
+        let resources = ["/frames/", "/bulkdata/", "/rendered"];
+        let length = resources.iter().filter_map(|resource| address.rfind(resource)).min();
+        FrameAddresses {
+            start: format!("{}/frames/", &address[..length.unwrap_or(address.len())]),
+            end: format!("{end}{}", self.query_part()),
+        }
+    }
+
     /// The study of the path, in whichever namespace it is.
     ///
     /// # Errors
@@ -319,6 +343,19 @@ impl Call {
     /// Whether permission `permission` was granted for this call.
     pub fn has(&self, permission: Permission) -> bool {
         self.granted.iter().any(|granted| granted.permission() == permission)
+    }
+}
+
+/// See [`Call::frame_addresses`].
+pub struct FrameAddresses {
+    start: String,
+    end: String,
+}
+
+impl FrameAddresses {
+    /// The address of a frame, from 1.
+    pub fn of(&self, number: u32) -> String {
+        format!("{}{number}{}", self.start, self.end)
     }
 }
 

@@ -85,14 +85,33 @@ pub(super) enum Writer {
         separator: &'static str,
     },
     /// Parts.
-    Xml(PartWriter),
+    Xml {
+        /// How they are framed.
+        parts: PartWriter,
+        /// The address of the study that their instances are in, where they are metadata of instances.
+        study_url: Option<String>,
+    },
 }
 
 impl Writer {
     pub(super) fn new(media_type: DicomType) -> Self {
         match media_type {
             DicomType::Json(name) => Self::Json { name, separator: "[" },
-            DicomType::Xml => Self::Xml(PartWriter::new()),
+            DicomType::Xml => Self::Xml {
+                parts: PartWriter::new(),
+                study_url: None,
+            },
+        }
+    }
+
+    /// For metadata of instances of the study at an address: each part says whose it is.
+    pub(super) fn of_instances(media_type: DicomType, url: &str) -> Self {
+        match Self::new(media_type) {
+            Self::Xml { parts, .. } => Self::Xml {
+                parts,
+                study_url: Some(url.to_owned()),
+            },
+            json => json,
         }
     }
 
@@ -100,7 +119,7 @@ impl Writer {
     pub(super) fn content_type(&self) -> String {
         match self {
             Self::Json { name, .. } => (*name).to_owned(),
-            Self::Xml(parts) => parts.content_type(DICOM_XML),
+            Self::Xml { parts, .. } => parts.content_type(DICOM_XML),
         }
     }
 
@@ -115,10 +134,11 @@ impl Writer {
                 *separator = ",";
                 out.extend_from_slice(text.as_bytes());
             }
-            Self::Xml(parts) => {
+            Self::Xml { parts, study_url } => {
                 let dataset: Map<String, Value> = read_stored(text).map_err(|_| NOT_DICOM_JSON)?;
                 let document = to_xml(&dataset).map_err(|_| NOT_DICOM_JSON)?;
-                out.extend_from_slice(&parts.open(DICOM_XML, None));
+                let location = study_url.as_ref().and_then(|url| metadata_url(url, &dataset));
+                out.extend_from_slice(&parts.open(DICOM_XML, location.as_deref()));
                 out.extend_from_slice(document.as_bytes());
             }
         }
@@ -130,9 +150,20 @@ impl Writer {
         match self {
             Self::Json { separator: "[", .. } => Bytes::from_static(b"[]"),
             Self::Json { .. } => Bytes::from_static(b"]"),
-            Self::Xml(parts) => parts.close(),
+            Self::Xml { parts, .. } => parts.close(),
         }
     }
+}
+
+/// The address of an instance's metadata; none where its UIDs are not what may stand in an address.
+fn metadata_url(study_url: &str, dataset: &Map<String, Value>) -> Option<String> {
+    let uid = |tag: &str| {
+        let uid = dataset.get(tag)?.get("Value")?.get(0)?.as_str()?;
+        let is_plain = uid.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        is_plain.then_some(uid)
+    };
+    let (series, instance) = (uid("0020000E")?, uid("00080018")?);
+    Some(format!("{study_url}/series/{series}/instances/{instance}/metadata"))
 }
 
 #[cfg(test)]

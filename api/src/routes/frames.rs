@@ -293,7 +293,7 @@ pub(super) async fn retrieve(call: Call) -> Answer {
         if let Some(response) = call.not_modified(&etag) {
             return Ok(response);
         }
-        return respond(source, numbers, &stored_uid, multipart, &etag).await;
+        return respond(&call, source, numbers, &stored_uid, multipart, &etag).await;
     }
     let mut offers = vec![OCTETS.to_owned(), format!("{OCTETS}; transfer-syntax=*")];
     if media_type_of(&stored_uid) != OCTETS {
@@ -302,7 +302,14 @@ pub(super) async fn retrieve(call: Call) -> Answer {
     Err(no_form(refused, &offers))
 }
 
-async fn respond(source: Source, numbers: Vec<u32>, stored_uid: &str, multipart: bool, etag: &str) -> Answer {
+async fn respond(
+    call: &Call,
+    source: Source,
+    numbers: Vec<u32>,
+    stored_uid: &str,
+    multipart: bool,
+    etag: &str,
+) -> Answer {
     let (media_type, part_type) = source.content_type(stored_uid);
     let mut response = HttpResponse::Ok();
     response
@@ -313,12 +320,13 @@ async fn respond(source: Source, numbers: Vec<u32>, stored_uid: &str, multipart:
         let frame = source.frame(number - 1).await?;
         return Ok(response.content_type(part_type).body(frame));
     }
-    let mut writer = PartWriter::new();
+    let (mut writer, addresses) = (PartWriter::new(), call.frame_addresses(""));
     response.content_type(writer.content_type(media_type));
     Ok(response.body(stream::body(None, |sink: Sink| async move {
         for number in numbers {
             let frame = source.frame(number - 1).await?;
-            send(&sink, writer.open(&part_type, None)).await?;
+            let location = addresses.of(number);
+            send(&sink, writer.open(&part_type, Some(&location))).await?;
             send(&sink, frame).await?;
         }
         send(&sink, writer.close()).await?;
@@ -347,7 +355,7 @@ pub(super) async fn bulk_data(call: Call) -> Answer {
     }
     let mut response = HttpResponse::Ok();
     let mut writer = PartWriter::new();
-    let (open, close) = (writer.open(OCTETS, None), writer.close());
+    let (open, close) = (writer.open(OCTETS, Some(&call.address())), writer.close());
     response.content_type(writer.content_type(OCTETS));
     let whole = (open.len() + close.len()) as u64 + length;
     Ok(response.body(stream::body(Some(whole), |sink| async move {
@@ -406,6 +414,7 @@ async fn pixel_data(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> 
             }
             let etag = instances::etag(instance, "video-parts");
             return Ok(whole_stored(
+                call,
                 pixels,
                 media_type,
                 with_syntax(media_type, &stored_uid),
@@ -435,21 +444,21 @@ async fn pixel_data(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> 
                 if num_frames == 0 && multipart {
                     // Frames that cannot be told apart go out as one.
                     let part_type = with_syntax(media_type_of(&stored_uid), &stored_uid);
-                    return Ok(whole_stored(pixels, media_type_of(&stored_uid), part_type, &etag));
+                    return Ok(whole_stored(call, pixels, media_type_of(&stored_uid), part_type, &etag));
                 }
                 if num_frames != 1 && !multipart {
                     continue;
                 }
                 let numbers: Vec<u32> = (1..=num_frames).collect();
                 source.check(call.services(), &numbers)?;
-                return respond(source, numbers, &stored_uid, multipart, &etag).await;
+                return respond(call, source, numbers, &stored_uid, multipart, &etag).await;
             }
         };
         if !choice.multipart {
             let (length, part_type) = (frames.native_length()?, with_syntax(OCTETS, EXPLICIT_LITTLE));
             return Ok(ranged::native(call, frames, length, &part_type, &etag));
         }
-        return Ok(whole(frames, &etag));
+        return Ok(whole(call, frames, &etag));
     }
     Err(Problem::not_acceptable(
         "the pixels cannot be had in a form that you accept",
@@ -458,14 +467,14 @@ async fn pixel_data(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> 
 }
 
 /// The stored payload in one part.
-fn whole_stored(pixels: PixelReader, media_type: &str, part_type: String, etag: &str) -> HttpResponse {
+fn whole_stored(call: &Call, pixels: PixelReader, media_type: &str, part_type: String, etag: &str) -> HttpResponse {
     let mut writer = PartWriter::new();
     let mut response = HttpResponse::Ok();
     response
         .insert_header((header::ETAG, header_value(etag)))
         .insert_header((header::VARY, "Accept"))
         .content_type(writer.content_type(media_type));
-    let (open, close) = (writer.open(&part_type, None), writer.close());
+    let (open, close) = (writer.open(&part_type, Some(&call.address())), writer.close());
     response.body(stream::body(None, |sink: Sink| async move {
         send(&sink, open).await?;
         let (mut at, end) = (0, pixels.record().layout.payload_length());
@@ -490,7 +499,7 @@ fn whole(frames: Frames, etag: &str) -> HttpResponse {
         .insert_header((header::ETAG, header_value(etag)))
         .insert_header((header::VARY, "Accept"))
         .content_type(writer.content_type(OCTETS));
-    let (open, close) = (writer.open(&part_type, None), writer.close());
+    let (open, close) = (writer.open(&part_type, Some(&call.address())), writer.close());
     response.body(stream::body(None, |sink: Sink| async move {
         send(&sink, open).await?;
         let mut step = 0;

@@ -67,7 +67,7 @@ fn respond(
     etag: &str,
     hidden: Hidden,
 ) -> HttpResponse {
-    let mut writer = Writer::new(media_type);
+    let mut writer = Writer::of_instances(media_type, &base);
     HttpResponse::Ok()
         .content_type(writer.content_type())
         .insert_header((header::ETAG, header_value(etag)))

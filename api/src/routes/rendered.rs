@@ -154,14 +154,20 @@ async fn one(call: Call, target: Target) -> Answer {
     if !wanted.multipart && indices.len() == 1 {
         return Ok(response.content_type(name).body(bytes));
     }
+    let resource = match target {
+        Target::Rendered => "/rendered",
+        Target::Thumbnail => "/thumbnail",
+    };
     let mut writer = PartWriter::new();
     response.content_type(writer.content_type(name));
+    let (addresses, whole) = (call.frame_addresses(resource), list.is_none().then(|| call.address()));
+    let location = move |index: u32| whole.clone().unwrap_or_else(|| addresses.of(index + 1));
     Ok(response.body(stream::body(None, move |sink: Sink| async move {
-        send(&sink, writer.open(name, None)).await?;
+        send(&sink, writer.open(name, Some(&location(indices[0])))).await?;
         send(&sink, bytes.into()).await?;
         for index in indices.into_iter().skip(1) {
             let picture = pictures.frame(index, request, wanted.media_type).await?;
-            send(&sink, writer.open(name, None)).await?;
+            send(&sink, writer.open(name, Some(&location(index)))).await?;
             send(&sink, picture.bytes.into()).await?;
         }
         send(&sink, writer.close()).await?;

@@ -176,3 +176,69 @@ def test_parts_say_where_they_are(server, stored):
     answer = stored.get("/metadata", Accept=f'multipart/related; type="{XML}"')
     (headers, _), = parts_of(answer.headers["Content-Type"], answer.content)
     assert headers["content-location"].endswith(stored.path + "/metadata")
+
+
+def bare(stored, uid: str, **attributes) -> bytes:
+    """A dataset without pixels in the study of an instance, or one whose pixels are broken."""
+    dataset = pydicom.dcmread(io.BytesIO(stored.stream))
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = stored.study, attributes.pop("SeriesInstanceUID")
+    for name, value in attributes.items():
+        setattr(dataset, name, value)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def broken(server, stored):
+    """(path of the series, path of the instance) of a JPEG image whose codestream is none."""
+    series, uid = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
+    dataset = pydicom.dcmread(io.BytesIO(bare(stored, uid, SeriesInstanceUID=series, BitsAllocated=8, BitsStored=8, HighBit=7)))
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.50"
+    dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xdb" + bytes(100)])
+    dataset["PixelData"].VR = "OB"
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    assert server.store([buffer.getvalue()]).status_code in (200, 202)
+    return server.path(stored.study, series), server.path(stored.study, series, uid)
+
+
+def test_nothing_to_show_is_no_empty_answer(server, broken):
+    series, one = broken
+    reason = server.request("GET", one + "/rendered", headers={"Accept": "image/png"})
+    assert reason.status_code == 406
+    answer = server.request("GET", series + "/rendered", headers={"Accept": 'multipart/related; type="image/png"'})
+    assert answer.status_code == 406, answer.text[:300]
+    assert reason.json()["detail"] in answer.json()["detail"]
+
+
+def test_a_refusal_says_why_and_what_else(server, broken):
+    _, one = broken
+    answer = server.request("GET", one, headers={"Accept": "application/dicom"})
+    assert answer.status_code == 406
+    said = answer.json()
+    reason = server.request("GET", one + "/rendered", headers={"Accept": "image/png"}).json()["detail"]
+    assert reason in said["detail"]
+    assert len(said["choices"]) == len(set(said["choices"]))
+    assert not [choice for choice in said["choices"] if choice.endswith(f"={harness.EXPLICIT_LITTLE}")]
+    for choice in said["choices"]:
+        assert server.request("GET", one, headers={"Accept": choice}).status_code == 200, choice
+
+
+def test_zip_files_hold_the_transfer_syntax_asked_for(server):
+    stored = Stored(server)
+    syntax = "1.2.840.10008.1.2.4.201"
+    for path in (stored.path, server.path(stored.study)):
+        for asked, expected in ((f"; transfer-syntax={syntax}", syntax), ("; transfer-syntax=*", harness.EXPLICIT_LITTLE),
+                                ("", harness.EXPLICIT_LITTLE)):
+            answer = server.request("GET", path, headers={"Accept": "application/zip" + asked})
+            assert answer.status_code == 200, answer.text[:300]
+            with zipfile.ZipFile(io.BytesIO(answer.content)) as opened:
+                name, = [name for name in opened.namelist() if name != "DICOMDIR"]
+                assert pydicom.dcmread(io.BytesIO(opened.read(name))).file_meta.TransferSyntaxUID == expected
+                records = pydicom.dcmread(io.BytesIO(opened.read("DICOMDIR"))).DirectoryRecordSequence
+                assert [record.ReferencedTransferSyntaxUIDInFile for record in records
+                        if "ReferencedTransferSyntaxUIDInFile" in record] == [expected]
+        answer = server.request("GET", path, headers={"Accept": "application/zip; transfer-syntax=1.2.840.10008.1.2.4.90"})
+        assert answer.status_code == 406, answer.status_code

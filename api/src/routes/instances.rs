@@ -85,24 +85,30 @@ pub(super) fn form_of(record: &VersionRecord, syntax: &Syntax) -> Option<Form> {
     }
 }
 
-/// 406, naming what can be had.
-pub(super) fn not_acceptable(record: Option<&VersionRecord>) -> Problem {
-    let mut choices = Vec::new();
+/// 406, naming what can be had: of all transfer syntaxes, those that were not just `refused`. `reason` is why the most
+/// wanted one was.
+pub(super) fn not_acceptable(record: Option<&VersionRecord>, refused: &[&str], reason: Option<&str>) -> Problem {
+    let mut uids = Vec::new();
     if record.is_none_or(can_be_native) {
-        choices.push(with_syntax(DICOM, EXPLICIT_LITTLE));
-    }
-    if let Some(record) = record
-        && TransferSyntax::of(&record.transfer_syntax_uid).is_known()
-    {
-        choices.push(with_syntax(DICOM, &record.transfer_syntax_uid));
+        uids.push(EXPLICIT_LITTLE);
     }
     for form in Interchange::ALL {
         if record.is_none_or(|record| interchange::is_possible(record, form)) {
-            choices.push(with_syntax(DICOM, form.transfer_syntax_uid()));
+            uids.push(form.transfer_syntax_uid());
         }
     }
+    uids.retain(|uid| !refused.contains(uid));
+    if let Some(record) = record
+        && TransferSyntax::of(&record.transfer_syntax_uid).is_known()
+        && !uids.contains(&record.transfer_syntax_uid.as_str())
+    {
+        uids.push(&record.transfer_syntax_uid);
+    }
+    let mut choices: Vec<String> = uids.into_iter().map(|uid| with_syntax(DICOM, uid)).collect();
     choices.push(format!("{DICOM}; transfer-syntax=*"));
-    Problem::not_acceptable("nothing that you accept can be made of this", &choices)
+    let text = "nothing that you accept can be made of this";
+    let text = reason.map_or_else(|| text.to_owned(), |reason| format!("{text}: {reason}"));
+    Problem::not_acceptable(text, &choices)
 }
 
 /// The instance of the path, in the version asked for.
@@ -131,34 +137,50 @@ pub(super) async fn retrieve(call: Call) -> Answer {
     let choices = accept::choices(&call.request)?;
     let instance = find(&call)?;
     call.audit_study(&instance.study).await?;
-    if media::is_wanted(&choices) {
-        let etag = etag(&instance, "zip");
-        return media::instance(&call, instance, &etag).await;
+    if let Some(syntax) = media::wanted(&choices) {
+        return media::instance(&call, instance, syntax).await;
     }
     send_as(&call, &instance, &choices).await
 }
 
 /// Sends an instance in the form that is wanted most of those it can be had in.
 pub(super) async fn send_as(call: &Call, instance: &InstanceRef, choices: &[Choice]) -> Answer {
+    let (mut refused, mut reason) = (Vec::new(), None);
     for Wanted { multipart, syntax } in wanted(choices, true) {
         let Some(form) = form_of(&instance.record, &syntax) else {
             continue;
         };
+        let uid = syntax_of(form);
+        if uid.is_some_and(|uid| refused.contains(&uid)) {
+            continue;
+        }
         let etag = etag(instance, name_of(form));
         if let Some(response) = call.not_modified(&etag) {
             return Ok(response);
         }
         match engine_stream::open(call.services(), instance, form).await {
-            Ok(opened) => return Ok(respond(opened, multipart, &etag)),
-            Err(error) if error.kind() == ErrorKind::NotAcceptable => {}
+            Ok(opened) => return Ok(respond(opened, multipart, &etag, &call.address())),
+            Err(error) if is_form_error(&error) => {
+                refused.extend(uid);
+                reason.get_or_insert_with(|| error.to_string());
+            }
             Err(error) => return Err(error.into()),
         }
     }
-    Err(not_acceptable(Some(&instance.record)))
+    Err(not_acceptable(Some(&instance.record), &refused, reason.as_deref()))
+}
+
+/// The transfer syntax that a form is made into; none where nothing is made.
+fn syntax_of(form: Form) -> Option<&'static str> {
+    match form {
+        Form::Original => None,
+        Form::Native => Some(EXPLICIT_LITTLE),
+        Form::Interchange(interchange) => Some(interchange.transfer_syntax_uid()),
+    }
 }
 
 /// A form inside an ETag.
-fn name_of(form: Form) -> &'static str {
+pub(super) fn name_of(form: Form) -> &'static str {
     match form {
         Form::Original => "original",
         Form::Native => "native",
@@ -167,7 +189,7 @@ fn name_of(form: Form) -> &'static str {
     }
 }
 
-fn respond(mut opened: engine_stream::InstanceStream, multipart: bool, etag: &str) -> HttpResponse {
+fn respond(mut opened: engine_stream::InstanceStream, multipart: bool, etag: &str, location: &str) -> HttpResponse {
     let mut writer = PartWriter::new();
     let part_type = with_syntax(DICOM, &opened.transfer_syntax_uid);
     let mut response = HttpResponse::Ok();
@@ -176,7 +198,7 @@ fn respond(mut opened: engine_stream::InstanceStream, multipart: bool, etag: &st
         .insert_header((header::VARY, "Accept"));
     let (open, close) = if multipart {
         response.content_type(writer.content_type(DICOM));
-        let open = writer.open(&part_type, None);
+        let open = writer.open(&part_type, Some(location));
         (open, writer.close())
     } else {
         response.content_type(part_type);
@@ -204,6 +226,22 @@ pub(super) fn is_form_error(error: &EngineError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_refused_is_not_offered() {
+        let offered = |refused: &[&str]| {
+            let problem = not_acceptable(None, refused, Some("why"));
+            format!("{problem:?}")
+        };
+        assert!(offered(&[]).contains(EXPLICIT_LITTLE));
+        let text = offered(&[EXPLICIT_LITTLE, Interchange::Htj2k.transfer_syntax_uid()]);
+        assert!(
+            !text.contains(&format!("transfer-syntax={EXPLICIT_LITTLE}\"")),
+            "{text}"
+        );
+        assert!(!text.contains(Interchange::Htj2k.transfer_syntax_uid()));
+        assert!(text.contains("transfer-syntax=*") && text.contains("this: why"));
+    }
 
     fn check(choices: &[(bool, &str, Syntax)], single: bool, expected: &[(bool, Syntax)]) {
         let choices: Vec<Choice> = choices

@@ -1,5 +1,6 @@
 //! A study, series or instance as a ZIP file of DICOM media (`application/zip`, PS3.18 section 8.7.5; PS3.10): the
-//! original files and a DICOMDIR.
+//! original files and a DICOMDIR. Who names a transfer syntax gets the files in it; what cannot be had in it is in the file
+//! as stored, and where nothing can, the answer is 406.
 //!
 //! File IDs are `DICOM/S…/I…`, numbered in the order of the metadata; with a DICOMDIR at the top. What cannot be listed
 //! in a DICOMDIR is in the file all the same.
@@ -13,14 +14,16 @@ use septum_core::dicom::json::read_stored;
 use septum_core::seal::Token;
 use septum_engine::EngineError;
 use septum_engine::retrieve::metadata::Reader;
-use septum_engine::retrieve::stream::{Form, open};
+use septum_engine::retrieve::stream::Form;
 use septum_engine::retrieve::{InstanceRef, StudyRef};
 use septum_engine::services::Services;
 use serde_json::{Map, Value};
 
+use super::instances::{etag, form_of, name_of, not_acceptable};
 use super::stream::{self, Break, Sink, send};
+use super::study::{members, none_of, open_or_original, token_of};
 use crate::call::{Call, header_value};
-use crate::http::accept::Choice;
+use crate::http::accept::{Choice, Syntax};
 use crate::http::problem::{Answer, Problem};
 use crate::http::zip::ZipWriter;
 
@@ -30,22 +33,28 @@ pub(super) const ZIP: &str = "application/zip";
 /// File-set ID of the DICOMDIR.
 const FILE_SET_ID: &str = "SEPTUM";
 
-/// Whether a ZIP file is what the client wants most of what DICOM can be sent as.
-pub(super) fn is_wanted(choices: &[Choice]) -> bool {
-    let first = choices.iter().find(|choice| {
-        matches!(
-            choice.media.as_str(),
-            ZIP | "application/dicom" | "application/*" | "*/*"
-        )
-    });
-    first.is_some_and(|choice| choice.media == ZIP)
+/// Whether a ZIP file is what the client wants most of what DICOM can be sent as, and the transfer syntax of the files.
+pub(super) fn wanted(choices: &[Choice]) -> Option<Syntax> {
+    let first = choices
+        .iter()
+        .find(|choice| choice.media == ZIP || choice.covers("application/dicom"));
+    first
+        .filter(|choice| choice.media == ZIP)
+        .map(|choice| match &choice.syntax {
+            // Media hold what was stored.
+            Syntax::Default => Syntax::Stored,
+            named => named.clone(),
+        })
 }
 
 /// All of a study, or of one series of it.
-pub(super) async fn study(call: &Call, study: StudyRef, series_uid: Option<&str>) -> Answer {
+pub(super) async fn study(call: &Call, study: StudyRef, series_uid: Option<&str>, syntax: Syntax) -> Answer {
     let mut reader = Reader::new(call.services(), &study, series_uid)?;
     let first = reader.next().await?.ok_or_else(Problem::not_found)?;
-    let etag = format!("W/\"{}-{}-zip\"", study.id(), study.row.revision);
+    if syntax != Syntax::Stored && members(call, &study, series_uid, &syntax).await?.0.is_empty() {
+        return Err(none_of(&[syntax]));
+    }
+    let etag = format!("W/\"{}-{}-{}-zip\"", study.id(), study.row.revision, token_of(&syntax));
     if let Some(response) = call.not_modified(&etag) {
         return Ok(response);
     }
@@ -64,7 +73,8 @@ pub(super) async fn study(call: &Call, study: StudyRef, series_uid: Option<&str>
                 let versions = study.versions(&services, &entry.series, &entry.instance)?;
                 let version = *versions.last().ok_or(EngineError::Corrupt("instance row"))?;
                 let instance = study.version(&services, entry.series, entry.instance, version)?;
-                media.add(&services, &instance, &attributes).await?;
+                let form = form_of(&instance.record, &syntax).unwrap_or(Form::Original);
+                media.add(&services, &instance, form, &attributes).await?;
             }
             next = reader.next().await?;
         }
@@ -73,8 +83,10 @@ pub(super) async fn study(call: &Call, study: StudyRef, series_uid: Option<&str>
 }
 
 /// One instance.
-pub(super) async fn instance(call: &Call, instance: InstanceRef, etag: &str) -> Answer {
-    if let Some(response) = call.not_modified(etag) {
+pub(super) async fn instance(call: &Call, instance: InstanceRef, syntax: Syntax) -> Answer {
+    let form = form_of(&instance.record, &syntax).ok_or_else(|| not_acceptable(Some(&instance.record), &[], None))?;
+    let etag = etag(&instance, &format!("{}-zip", name_of(form)));
+    if let Some(response) = call.not_modified(&etag) {
         return Ok(response);
     }
     let services = Arc::clone(call.services());
@@ -82,9 +94,9 @@ pub(super) async fn instance(call: &Call, instance: InstanceRef, etag: &str) -> 
         .await?
         .text;
     let attributes: Map<String, Value> = read_stored(&text).map_err(|_| EngineError::Corrupt("metadata"))?;
-    Ok(head("instance.zip", etag).body(stream::body(None, |sink| async move {
+    Ok(head("instance.zip", &etag).body(stream::body(None, |sink| async move {
         let mut media = Media::new(sink)?;
-        media.add(&services, &instance, &attributes).await?;
+        media.add(&services, &instance, form, &attributes).await?;
         media.finish().await
     })))
 }
@@ -127,6 +139,7 @@ impl Media {
         &mut self,
         services: &Arc<Services>,
         instance: &InstanceRef,
+        form: Form,
         attributes: &Map<String, Value>,
     ) -> Result<(), Break> {
         if self.series != Some(instance.series) {
@@ -138,15 +151,15 @@ impl Media {
             format!("S{:07}", self.num_series),
             format!("I{:07}", self.num_instances),
         );
+        let mut opened = open_or_original(services, instance, form).await?;
         let entry = DirectoryEntry {
             file_id: &["DICOM", &series, &file],
-            transfer_syntax: &instance.record.transfer_syntax_uid,
+            transfer_syntax: &opened.transfer_syntax_uid,
             attributes,
         };
         if self.directory.add(&entry).is_err() {
             self.num_unlisted += 1;
         }
-        let mut opened = open(services, instance, Form::Original).await?;
         send(&self.sink, self.zip.open(&format!("DICOM/{series}/{file}"))).await?;
         while let Some(piece) = opened.next().await {
             let piece = piece?;

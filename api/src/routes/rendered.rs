@@ -6,10 +6,11 @@
 //! | an instance, `image/gif` | all its frames, animated |
 //! | a document (PDF) | the document |
 //! | a video | the stored stream, with byte ranges |
-//! | a series or study, rendered | one picture an instance, as parts; what has no picture is left out and told |
+//! | a series or study, rendered | one picture an instance, as parts; what has no picture is left out; 406 where nothing has |
 //! | a series or study, thumbnail | the instance in the middle of it |
 //!
-//! JPEG where the client does not choose.
+//! JPEG where the client does not choose. A series or study is answered in parts also to who asks for `image/png` alone, as
+//! DICOMweb clients do that then read parts (dicomweb-client for Python): a 406 (PS3.18 section 10.4.4) would help nobody.
 
 use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
@@ -230,24 +231,30 @@ pub(super) async fn study(call: Call) -> Answer {
     let series_uid = call.series_uid_if_any()?;
     call.audit_study(&study).await?;
     let found = with_pixels(call.services(), &study, series_uid).await?;
-    let num_pictures = found.len();
-    if num_pictures == 0 {
-        return Err(Problem::not_acceptable("nothing here can be shown as a picture", &[]));
-    }
     let name = wanted.media_type.name();
-    let mut writer = PartWriter::new();
     let services = Arc::clone(call.services());
+    // Whether there is anything at all to be shown is known before the answer begins.
+    let (mut found, mut refused) = (found.into_iter(), None);
+    let first = loop {
+        let Some(instance) = found.next() else {
+            return Err(no_picture(refused));
+        };
+        match picture(&services, &instance, request, wanted.media_type).await {
+            Ok(picture) => break picture,
+            Err(error) if error.kind() == ErrorKind::NotAcceptable => refused = refused.or(Some(error)),
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let mut writer = PartWriter::new();
     let mut response = HttpResponse::Ok();
     response
         .content_type(writer.content_type(name))
         .insert_header((header::VARY, "Accept"));
     Ok(response.body(stream::body(None, move |sink: Sink| async move {
+        send(&sink, writer.open(name, None)).await?;
+        send(&sink, first.bytes.into()).await?;
         for instance in found {
-            let picture = match Pictures::open(&services, &instance).await {
-                Ok(pictures) => pictures.frame(pictures.first_frame(), request, wanted.media_type).await,
-                Err(error) => Err(error),
-            };
-            match picture {
+            match picture(&services, &instance, request, wanted.media_type).await {
                 Ok(picture) => {
                     send(&sink, writer.open(name, None)).await?;
                     send(&sink, picture.bytes.into()).await?;
@@ -260,6 +267,27 @@ pub(super) async fn study(call: Call) -> Answer {
         send(&sink, writer.close()).await?;
         Ok::<(), Break>(())
     })))
+}
+
+/// The picture that stands for an instance.
+async fn picture(
+    services: &Arc<Services>,
+    instance: &InstanceRef,
+    request: RenderRequest,
+    media_type: MediaType,
+) -> septum_engine::Result<Picture> {
+    let pictures = Pictures::open(services, instance).await?;
+    pictures.frame(pictures.first_frame(), request, media_type).await
+}
+
+/// 406: nothing of a study or series can be shown; `refused` is why the first of it cannot.
+fn no_picture(refused: Option<EngineError>) -> Problem {
+    let text = "nothing here can be shown as a picture";
+    match refused {
+        Some(EngineError::Render(error @ RenderError::EmptyRegion)) => Problem::bad_request(error.to_string()),
+        Some(error) => Problem::not_acceptable(format!("{text}: {error}"), &[]),
+        None => Problem::not_acceptable(text, &[]),
+    }
 }
 
 /// `GET …/studies/{study}/thumbnail` and `…/series/{series}/thumbnail`.
@@ -275,7 +303,7 @@ pub(super) async fn study_thumbnail(call: Call) -> Answer {
     // From the middle outwards, the first that can be shown.
     let mut order: Vec<usize> = (0..found.len()).collect();
     order.sort_by_key(|place| place.abs_diff(middle));
-    let name = wanted.media_type.name();
+    let (name, mut refused) = (wanted.media_type.name(), None);
     for place in order.into_iter().take(TRIES_MAX) {
         let instance = &found[place];
         let etag = etag(&call, instance, name);
@@ -292,11 +320,11 @@ pub(super) async fn study_thumbnail(call: Call) -> Answer {
         };
         match picture {
             Ok(Picture { bytes, .. }) => return Ok(thumbnail(bytes, name, wanted.multipart, &etag)),
-            Err(error) if error.kind() == ErrorKind::NotAcceptable => {}
+            Err(error) if error.kind() == ErrorKind::NotAcceptable => refused = refused.or(Some(error)),
             Err(error) => return Err(error.into()),
         }
     }
-    Err(Problem::not_acceptable("nothing here can be shown as a picture", &[]))
+    Err(no_picture(refused))
 }
 
 /// Instances tried for one thumbnail.

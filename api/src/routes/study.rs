@@ -13,8 +13,8 @@ use actix_web::http::header;
 use septum_core::ids::VersionId;
 use septum_core::seal::Token;
 use septum_engine::EngineError;
-use septum_engine::retrieve::StudyRef;
 use septum_engine::retrieve::stream::{Form, InstanceStream, open};
+use septum_engine::retrieve::{InstanceRef, StudyRef};
 use septum_engine::services::Services;
 
 use super::instances::{DICOM, Wanted, form_of, is_form_error, not_acceptable, wanted};
@@ -25,7 +25,7 @@ use crate::http::accept::{self, Syntax};
 use crate::http::parts::{PartWriter, with_syntax};
 use crate::http::problem::{Answer, Problem};
 
-struct Member {
+pub(super) struct Member {
     series: Token,
     instance: Token,
     version: VersionId,
@@ -39,9 +39,10 @@ pub(super) async fn retrieve(call: Call) -> Answer {
     let (_, study) = call.study()?;
     let series_uid = call.series_uid_if_any()?;
     call.audit_study(&study).await?;
-    if media::is_wanted(&choices) {
-        return media::study(&call, study, series_uid.as_deref()).await;
+    if let Some(syntax) = media::wanted(&choices) {
+        return media::study(&call, study, series_uid.as_deref(), syntax).await;
     }
+    let mut refused = Vec::new();
     // The most wanted way in which at least one instance can be had.
     for Wanted { syntax, .. } in wanted {
         let etag = format!("W/\"{}-{}-{}\"", study.id(), study.row.revision, token_of(&syntax));
@@ -50,6 +51,7 @@ pub(super) async fn retrieve(call: Call) -> Answer {
             if num_left_out == 0 {
                 return Err(Problem::not_found());
             }
+            refused.push(syntax);
             continue;
         }
         if let Some(response) = call.not_modified(&etag) {
@@ -75,11 +77,20 @@ pub(super) async fn retrieve(call: Call) -> Answer {
             send_all(sink, services, study, members, writer)
         })));
     }
-    Err(not_acceptable(None))
+    Err(none_of(&refused))
+}
+
+/// 406: no instance can be had in these transfer syntaxes.
+pub(super) fn none_of(syntaxes: &[Syntax]) -> Problem {
+    let uids = syntaxes.iter().filter_map(|syntax| match syntax {
+        Syntax::Uid(uid) => Some(uid.as_str()),
+        Syntax::Default | Syntax::Stored => None,
+    });
+    not_acceptable(None, &uids.collect::<Vec<_>>(), None)
 }
 
 /// A syntax inside an ETag.
-fn token_of(syntax: &Syntax) -> &str {
+pub(super) fn token_of(syntax: &Syntax) -> &str {
     match syntax {
         Syntax::Default => "native",
         Syntax::Stored => "original",
@@ -89,7 +100,7 @@ fn token_of(syntax: &Syntax) -> &str {
 }
 
 /// The instances that can be had, and how many cannot.
-async fn members(
+pub(super) async fn members(
     call: &Call,
     study: &StudyRef,
     series_uid: Option<&str>,
@@ -165,8 +176,17 @@ async fn open_member(
     member: Member,
 ) -> septum_engine::Result<InstanceStream> {
     let instance = study.version(&services, member.series, member.instance, member.version)?;
-    match open(&services, &instance, member.form).await {
-        Err(error) if is_form_error(&error) => open(&services, &instance, Form::Original).await,
+    open_or_original(&services, &instance, member.form).await
+}
+
+/// Opens an instance in a form, or where that turns out not to be possible, as the original.
+pub(super) async fn open_or_original(
+    services: &Arc<Services>,
+    instance: &InstanceRef,
+    form: Form,
+) -> septum_engine::Result<InstanceStream> {
+    match open(services, instance, form).await {
+        Err(error) if is_form_error(&error) => open(services, instance, Form::Original).await,
         opened => opened,
     }
 }

@@ -117,7 +117,13 @@ fn overview() -> String {
             "",
             false,
         ),
-        ("Media interchange", "PS3.10, PS3.11", "", false),
+        (
+            "Media: ZIP files with DICOMDIR over HTTP",
+            "PS3.10, PS3.18 8.7.5",
+            "origin server",
+            has(Group::Retrieve),
+        ),
+        ("Media interchange by application profiles", "PS3.11", "", false),
     ];
     let rows = rows.map(|(service, part, role, is_there)| {
         [
@@ -221,8 +227,10 @@ fn row_of(description: &Description, operations: &[Operation]) -> [String; 4] {
 fn search() -> String {
     let mut out = paragraphs(&[
         "Every result of a level has the attributes of that level below, and those of the levels above that the path does not \
-         fix. Each of them, and every other attribute of PS3.6, may be matched, returned with `includefield` and sorted by; \
-         those that are not indexed are looked up in the instances themselves.",
+         fix. Each of them, and every other attribute of PS3.6, may be returned with `includefield`; it may be matched and \
+         sorted by where its VR is in the table of matching below. Attributes of any other VR (OB, OD, OF, OL, OV, OW), \
+         such as LUT Data (0028,3006), are answered with 400. Those that are not indexed are looked up in the instances \
+         themselves.",
     ]);
     for (level, name) in [
         (Level::Study, "Study level, patient included"),
@@ -288,7 +296,7 @@ fn storage() -> String {
          private ones too, byte for byte.",
         "Study, Series and SOP Instance UID must be there; they are all that an instance is refused for, beside bytes that \
          cannot be read, and limits. Other violations of the standard are kept as they are and reported with warning reason \
-         B007H and a comment.",
+         B007H and a comment; what was changed to make an instance of its metadata, with B000H.",
         "Objects without patient and study are refused with 0122H:",
     ]) + &table(["SOP Class UID", "Name"], refused)
 }
@@ -316,9 +324,9 @@ fn transfer_syntaxes() -> String {
         "Instances in every transfer syntax are stored, and can be had as stored. Those that can be decoded can also be had in \
          Explicit VR Little Endian, and their frames as `application/octet-stream`. Unknown ones are stored as they are, too, and \
          their pixels can be had as stored alone. \
-         Frames of the archive's dense tier can be had as High-Throughput JPEG 2000 lossless (`image/jphc`) once they were \
-         made; whole instances whose pixels came native (grey, palette or RGB, 8 or 16 Bits Allocated) in the same transfer \
-         syntax at any time. An instance with instances of other syntaxes beside it in one answer says its own in its part's header.",
+         Where the pixels are elsewhere (JPIP, SMPTE ST 2110), the instance that says so is all that there is. \
+         Frames and whole instances whose pixels came native (grey, palette or RGB, 8 or 16 Bits Allocated) can be had as \
+         High-Throughput JPEG 2000 lossless (`image/jphc`) and JPEG-LS lossless (`image/jls`). An instance with instances of other syntaxes beside it in one answer says its own in its part's header.",
     ]) + &table(
         [
             "UID",
@@ -362,7 +370,8 @@ fn statuses() -> String {
         .map(|problem| [problem.status.to_string(), prose(problem.about)]);
     paragraphs(&[
         "Store Instances Response: Failure Reason (0008,1197) below, with Error Comment (0000,0902), which names tag and \
-         offset and no value. Warning Reason (0008,1196) is B007H.",
+         offset and no value. Warning Reason (0008,1196) is B000H where attributes were changed to make an instance of its \
+         metadata, else B007H.",
     ]) + &table(["Failure reason", "Meaning"], reasons)
         + &paragraphs(&["HTTP statuses of errors, with problem details (RFC 9457) as a body:"])
         + &table(["Status", "Meaning"], problems)

@@ -122,9 +122,19 @@ fn the_statement_holds_the_tables() {
         "A900H",
         "limits.instance",
         "image/jls",
+        "B000H",
+        "B007H",
+        "JPEG Extended (Process 2 &amp; 4)",
+        "LUT Data (0028,3006)",
     ] {
         assert!(text.contains(word), "{word}");
     }
+    let row_of = |uid: &str| {
+        let start = text.find(&format!("<code>{uid}</code>")).expect("there");
+        text[start..].split("</tr>").next().unwrap_or_default().to_owned()
+    };
+    assert!(row_of("1.2.840.10008.1.2.4.94").contains("class=\"no\""));
+    assert!(!row_of("1.2.840.10008.1.2.4.50").contains("class=\"no\""));
 }
 
 #[test]

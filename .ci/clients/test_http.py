@@ -242,3 +242,45 @@ def test_zip_files_hold_the_transfer_syntax_asked_for(server):
                         if "ReferencedTransferSyntaxUIDInFile" in record] == [expected]
         answer = server.request("GET", path, headers={"Accept": "application/zip; transfer-syntax=1.2.840.10008.1.2.4.90"})
         assert answer.status_code == 406, answer.status_code
+
+
+def test_all_bulk_data_of_a_level(server):
+    """What the metadata names by BulkDataURI, each as a part that says its address (PS3.18 table 10.4.1-1)."""
+    first = Stored(server)
+    second = Stored(server, first.study)
+    document = bytes(range(250)) * 400
+    dataset = pydicom.dcmread(io.BytesIO(second.stream))
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    dataset.EncapsulatedDocument = document
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    assert server.store([buffer.getvalue()]).status_code in (200, 202)
+    with_document = server.path(second.study, second.series, dataset.SOPInstanceUID)
+    octets = 'multipart/related; type="application/octet-stream"'
+    for level, num_pixels, num_others in ((server.path(first.study), 3, 1), (server.path(first.study, second.series), 2, 1),
+                                          (first.path, 1, 0), (with_document, 1, 1)):
+        metadata = server.request("GET", level + "/metadata", headers={"Accept": JSON}).json()
+        named = {element["BulkDataURI"] for item in metadata for element in item.values() if "BulkDataURI" in element}
+        for resource, expected in (("/bulkdata", num_pixels + num_others), ("/pixeldata", num_pixels)):
+            answer = server.request("GET", level + resource, headers={"Accept": octets})
+            assert answer.status_code == 200, (level, resource, answer.text[:300])
+            parts = parts_of(answer.headers["Content-Type"], answer.content)
+            assert len(parts) == expected
+            for headers, content in parts:
+                assert headers["content-location"] in named
+                is_pixels = headers["content-location"].endswith("/7FE00010")
+                assert content == (PIXELS if is_pixels else document)
+            if resource == "/bulkdata":
+                assert {headers["content-location"] for headers, _ in parts} == named
+    assert server.request("GET", first.path + "/bulkdata", headers={"Accept": "application/octet-stream"}).status_code == 406
+    assert server.request("GET", server.path(first.study, "1.2.3") + "/bulkdata", headers={"Accept": octets}).status_code == 404
+
+
+def test_pixels_that_cannot_be_decoded_are_sent_as_stored(server, broken):
+    series, one = broken
+    answer = server.request("GET", series + "/pixeldata", headers={"Accept": 'multipart/related; type="application/octet-stream"'})
+    assert answer.status_code == 200, answer.text[:300]
+    (headers, content), = parts_of(answer.headers["Content-Type"], answer.content)
+    assert headers["content-type"] == "image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.50"
+    assert headers["content-location"].endswith(one + "/frames/1")
+    assert content.startswith(b"\xff\xd8\xff\xdb")

@@ -33,7 +33,7 @@ use crate::http::accept::{self, Choice, Syntax};
 use crate::http::parts::{PartWriter, with_syntax};
 use crate::http::problem::{Answer, Problem};
 
-const OCTETS: &str = "application/octet-stream";
+pub(super) const OCTETS: &str = "application/octet-stream";
 
 /// In which form frames are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -340,7 +340,7 @@ pub(super) async fn bulk_data(call: Call) -> Answer {
     let instance = instances::find(&call)?;
     call.audit_study(&instance.study).await?;
     let path = call.path("bulk").to_ascii_uppercase();
-    if matches!(path.as_str(), "7FE00010" | "7FE00008" | "7FE00009") {
+    if is_pixels(&path) {
         return pixel_data(&call, &instance, &choices).await;
     }
     let choice = choices
@@ -366,18 +366,21 @@ pub(super) async fn bulk_data(call: Call) -> Answer {
     })))
 }
 
+/// Whether a path of a BulkDataURI names the pixels.
+pub(super) fn is_pixels(path: &str) -> bool {
+    matches!(path, "7FE00010" | "7FE00008" | "7FE00009")
+}
+
 /// The value outside the pixels that a path of a BulkDataURI names.
-async fn stored_value(services: &Arc<Services>, instance: &InstanceRef, path: &str) -> Answer<StoredValue> {
+pub(super) async fn stored_value(services: &Arc<Services>, instance: &InstanceRef, path: &str) -> Result<StoredValue> {
     let header = header_of(services, instance).await?;
     let values = Values::new(services, instance, &header)?;
     let long = parse_tag(path).and_then(|tag| values.position((tag.0, tag.1)));
     if let Some(index) = long {
         // Little endian is promised (PS3.18 section 8.7.3.3), and in big endian only bytes are the same.
         if instance.record.encoding == Encoding::ExplicitBig && values.all()[index].vr != Some(*b"OB") {
-            return Err(Problem::not_acceptable(
-                "a long value in big endian byte order can be had in the instance only",
-                &[],
-            ));
+            let text = "a long value in big endian byte order can be had in the instance only";
+            return Err(EngineError::NotAcceptable(text.to_owned()));
         }
         return Ok(StoredValue::Long {
             values: Box::new(values),
@@ -386,7 +389,7 @@ async fn stored_value(services: &Arc<Services>, instance: &InstanceRef, path: &s
     }
     let header = Header::from_bytes(header.elements(), instance.record.encoding.into())
         .map_err(|_| EngineError::Corrupt("header"))?;
-    let value = bulk_value(&header, path).ok_or_else(Problem::not_found)?;
+    let value = bulk_value(&header, path).ok_or(EngineError::NotFound)?;
     Ok(StoredValue::Held(value.bytes))
 }
 
@@ -477,21 +480,27 @@ fn whole_stored(call: &Call, pixels: PixelReader, media_type: &str, part_type: S
     let (open, close) = (writer.open(&part_type, Some(&call.address())), writer.close());
     response.body(stream::body(None, |sink: Sink| async move {
         send(&sink, open).await?;
-        let (mut at, end) = (0, pixels.record().layout.payload_length());
-        while at < end {
-            let piece = pixels.payload_from(at, end).await?;
-            if piece.is_empty() {
-                return Err(EngineError::Corrupt("pixel record").into());
-            }
-            at += piece.len() as u64;
-            send(&sink, piece).await?;
-        }
+        send_payload(&sink, &pixels).await?;
         send(&sink, close).await?;
         Ok::<(), Break>(())
     }))
 }
 
-fn whole(frames: Frames, etag: &str) -> HttpResponse {
+/// Sends the stored payload.
+pub(super) async fn send_payload(sink: &Sink, pixels: &PixelReader) -> std::result::Result<(), Break> {
+    let (mut at, end) = (0, pixels.record().layout.payload_length());
+    while at < end {
+        let piece = pixels.payload_from(at, end).await?;
+        if piece.is_empty() {
+            return Err(EngineError::Corrupt("pixel record").into());
+        }
+        at += piece.len() as u64;
+        send(sink, piece).await?;
+    }
+    Ok(())
+}
+
+fn whole(call: &Call, frames: Frames, etag: &str) -> HttpResponse {
     let mut writer = PartWriter::new();
     let part_type = with_syntax(OCTETS, EXPLICIT_LITTLE);
     let mut response = HttpResponse::Ok();

@@ -4,6 +4,7 @@
 //! else.
 
 mod accounts;
+mod bulk;
 mod capabilities;
 mod changes;
 pub mod commitment;
@@ -246,8 +247,10 @@ fn table() -> Vec<Route> {
                 call!(search::studies),
             ),
         ];
+        let bulk: Handler = call!(bulk::retrieve);
+        let bulk = bulk::ROWS.map(|(name, path, action)| (name, path.to_owned(), action, bulk));
         let permission = if base == HELD { P::ExceptionView } else { P::StudyView };
-        for (name, path, action, handler) in get {
+        for (name, path, action, handler) in get.into_iter().chain(bulk) {
             let is_search = name == "search_studies";
             if is_search && base == HELD {
                 continue;

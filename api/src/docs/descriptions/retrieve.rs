@@ -68,6 +68,18 @@ const BULK: &[Content] = &[
     },
 ];
 
+const ALL_BULK: &[Reply] = &[Reply {
+    status: 200,
+    about: "Each bulk data as a part that says its address: values as bytes, little endian; pixels as native samples, or as \
+            stored where they cannot be decoded.",
+    content: &[Content::new(MULTIPART, Shape::Bytes)],
+    headers: &[],
+}];
+
+const ALL_BULK_CURL: &str = "-H 'Accept: multipart/related; type=\"application/octet-stream\"' -o bulkdata.multipart";
+
+const ALL_BULK_DETAILS: &str = "What the metadata names by BulkDataURI. Where there is none, 404.";
+
 const RANGED: &[&str] = &["ETag", "Accept-Ranges"];
 const PART: &[&str] = &["ETag", "Accept-Ranges", "Content-Range"];
 
@@ -224,6 +236,72 @@ pub(super) static TABLE: &[Description] = &[
             Group::Retrieve,
             "Retrieve bulk data",
             "The address is the BulkDataURI of the metadata, ready to use.",
+        )
+    },
+    Description {
+        query: parameters::ACCEPT_ONLY,
+        replies: ALL_BULK,
+        curl: ALL_BULK_CURL,
+        ..Description::new(
+            "retrieve_study_bulk_data",
+            Group::Retrieve,
+            "Retrieve the bulk data of a study",
+            ALL_BULK_DETAILS,
+        )
+    },
+    Description {
+        query: parameters::ACCEPT_ONLY,
+        replies: ALL_BULK,
+        curl: ALL_BULK_CURL,
+        ..Description::new(
+            "retrieve_series_bulk_data",
+            Group::Retrieve,
+            "Retrieve the bulk data of a series",
+            ALL_BULK_DETAILS,
+        )
+    },
+    Description {
+        query: parameters::INSTANCE,
+        replies: ALL_BULK,
+        curl: ALL_BULK_CURL,
+        ..Description::new(
+            "retrieve_all_bulk_data",
+            Group::Retrieve,
+            "Retrieve the bulk data of an instance",
+            ALL_BULK_DETAILS,
+        )
+    },
+    Description {
+        query: parameters::ACCEPT_ONLY,
+        replies: ALL_BULK,
+        curl: ALL_BULK_CURL,
+        ..Description::new(
+            "retrieve_study_pixel_data",
+            Group::Retrieve,
+            "Retrieve the pixel data of a study",
+            ALL_BULK_DETAILS,
+        )
+    },
+    Description {
+        query: parameters::ACCEPT_ONLY,
+        replies: ALL_BULK,
+        curl: ALL_BULK_CURL,
+        ..Description::new(
+            "retrieve_series_pixel_data",
+            Group::Retrieve,
+            "Retrieve the pixel data of a series",
+            ALL_BULK_DETAILS,
+        )
+    },
+    Description {
+        query: parameters::INSTANCE,
+        replies: ALL_BULK,
+        curl: ALL_BULK_CURL,
+        ..Description::new(
+            "retrieve_pixel_data",
+            Group::Retrieve,
+            "Retrieve the pixel data of an instance",
+            ALL_BULK_DETAILS,
         )
     },
     Description {

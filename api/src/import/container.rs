@@ -28,6 +28,9 @@ pub(super) const RATIO_MAX: u64 = 200;
 /// A member up to this size may have any ratio.
 pub(super) const FREE_BYTES: u64 = 256 << 20;
 
+/// A container with a member has at least so many bytes: a ZIP file's three headers, nameless.
+pub(super) const MEMBER_BYTES_MIN: u64 = 30 + 46 + 22;
+
 /// What kind a container is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {

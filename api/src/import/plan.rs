@@ -128,6 +128,10 @@ impl<'a> Plan<'a> {
             (Some(Inspection::Container(_)), Some(_)) if container::is_program_file(&file.path) => {
                 self.reporter.skipped(Skip::NotDicom, file.length);
             }
+            // An empty ZIP file leaves nothing behind.
+            (Some(Inspection::Container(_)), Some(_)) if file.length < container::MEMBER_BYTES_MIN => {
+                self.reporter.skipped(Skip::Nested, file.length);
+            }
             (Some(Inspection::Container(_)), Some(_)) => self.reporter.nested(&file.path, file.length),
             (Some(Inspection::Udf), _) => {
                 self.reporter.advance(file.length);

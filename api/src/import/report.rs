@@ -81,6 +81,8 @@ struct Counts {
     directories: u64,
     not_dicom: u64,
     nested: u64,
+    /// Of these, those that have something in them.
+    left_behind: u64,
     would_send: u64,
     would_send_bytes: u64,
     last_line: Duration,
@@ -238,6 +240,7 @@ impl Reporter {
     /// A container within a container, which is not looked into: what lies in it is left behind.
     pub(super) fn nested(&self, path: &Path, num_bytes: u64) {
         self.skipped(Skip::Nested, num_bytes);
+        self.counts().left_behind += 1;
         let why = "lies in another ZIP file or disc image and was not looked into: unpack that one first";
         self.tell(path, "nested", why, json!(null));
     }
@@ -321,7 +324,7 @@ impl Reporter {
     /// Whether anything is left behind.
     pub(super) fn has_refusals(&self) -> bool {
         let counts = self.counts();
-        !counts.refused.is_empty() || counts.unreadable > 0 || counts.missing > 0 || counts.nested > 0
+        !counts.refused.is_empty() || counts.unreadable > 0 || counts.missing > 0 || counts.left_behind > 0
     }
 
     /// The summary.

@@ -526,4 +526,7 @@ fn a_packing_with_nothing_but_another_is_no_success() {
     let stub = Stub::start(|request| stow(request, |_| None));
     let (code, told, summary) = import(&root, &stub.url, &[], &Stop::never());
     assert_eq!((code, &summary["sent"], told.len()), (1, &json!(0), 1));
+    // Nothing lies in an empty one.
+    std::fs::write(root.join("all.zip"), zip(&[("inner.zip", zip(&[]))])).expect("file");
+    assert_eq!(import(&root, &stub.url, &[], &Stop::never()).0, 0);
 }

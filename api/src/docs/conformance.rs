@@ -380,7 +380,7 @@ fn statuses() -> String {
 fn media() -> String {
     paragraphs(&[
         "A study, series or instance can be had as a ZIP file of DICOM media (`application/zip`, PS3.18 section 8.7.5): the \
-         original files and a DICOMDIR (PS3.10). The archive itself reads no media; `septum import` reads folders, ZIP files \
+         files, as stored or in the transfer syntax asked for, and a DICOMDIR (PS3.10). The archive itself reads no media; `septum import` reads folders, ZIP files \
          and disk images, and sends what it finds. A DICOMDIR is refused as an instance.",
     ])
 }

@@ -22,7 +22,7 @@ const INSTANCES: &[Reply] = &[
     Reply {
         status: 200,
         about: "Every current instance as a part of application/dicom, each of which says its transfer syntax; or a ZIP file \
-                with the originals and a DICOMDIR.",
+                with the originals, or the transfer syntax asked for, and a DICOMDIR.",
         content: &[
             Content::new(MULTIPART, Shape::Bytes),
             Content::new("application/zip", Shape::Bytes),

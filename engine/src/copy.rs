@@ -31,12 +31,13 @@ use crate::pipeline::arrival::{self, Arrival, Values};
 use crate::pipeline::sealer::seal_run;
 use crate::pixel_use;
 use crate::records::{
-    InstanceRow, MetadataRow, PixelRow, RunUnit, Standing, StudyRow, StudySummary, VersionRecord, VersionRow, decode,
-    encode, header_context, key, metadata_context, pixel_record_context, run_context, value_context, version_context,
+    InstanceRow, MetadataRow, PixelRow, RunUnit, StudyRow, StudySummary, VersionRecord, VersionRow, decode, encode,
+    header_context, key, metadata_context, pixel_record_context, run_context, value_context, version_context,
 };
 use crate::retrieve::locate::tokens_of;
 use crate::retrieve::{InstanceRef, PixelReader, StudyRef, metadata, stream};
 use crate::services::Services;
+use crate::standing::Standing;
 use crate::summaries::said::absorb;
 
 /// Versions committed together.

@@ -24,8 +24,6 @@
 //! A study row's namespace is where its PHI is seen, its storage namespace where its pixels were stored: they differ for
 //! a share, which is a second row on the same pixels.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use septum_core::codec::Codec;
 use septum_core::dicom::{Encoding, PixelDescription, PixelLayout, UnitKind};
@@ -38,6 +36,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::{EngineError, Result};
+use crate::standing::Standing;
 
 /// The format version every value starts with. It counts what releases wrote, and there was none yet: until then rows
 /// change without a new number, and stores of unreleased builds are made anew.
@@ -101,21 +100,7 @@ pub struct StudySummary {
     pub standing: Option<Standing>,
     /// An instance was replaced that may have been the only one to say something that stands here still: what current
     /// instances say is gathered anew when the study is folded.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_behind: bool,
-}
-
-/// What was corrected in a study, all corrections together, for images that come later ([`crate::standing`]).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
-    /// The new values by attribute, group before element.
-    pub values: BTreeMap<u32, String>,
-    /// Who corrected last.
-    pub by: UserId,
-    /// When, milliseconds since 1970.
-    pub at_ms: i64,
-    /// Why, in their own words.
-    pub reason: String,
 }
 
 /// Where a share comes from.

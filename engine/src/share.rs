@@ -26,11 +26,12 @@ use crate::ledger::{Change, ChangeKind, Event};
 use crate::lookup;
 use crate::patients::patient_token;
 use crate::pipeline::messages::Source;
-use crate::records::{Shared, Standing, StudyRow, StudySummary, decode, encode, key};
+use crate::records::{Shared, StudyRow, StudySummary, decode, encode, key};
 use crate::retrieve::StudyRef;
 use crate::search::study_map;
 use crate::services::{Services, now_ms};
 use crate::stability::Stability;
+use crate::standing::Standing;
 
 const SHARE: Action = Action::new("study.share");
 

@@ -4,19 +4,20 @@
 //! it wait here; a moment later the study is corrected once more, which leaves alone what says so already. A restart
 //! forgets none: a study that becomes stable is looked at, too.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dicom_core::Tag;
 use septum_core::dicom::correct::{Correction, CorrectionError};
+use septum_core::ids::UserId;
+use serde::{Deserialize, Serialize};
 
 use crate::amendment::Amendment;
 use crate::columns::namespace_of;
 use crate::correct;
 use crate::error::{EngineError, Result};
 use crate::freeze;
-use crate::records::Standing;
 use crate::retrieve::StudyRef;
 use crate::services::Services;
 
@@ -25,6 +26,19 @@ const COLLECT: Duration = Duration::from_millis(500);
 
 /// What could not be corrected is tried again after so long.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// What was corrected in a study, all corrections together, for images that come later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The new values by attribute, group before element.
+    pub values: BTreeMap<u32, String>,
+    /// Who corrected last.
+    pub by: UserId,
+    /// When, milliseconds since 1970.
+    pub at_ms: i64,
+    /// Why, in their own words.
+    pub reason: String,
+}
 
 impl Standing {
     /// What stands once an amendment was made of a study in which `before` stood.

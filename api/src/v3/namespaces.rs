@@ -83,10 +83,13 @@ pub async fn settings(ask: &Ask) -> Outcome {
 /// `/namespace/share_code`: whose a share code is. Nothing but what a sharer needs.
 pub async fn share_code(ask: &Ask) -> Outcome {
     let found = match ask.parameters.text("namespace_id") {
-        Some(_) => Some(about(ask)?).map(|namespace| (Arc::clone(&namespace), namespace.properties.clone())),
+        Some(_) => Some(about(ask)?).map(|namespace| resolve::Coded {
+            properties: namespace.properties.clone(),
+            namespace,
+        }),
         None => resolve::share_code(ask, ask.required("share_code"))?,
     };
-    let (namespace, properties) = found.ok_or_else(Fault::not_found)?;
+    let resolve::Coded { namespace, properties } = found.ok_or_else(Fault::not_found)?;
     let kind = match namespace.kind {
         NamespaceKind::Account | NamespaceKind::Plain => "account",
         NamespaceKind::Group(_) => "group",

@@ -117,11 +117,19 @@ pub fn namespace(ask: &Ask, parameter: &str) -> Option<Arc<Namespace>> {
     ask.accounts().namespace(id).ok()
 }
 
+/// A namespace that has a share code.
+pub struct Coded {
+    /// The namespace.
+    pub namespace: Arc<Namespace>,
+    /// What goes with the code.
+    pub properties: Map<String, Value>,
+}
+
 /// The namespace of a share code, and what goes with the code: of a user's own namespace the code is the user's.
 ///
 /// # Errors
 /// Where the catalogue cannot be read.
-pub fn share_code(ask: &Ask, code: &str) -> Outcome<Option<(Arc<Namespace>, Map<String, Value>)>> {
+pub fn share_code(ask: &Ask, code: &str) -> Outcome<Option<Coded>> {
     for namespace in ask.accounts().namespaces()? {
         let properties = match namespace.kind {
             NamespaceKind::Personal(user) => ask.accounts().user_by_id(user).map(|user| user.properties.clone()),
@@ -131,7 +139,7 @@ pub fn share_code(ask: &Ask, code: &str) -> Outcome<Option<(Arc<Namespace>, Map<
             && !code.is_empty()
             && values::text(&properties, "share_code") == code
         {
-            return Ok(Some((namespace, properties)));
+            return Ok(Some(Coded { namespace, properties }));
         }
     }
     Ok(None)

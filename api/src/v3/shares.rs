@@ -82,7 +82,7 @@ fn receiver(ask: &Ask) -> Outcome<Arc<Namespace>> {
         return Err(Fault::new("INVALID_PARAMETERS"));
     };
     let found = if *name == "share_code" {
-        resolve::share_code(ask, text)?.map(|(namespace, _)| namespace)
+        resolve::share_code(ask, text)?.map(|coded| coded.namespace)
     } else {
         receiver_of(ask, name, text)
     };

@@ -99,20 +99,20 @@ static TABLE: [Entry; 63] = {
         little("1.2.840.10008.1.2.5", "RLE Lossless", Encapsulated),
         little("1.2.840.10008.1.2.8.1", "Deflated Image Frame Compression", Encapsulated),
         little("1.2.840.10008.1.2.4.50", "JPEG Baseline (Process 1)", Encapsulated),
-        little("1.2.840.10008.1.2.4.51", "JPEG Extended (Process 2", Encapsulated),
-        little("1.2.840.10008.1.2.4.52", "JPEG Extended (Process 3", Encapsulated),
-        little("1.2.840.10008.1.2.4.53", "JPEG Spectral Selection, Non-Hierarchical (Process 6", Encapsulated),
-        little("1.2.840.10008.1.2.4.54", "JPEG Spectral Selection, Non-Hierarchical (Process 7", Encapsulated),
-        little("1.2.840.10008.1.2.4.55", "JPEG Full Progression, Non-Hierarchical (Process 10", Encapsulated),
-        little("1.2.840.10008.1.2.4.56", "JPEG Full Progression, Non-Hierarchical (Process 11", Encapsulated),
+        little("1.2.840.10008.1.2.4.51", "JPEG Extended (Process 2 & 4)", Encapsulated),
+        little("1.2.840.10008.1.2.4.52", "JPEG Extended (Process 3 & 5) (Retired)", Encapsulated),
+        little("1.2.840.10008.1.2.4.53", "JPEG Spectral Selection, Non-Hierarchical (Process 6 & 8) (Retired)", Encapsulated),
+        little("1.2.840.10008.1.2.4.54", "JPEG Spectral Selection, Non-Hierarchical (Process 7 & 9) (Retired)", Encapsulated),
+        little("1.2.840.10008.1.2.4.55", "JPEG Full Progression, Non-Hierarchical (Process 10 & 12) (Retired)", Encapsulated),
+        little("1.2.840.10008.1.2.4.56", "JPEG Full Progression, Non-Hierarchical (Process 11 & 13) (Retired)", Encapsulated),
         little("1.2.840.10008.1.2.4.57", "JPEG Lossless, Non-Hierarchical (Process 14)", Encapsulated),
         little("1.2.840.10008.1.2.4.58", "JPEG Lossless, Non-Hierarchical (Process 15) (Retired)", Encapsulated),
-        little("1.2.840.10008.1.2.4.59", "JPEG Extended, Hierarchical (Process 16", Encapsulated),
-        little("1.2.840.10008.1.2.4.60", "JPEG Extended, Hierarchical (Process 17", Encapsulated),
-        little("1.2.840.10008.1.2.4.61", "JPEG Spectral Selection, Hierarchical (Process 20", Encapsulated),
-        little("1.2.840.10008.1.2.4.62", "JPEG Spectral Selection, Hierarchical (Process 21", Encapsulated),
-        little("1.2.840.10008.1.2.4.63", "JPEG Full Progression, Hierarchical (Process 24", Encapsulated),
-        little("1.2.840.10008.1.2.4.64", "JPEG Full Progression, Hierarchical (Process 25", Encapsulated),
+        little("1.2.840.10008.1.2.4.59", "JPEG Extended, Hierarchical (Process 16 & 18) (Retired)", Encapsulated),
+        little("1.2.840.10008.1.2.4.60", "JPEG Extended, Hierarchical (Process 17 & 19) (Retired)", Encapsulated),
+        little("1.2.840.10008.1.2.4.61", "JPEG Spectral Selection, Hierarchical (Process 20 & 22) (Retired)", Encapsulated),
+        little("1.2.840.10008.1.2.4.62", "JPEG Spectral Selection, Hierarchical (Process 21 & 23) (Retired)", Encapsulated),
+        little("1.2.840.10008.1.2.4.63", "JPEG Full Progression, Hierarchical (Process 24 & 26) (Retired)", Encapsulated),
+        little("1.2.840.10008.1.2.4.64", "JPEG Full Progression, Hierarchical (Process 25 & 27) (Retired)", Encapsulated),
         little("1.2.840.10008.1.2.4.65", "JPEG Lossless, Hierarchical (Process 28) (Retired)", Encapsulated),
         little("1.2.840.10008.1.2.4.66", "JPEG Lossless, Hierarchical (Process 29) (Retired)", Encapsulated),
         little("1.2.840.10008.1.2.4.70", "JPEG Lossless, Non-Hierarchical, First-Order Prediction (Process 14 [Selection Value 1])", Encapsulated),
@@ -285,6 +285,19 @@ mod tests {
             );
             assert!(!(elsewhere && syntax.is_encapsulated()), "{uid}");
         }
+    }
+
+    #[test]
+    fn names_are_whole() {
+        for syntax in TransferSyntax::all() {
+            let name = syntax.name().unwrap_or_default();
+            let count = |wanted: char| name.chars().filter(|character| *character == wanted).count();
+            assert_eq!(count('('), count(')'), "{name}");
+        }
+        assert_eq!(
+            TransferSyntax::of("1.2.840.10008.1.2.4.51").name(),
+            Some("JPEG Extended (Process 2 & 4)")
+        );
     }
 
     #[test]

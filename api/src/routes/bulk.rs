@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use actix_web::http::header;
+use septum_core::dicom::json::read_stored;
 use septum_engine::EngineError;
 use septum_engine::retrieve::frames::{EXPLICIT_LITTLE, Frames, stored_frame};
 use septum_engine::retrieve::metadata::{self, Entry, Reader, with_study_address};
@@ -184,7 +185,7 @@ fn path_of(address: &str) -> Option<&str> {
 
 /// Every BulkDataURI of metadata, those in sequences too.
 fn addresses(text: &str, which: Which) -> septum_engine::Result<Vec<String>> {
-    let dataset: Map<String, Value> = serde_json::from_str(text).map_err(|_| EngineError::Corrupt("metadata"))?;
+    let dataset: Map<String, Value> = read_stored(text).map_err(|_| EngineError::Corrupt("metadata"))?;
     let mut found = Vec::new();
     // What is still to be looked at lies on a stack of our own: no recursion on input depth.
     let mut open = vec![&dataset];

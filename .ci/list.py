@@ -9,10 +9,8 @@ Each study has one small image of its own patient. Requests go one after the oth
 import argparse
 import json
 import pathlib
-import random
 import statistics
 import sys
-import threading
 import time
 
 import requests
@@ -20,12 +18,9 @@ import requests
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "clients"))
 
 import harness  # noqa: E402
-import synthetic  # noqa: E402
 
-FIRST = "ANNA BERTA CARLA DORA EMMA FRIDA GRETA HANNA IDA JULIA KARLA LENA MARTA NORA OLGA PAULA".split()
-LAST = "ADAM BECKER CONRAD DREWS EBERT FISCHER GRAF HAHN ILLING JUNG KELLER LANG MAURER NEUMANN OTTO PETERS".split()
-ROOT = "1.2.826.0.1.3680043.10.1479.800"
-PER_REQUEST, THREADS = 100, 4
+from catalogue import Catalogue  # noqa: E402
+
 QUERIES = {
     "newest": {},
     "patientid equals": {"filter.patientid.equals": "P0004711"},
@@ -36,38 +31,6 @@ QUERIES = {
     "name contains, sorted by date": {"filter.patient_name.like": "%AURE%", "sort_by": "study_date-desc"},
     "name prefix, page 10": {"filter.patient_name.like": "KELLER%", "page.number": "10"},
 }
-
-
-def image(number):
-    """A file of the study of that number, its name, number and date in place of what the template has."""
-    uid = f"{ROOT}.{number + 1}"
-    stream = synthetic.instance(uid, uid + ".1", uid + ".1.1", 1, bytes(2 * 8 * 8), 8)
-    choose = random.Random(number)
-    name = f"{choose.choice(LAST)}^{choose.choice(FIRST)}".ljust(len(synthetic.MARKER))[: len(synthetic.MARKER)].encode()
-    date = f"2020{choose.randint(1, 12):02d}{choose.randint(1, 28):02d}".encode()
-    patient = synthetic.element(0x10, 0x20, "LO", b"CRASH-1")
-    return (stream.replace(synthetic.MARKER.encode(), name).replace(b"20260102", date)
-            .replace(patient, synthetic.element(0x10, 0x20, "LO", f"P{number:07d}".encode())))
-
-
-def fill(server, namespace, numbers):
-    numbers, lock = iter(numbers), threading.Lock()
-
-    def work():
-        session = requests.Session()
-        while True:
-            with lock:
-                batch = [number for number, _ in zip(numbers, range(PER_REQUEST))]
-            if not batch:
-                return
-            content_type, body = harness.multipart([image(number) for number in batch])
-            answer = session.post(f"{server.origin}/namespaces/{namespace}/dicomweb/studies", data=body, auth=server.auth,
-                                  verify=server.verify, headers={"Content-Type": content_type}, timeout=300)
-            assert answer.status_code == 200, answer.text[:300]
-
-    threads = [threading.Thread(target=work) for _ in range(THREADS)]
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
 
 
 def measure(server, sid, namespace, calls):
@@ -100,10 +63,10 @@ def main():
         sid = post("session/login", login=harness.USER, password=server.password)["sid"]
         account = post("account/add", sid=sid, name="Lists")["uuid"]
         namespace = post("group/add", sid=sid, account_id=account, name="Lists")["namespace_id"]
-        results, stored = {}, 0
+        results, stored, catalogue = {}, 0, Catalogue()
         for count in (options.few, options.many):
             began = time.monotonic()
-            fill(server, namespace, range(stored, count))
+            catalogue.fill(server, f"/namespaces/{namespace}/dicomweb", range(stored, count))
             print(f"{count - stored} studies stored in {time.monotonic() - began:.0f} s", flush=True)
             stored = count
             time.sleep(20)

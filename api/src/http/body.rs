@@ -7,10 +7,11 @@
 use std::time::{Duration, Instant};
 
 use actix_web::web;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
 use super::coding::{Coding, CodingError, Decoder};
+use super::multipart::DATA_BYTES;
 
 /// What a body may cost.
 #[derive(Debug, Clone, Copy)]
@@ -149,6 +150,23 @@ impl BodyReader {
                 Err(_) => self.window = Window::default(),
             }
         }
+    }
+
+    /// The next bytes, gathered into a piece of at least [`DATA_BYTES`], the last one excepted; `None` at the end.
+    ///
+    /// # Errors
+    /// [`BodyError`]; nothing comes after it, and what was gathered is lost.
+    pub async fn next_piece(&mut self) -> Result<Option<Bytes>, BodyError> {
+        let mut piece = BytesMut::new();
+        while piece.len() < DATA_BYTES {
+            let Some(bytes) = self.next().await? else { break };
+            if piece.capacity() - piece.len() < bytes.len() {
+                // At once what a piece needs: growing step by step would copy it several times.
+                piece.reserve(DATA_BYTES + bytes.len());
+            }
+            piece.extend_from_slice(&bytes);
+        }
+        Ok((!piece.is_empty()).then(|| piece.freeze()))
     }
 
     /// Reads a whole small body.

@@ -14,8 +14,9 @@ use memchr::memmem::Finder;
 /// Longest boundary. RFC 2046 section 5.1.1 allows 70 characters; a longer one loses nothing, and peers send them.
 pub const BOUNDARY_MAX: usize = 200;
 
-/// Data of a part comes out in pieces of at least this, the last one excepted: few large steps through the pipeline.
-pub const DATA_BYTES: usize = 256 << 10;
+/// Data of a part comes out in pieces of at least this, the last one excepted: few large steps through the pipeline. A CT
+/// image of 512 × 512 samples comes out whole, so that its pixels are compressed where they lie.
+pub const DATA_BYTES: usize = 640 << 10;
 
 /// Longest padding behind a boundary on its line.
 const PADDING_MAX: usize = 128;
@@ -104,6 +105,9 @@ pub struct Multipart {
     /// Bytes at the start of `buffer` in which no delimiter starts.
     searched: usize,
     num_parts: usize,
+    /// Bytes of the part at hand that came out, and of the one before it.
+    part_bytes: usize,
+    last_part_bytes: usize,
     /// At the very start of a part's data a boundary needs no line break of its own.
     at_data_start: bool,
     /// Some of the preamble is dropped already, so `buffer` does not start where the body does.
@@ -134,6 +138,8 @@ impl Multipart {
             buffer: BytesMut::new(),
             searched: 0,
             num_parts: 0,
+            part_bytes: 0,
+            last_part_bytes: 0,
             at_data_start: false,
             is_cut: false,
             finished: false,
@@ -307,6 +313,12 @@ impl Multipart {
         };
         let header = parse_header(&self.buffer[..end])?;
         let _ = self.buffer.split_to(data);
+        self.last_part_bytes = std::mem::take(&mut self.part_bytes);
+        // Parts are often alike. Where one more does not fit behind the others, little of it is here yet to be copied.
+        let expected_bytes = self.last_part_bytes.min(DATA_BYTES);
+        if self.buffer.capacity() < expected_bytes {
+            self.buffer.reserve(DATA_BYTES);
+        }
         self.state = State::Data;
         self.searched = 0;
         self.at_data_start = true;
@@ -371,6 +383,7 @@ impl Multipart {
 
     fn take(&mut self, length: usize) -> Event {
         self.searched -= length.min(self.searched);
+        self.part_bytes += length;
         Event::Data(self.buffer.split_to(length).freeze())
     }
 }

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use actix_web::http::{StatusCode, header};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use septum_core::audit::{ObjectKind, ObjectRef, Outcome};
 use septum_core::dicom::{FailureReason, InstanceStart};
 use septum_engine::accounts::Namespace;
@@ -28,7 +28,7 @@ use crate::call::Call;
 use crate::http::body::{BodyError, BodyReader};
 use crate::http::coding::CodingError;
 use crate::http::media_type::MediaType;
-use crate::http::multipart::{DATA_BYTES, Event, Multipart, MultipartError, PartHeader, without_brackets};
+use crate::http::multipart::{Event, Multipart, MultipartError, PartHeader, without_brackets};
 use crate::http::problem::{Answer, Problem};
 use crate::stow::location::Base;
 use crate::stow::metadata::{Form, MetadataError, Named};
@@ -279,18 +279,11 @@ pub(super) struct Ingest {
 
 impl Ingest {
     async fn single(&mut self, mut body: BodyReader) -> Result<(), Broken> {
-        let mut gathered = BytesMut::new();
-        while let Some(bytes) = body.next().await.map_err(Broken::Body)? {
+        while let Some(bytes) = body.next_piece().await.map_err(Broken::Body)? {
             if self.open.is_none() {
                 self.begin(None).await;
             }
-            gathered.extend_from_slice(&bytes);
-            if gathered.len() >= DATA_BYTES {
-                self.data(gathered.split().freeze()).await;
-            }
-        }
-        if !gathered.is_empty() {
-            self.data(gathered.freeze()).await;
+            self.data(bytes).await;
         }
         self.end().await;
         Ok(())

@@ -70,6 +70,8 @@ pub struct Progress {
     pub arrival: Option<Arc<Arrival>>,
     /// Bytes that permits were drawn for.
     pub drawn_bytes: u64,
+    /// Bytes that permits were drawn for and that the splitter left for the next piece.
+    pub drawn_ahead_bytes: usize,
     /// Bytes of all units so far.
     pub given_bytes: u64,
     /// Memory permits.
@@ -139,6 +141,7 @@ impl Intake {
             value_flow: Arc::default(),
             arrival: None,
             drawn_bytes: 0,
+            drawn_ahead_bytes: 0,
             given_bytes: 0,
             budget,
             receipt,

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use septum_core::dicom::{Identity, InstanceStart, SplitEvent, SplitInstance};
 
 use super::Handoffs;
@@ -43,20 +43,36 @@ impl Parser {
                 Some(_) => bytes.len(),
                 None => bytes.len().min(UNKNOWN_BYTES_MAX),
             };
-            progress = self.feed_piece(progress, bytes.split_to(piece)).await?;
+            let taken;
+            (progress, taken) = self.feed_piece(progress, bytes.slice(..piece)).await?;
+            // Of a piece with the header's end, what lies behind it goes in again with what follows: a unit that lies
+            // within one piece is a slice of it.
+            bytes.advance(taken);
         }
         Ok(progress)
     }
 
-    async fn feed_piece(&self, mut progress: Box<Progress>, bytes: Bytes) -> Result<Box<Progress>> {
+    /// Returns how many of the bytes were taken.
+    async fn feed_piece(&self, mut progress: Box<Progress>, mut bytes: Bytes) -> Result<(Box<Progress>, usize)> {
         let unit_bytes = progress.unit_bytes();
-        progress.budget.draw(bytes.len(), unit_bytes).await?;
+        let given = bytes.len();
+        progress
+            .budget
+            .draw(given.saturating_sub(progress.drawn_ahead_bytes), unit_bytes)
+            .await?;
         let start = Instant::now();
-        let received = bytes.len() as u64;
+        let mut left = 0;
         let mut progress = pure(progress, |progress| match &mut progress.splitter {
-            Some(splitter) => Ok(splitter.push(bytes, &mut progress.events)?),
+            Some(splitter) => {
+                splitter.push_section(&mut bytes, &mut progress.events)?;
+                left = bytes.len();
+                Ok(())
+            }
             None => Err(EngineError::PipelineRestarted),
         })?;
+        progress.drawn_ahead_bytes = progress.drawn_ahead_bytes.max(given) - (given - left);
+        let taken = given - left;
+        let received = taken as u64;
         self.services.telemetry.observe_stage(Self::NAME, start);
         self.services
             .telemetry
@@ -73,7 +89,7 @@ impl Parser {
             progress.budget.draw(surplus, unit_bytes).await?;
         }
         self.drain(&mut progress).await?;
-        Ok(progress)
+        Ok((progress, taken))
     }
 
     async fn advance(&self, mut progress: Box<Progress>, input: Input) -> Result<Parsed> {

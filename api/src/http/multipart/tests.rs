@@ -138,6 +138,23 @@ fn large_parts_come_in_large_pieces() {
     assert!(pieces.len() <= 4 && most <= DATA_BYTES + 20_000, "{pieces:?} {most}");
 }
 
+#[test]
+fn parts_of_a_ct_image_come_whole() {
+    let part = [&b"\r\n--b\r\n\r\n"[..], &[7; 526_000]].concat();
+    let body = [part.repeat(6), b"\r\n--b--".to_vec()].concat();
+    let mut parser = Multipart::new("b", LIMITS).expect("a boundary");
+    let mut pieces = Vec::new();
+    for chunk in body.chunks(32_000) {
+        parser.push(chunk);
+        while let Some(event) = parser.next_event().expect("well formed") {
+            if let Event::Data(bytes) = event {
+                pieces.push(bytes.len());
+            }
+        }
+    }
+    assert_eq!(pieces, [526_000; 6]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 

@@ -2,7 +2,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use septum_core::access::Permission;
 use septum_core::dicom::InstanceStart;
 use septum_core::ids::{NamespaceId, StudyInstanceUid};
@@ -19,7 +19,6 @@ use super::form::body_error;
 use super::{jobs, scope};
 use crate::app::App;
 use crate::call::Call;
-use crate::http::multipart::DATA_BYTES;
 
 /// The id that a client gives to what it starts.
 const JOB_ID: &str = "x-ambrahealth-job-id";
@@ -63,19 +62,14 @@ pub(super) async fn image(mut call: Call) -> Answer {
     let name = job_name(&call, namespace.id);
     let mut body = call.body()?;
     let mut intake = admit(&call.app, &namespace, call.source(), study_uid.as_deref()).await?;
-    let mut gathered = BytesMut::new();
-    let mut num_bytes = 0_u64;
-    while let Some(bytes) = body.next().await.map_err(body_error)? {
-        num_bytes += bytes.len() as u64;
-        gathered.extend_from_slice(&bytes);
-        if gathered.len() >= DATA_BYTES {
-            push(&mut intake, gathered.split().freeze()).await?;
-        }
+    let mut is_empty = true;
+    while let Some(bytes) = body.next_piece().await.map_err(body_error)? {
+        is_empty = false;
+        push(&mut intake, bytes).await?;
     }
-    if num_bytes == 0 {
+    if is_empty {
         return Err(StorageError::new(Kind::BadRequest, "the body is empty"));
     }
-    push(&mut intake, gathered.freeze()).await?;
     let stored = finish(intake).await?;
     if let Some(name) = name {
         let key = jobs::key(name.user, &[b"image", name.id.as_bytes()]);

@@ -102,30 +102,38 @@ impl Dataset {
         Rejection::new(kind, None, self.base + self.length)
     }
 
-    pub(super) fn push(
+    /// Takes bytes off `input`: all of them, or those up to where pixels or a long value begin.
+    pub(super) fn push_section(
         &mut self,
-        mut input: Bytes,
+        input: &mut Bytes,
         events: &mut Vec<SplitEvent>,
         warnings: &mut Warnings,
     ) -> Result<(), Rejection> {
-        self.length += input.len() as u64;
+        let (start_length, num_bytes) = (self.length, input.len());
+        self.length += num_bytes as u64;
         if self.length > self.limits.instance_bytes_max {
             return Err(self.reject(RejectionKind::InstanceTooLarge));
         }
         while !input.is_empty() {
             match &mut self.stage {
-                Stage::Elements => self.push_elements(&mut input, events, warnings)?,
-                Stage::Value(_) => self.push_value(&mut input, events, warnings)?,
-                Stage::Pixels => self.push_pixels(&mut input, events, warnings)?,
+                Stage::Elements => {
+                    self.push_elements(input, events, warnings)?;
+                    if matches!(self.stage, Stage::Value(_) | Stage::Pixels) {
+                        break;
+                    }
+                }
+                Stage::Value(_) => self.push_value(input, events, warnings)?,
+                Stage::Pixels => self.push_pixels(input, events, warnings)?,
                 Stage::Trailing => {
                     self.trailing
                         .try_reserve(input.len())
                         .map_err(|_| self.reject(RejectionKind::OutOfMemory))?;
-                    self.trailing.extend_from_slice(&std::mem::take(&mut input));
+                    self.trailing.extend_from_slice(&std::mem::take(input));
                     self.check_trailing()?;
                 }
             }
         }
+        self.length = start_length + (num_bytes - input.len()) as u64;
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! The start of a stream: preamble, prefix and file meta information (PS3.10 section 7.1), or their absence.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::limits::SplitLimits;
 use super::rejection::{Rejection, RejectionKind};
@@ -49,12 +49,18 @@ impl MetaReader {
         warnings: &mut Warnings,
     ) -> Result<Option<(FileMeta, Bytes)>, Rejection> {
         while !input.is_empty() {
-            let chunk = input.split_to(WINDOW.min(input.len()));
-            self.bytes.extend_from_slice(&chunk);
-            if let Some(end) = self.advance(false, limits, warnings)? {
-                let dataset = Bytes::copy_from_slice(&self.bytes[end..]);
-                return Ok(Some((self.take(end), dataset)));
-            }
+            let taken = WINDOW.min(input.len());
+            self.bytes.extend_from_slice(&input[..taken]);
+            let Some(end) = self.advance(false, limits, warnings)? else {
+                input.advance(taken);
+                continue;
+            };
+            // What came with this input goes back to it, so that nothing behind the file meta is copied.
+            let behind = self.bytes.len() - end;
+            let given_back = behind.min(taken);
+            input.advance(taken - given_back);
+            let dataset = Bytes::copy_from_slice(&self.bytes[end..][..behind - given_back]);
+            return Ok(Some((self.take(end), dataset)));
         }
         Ok(None)
     }

@@ -59,7 +59,22 @@ impl Splitter {
     ///
     /// # Errors
     /// The object is refused; it should be dropped.
-    pub fn push(&mut self, bytes: Bytes, events: &mut Vec<SplitEvent>) -> Result<(), Rejection> {
+    pub fn push(&mut self, mut bytes: Bytes, events: &mut Vec<SplitEvent>) -> Result<(), Rejection> {
+        while !bytes.is_empty() {
+            self.push_section(&mut bytes, events)?;
+        }
+        match self.failed {
+            Some(rejection) => Err(rejection),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Self::push`], but where the header ends at pixels or at a long value, what lies behind is left in `bytes`: who
+    /// pushes it again in a larger piece gets units that are slices of that piece.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn push_section(&mut self, bytes: &mut Bytes, events: &mut Vec<SplitEvent>) -> Result<(), Rejection> {
         if let Some(rejection) = self.failed {
             return Err(rejection);
         }
@@ -68,14 +83,22 @@ impl Splitter {
         result
     }
 
-    fn try_push(&mut self, mut bytes: Bytes, events: &mut Vec<SplitEvent>) -> Result<(), Rejection> {
-        self.file_length += bytes.len() as u64;
+    fn try_push(&mut self, bytes: &mut Bytes, events: &mut Vec<SplitEvent>) -> Result<(), Rejection> {
+        let start_length = self.file_length;
+        let num_bytes = bytes.len();
+        self.file_length += num_bytes as u64;
         if self.file_length > self.limits.instance_bytes_max {
             return Err(Rejection::new(RejectionKind::InstanceTooLarge, None, self.file_length));
         }
+        self.push_phase(bytes, events)?;
+        self.file_length = start_length + (num_bytes - bytes.len()) as u64;
+        Ok(())
+    }
+
+    fn push_phase(&mut self, bytes: &mut Bytes, events: &mut Vec<SplitEvent>) -> Result<(), Rejection> {
         if let Phase::Meta(reader) = &mut self.phase {
-            let pushed = reader.push(&mut bytes, &self.limits, &mut self.warnings)?;
-            let Some((meta, first)) = pushed else { return Ok(()) };
+            let pushed = reader.push(bytes, &self.limits, &mut self.warnings)?;
+            let Some((meta, mut first)) = pushed else { return Ok(()) };
             // A directory is refused for what it is, however broken it may be further on.
             if meta
                 .sop_class
@@ -89,7 +112,7 @@ impl Splitter {
                 ));
             }
             self.start_dataset(meta);
-            self.push_dataset(first, events)?;
+            self.push_all(&mut first, events)?;
         }
         self.push_dataset(bytes, events)
     }
@@ -101,15 +124,27 @@ impl Splitter {
         self.phase = Phase::Dataset(Box::new(Dataset::new(meta, self.limits, expected_length)), inflater);
     }
 
-    fn push_dataset(&mut self, bytes: Bytes, events: &mut Vec<SplitEvent>) -> Result<(), Rejection> {
+    fn push_all(&mut self, bytes: &mut Bytes, events: &mut Vec<SplitEvent>) -> Result<(), Rejection> {
+        while !bytes.is_empty() {
+            self.push_dataset(bytes, events)?;
+        }
+        Ok(())
+    }
+
+    fn push_dataset(&mut self, bytes: &mut Bytes, events: &mut Vec<SplitEvent>) -> Result<(), Rejection> {
         let Phase::Dataset(dataset, inflater) = &mut self.phase else {
             return Ok(());
         };
         match inflater {
-            None => dataset.push(bytes, events, &mut self.warnings),
+            None => dataset.push_section(bytes, events, &mut self.warnings),
             Some(inflater) => inflater
-                .push(&bytes, &mut self.warnings, |bytes, warnings| {
-                    dataset.push(bytes, events, warnings).map_err(InflateError::Dataset)
+                .push(&std::mem::take(bytes), &mut self.warnings, |mut bytes, warnings| {
+                    while !bytes.is_empty() {
+                        dataset
+                            .push_section(&mut bytes, events, warnings)
+                            .map_err(InflateError::Dataset)?;
+                    }
+                    Ok(())
                 })
                 .map_err(|error| match error {
                     InflateError::Stream(kind) => Rejection::new(kind, None, self.file_length),
@@ -127,9 +162,9 @@ impl Splitter {
             return Err(rejection);
         }
         if let Phase::Meta(reader) = &mut self.phase {
-            let (meta, dataset) = std::mem::take(reader).finish(&self.limits, &mut self.warnings)?;
+            let (meta, mut dataset) = std::mem::take(reader).finish(&self.limits, &mut self.warnings)?;
             self.start_dataset(meta);
-            self.push_dataset(dataset, events)?;
+            self.push_all(&mut dataset, events)?;
         }
         match self.phase {
             Phase::Dataset(dataset, inflater) => {

@@ -2,6 +2,7 @@
 
 use super::super::builder::{Builder, PIXEL_DATA};
 use super::*;
+use bytes::Buf;
 
 const EXPLICIT: Encoding = Encoding::ExplicitLittle;
 const UNDEFINED: u32 = u32::MAX;
@@ -515,17 +516,30 @@ fn a_known_length_refuses_at_once() {
 #[test]
 fn units_within_one_push_are_not_copied() {
     let file = Bytes::from(image("2").element(PIXEL_DATA, b"OB", &[9; 32]).plain_file());
-    // The file meta is looked at in windows; from the second push on, bytes pass uncopied.
-    let mut splitter = Splitter::new(SplitLimits::default());
-    let mut events = Vec::new();
-    let pixels = file.len() - 32;
-    splitter.push(file.slice(..pixels), &mut events).unwrap();
-    splitter.push(file.slice(pixels..), &mut events).unwrap();
     let inside = |bytes: &Bytes| file.as_ptr_range().contains(&bytes.as_ptr());
-    assert!(
-        events
-            .iter()
-            .all(|event| !matches!(event, SplitEvent::Unit(unit) if !inside(&unit.bytes)))
-    );
-    assert_eq!(events.len(), 3);
+    for sections in [false, true] {
+        let mut splitter = Splitter::new(SplitLimits::default());
+        let (mut events, mut rest) = (Vec::new(), file.clone());
+        // A first piece ends with the header or somewhere in the pixels; what it leaves goes in with the others.
+        let first = if sections { file.len() - 10 } else { file.len() - 32 };
+        let mut piece = file.slice(..first);
+        splitter.push_section(&mut piece, &mut events).unwrap();
+        rest.advance(first - piece.len());
+        assert_eq!(rest.len(), 32, "the header and nothing more");
+        splitter.push(rest, &mut events).unwrap();
+        assert!(
+            events
+                .iter()
+                .all(|event| !matches!(event, SplitEvent::Unit(unit) if !inside(&unit.bytes)))
+        );
+        assert_eq!(events.len(), 3);
+        let whole = splitter.finish(&mut events).unwrap();
+        assert_eq!(
+            whole.dataset_digest,
+            split(&file, &[], SplitLimits::default())
+                .unwrap()
+                .instance
+                .dataset_digest
+        );
+    }
 }

@@ -19,6 +19,20 @@ use crate::services::{Services, now_ms};
 
 const STABLE: Action = Action::new("study.stable");
 
+/// Studies declared in one commit.
+const STUDIES_PER_COMMIT: usize = 128;
+
+/// What became of a study whose quiet time seemed to be over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Declared {
+    /// It is stable.
+    Stable,
+    /// An instance is on its way, or the clock was set back.
+    Waits,
+    /// It was deleted meanwhile, or is about to be.
+    Gone,
+}
+
 /// The studies that are not stable yet.
 pub struct Stability {
     quiet: Duration,
@@ -73,32 +87,48 @@ impl Stability {
 
     /// Declares every study stable whose quiet time is over. What fails is tried again after another quiet time.
     pub async fn sweep(&self, services: &Arc<Services>) {
-        let due: Vec<(usize, Vec<u8>)> = self
-            .waiting()
-            .iter()
-            .filter(|(_, touched)| touched.elapsed() >= self.quiet)
-            .map(|(place, _)| place.clone())
-            .collect();
-        for place in due {
-            let (shard, row_key) = &place;
-            let declared = services.ledgers[*shard]
-                .commit(|staging| self.declare(services, staging, row_key))
-                .await;
-            match &declared {
-                Ok(true) => {
-                    services.folding.push(*shard, row_key);
-                    services.late_arrivals.push(*shard, row_key);
-                }
-                // An instance is on its way, or the study was deleted meanwhile.
-                Ok(false) | Err(EngineError::NotFound) => {}
-                Err(error) => tracing::error!(%error, "a study could not be declared stable; it is tried again"),
+        let mut due: HashMap<usize, Vec<Vec<u8>>> = HashMap::new();
+        for ((shard, row_key), touched) in self.waiting().iter() {
+            if touched.elapsed() >= self.quiet {
+                due.entry(*shard).or_default().push(row_key.clone());
             }
-            self.settle(place, declared);
+        }
+        for (shard, row_keys) in due {
+            for row_keys in row_keys.chunks(STUDIES_PER_COMMIT) {
+                if self.declare_all(services, shard, row_keys).await.is_ok() {
+                    continue;
+                }
+                // One of them alone may be the reason.
+                for row_key in row_keys {
+                    if let Err(error) = self.declare_all(services, shard, std::slice::from_ref(row_key)).await {
+                        tracing::error!(%error, "a study could not be declared stable; it is tried again");
+                        self.settle((shard, row_key.clone()), None);
+                    }
+                }
+            }
         }
     }
 
-    /// What a declaration means for the study's waiting, unless it was touched meanwhile.
-    fn settle(&self, place: (usize, Vec<u8>), declared: Result<bool>) {
+    /// Declares studies of a shard stable in one commit, or none of them.
+    async fn declare_all(&self, services: &Arc<Services>, shard: usize, row_keys: &[Vec<u8>]) -> Result<()> {
+        let declared: Vec<Declared> = services.ledgers[shard]
+            .commit(|staging| {
+                let declare = |row_key: &Vec<u8>| self.declare(services, staging, row_key);
+                row_keys.iter().map(declare).collect()
+            })
+            .await?;
+        for (row_key, declared) in row_keys.iter().zip(declared) {
+            if declared == Declared::Stable {
+                services.folding.push(shard, row_key);
+                services.late_arrivals.push(shard, row_key);
+            }
+            self.settle((shard, row_key.clone()), Some(declared));
+        }
+        Ok(())
+    }
+
+    /// What a declaration, or that it failed, means for the study's waiting, unless it was touched meanwhile.
+    fn settle(&self, place: (usize, Vec<u8>), declared: Option<Declared>) {
         let mut waiting = self.waiting();
         let Some(touched) = waiting
             .get_mut(&place)
@@ -107,28 +137,37 @@ impl Stability {
             return;
         };
         match declared {
-            Ok(true) | Err(EngineError::NotFound) => drop(waiting.remove(&place)),
-            Ok(false) => {}
-            Err(_) => *touched = Instant::now(),
+            Some(Declared::Stable | Declared::Gone) => drop(waiting.remove(&place)),
+            Some(Declared::Waits) => {}
+            None => *touched = Instant::now(),
         }
     }
 
     /// Nothing may have been staged within the quiet time, or an instance on its way would lose its `unstable` row.
-    fn declare(&self, services: &Services, staging: &mut Staging<'_>, study_row_key: &[u8]) -> Result<bool> {
+    fn declare(&self, services: &Services, staging: &mut Staging<'_>, study_row_key: &[u8]) -> Result<Declared> {
         let Some(opened) = staging.get(&unstable_key(study_row_key))? else {
-            return Err(EngineError::NotFound);
+            return Ok(Declared::Gone);
         };
         let opened: i64 = decode(&opened, "unstable row")?;
         if now_ms() - opened < i64::try_from(self.quiet.as_millis()).unwrap_or(i64::MAX) {
-            return Ok(false);
+            return Ok(Declared::Waits);
         }
-        staging.delete(unstable_key(study_row_key));
         let Some(row) = staging.get(study_row_key)? else {
-            return Err(EngineError::NotFound);
+            staging.delete(unstable_key(study_row_key));
+            return Ok(Declared::Gone);
         };
         let row: StudyRow = decode(&row, "study row")?;
-        let keys = services.keyring.study(row.keys)?;
-        let open = services.summaries.open(&row)?;
+        let opened = services
+            .keyring
+            .study(row.keys)
+            .and_then(|keys| Ok((keys, services.summaries.open(&row)?)));
+        let (keys, open) = match opened {
+            Ok(opened) => opened,
+            // It is being deleted.
+            Err(EngineError::NotFound) => return Ok(Declared::Gone),
+            Err(error) => return Err(error),
+        };
+        staging.delete(unstable_key(study_row_key));
         let change = Change {
             kind: ChangeKind::StudyStable,
             time_ms: now_ms(),
@@ -151,7 +190,7 @@ impl Stability {
             source: None,
             account: None,
         });
-        Ok(true)
+        Ok(Declared::Stable)
     }
 }
 
@@ -163,22 +202,22 @@ mod tests {
     fn a_study_waits_until_it_is_declared() {
         let stability = Stability::new(Duration::from_millis(1));
         let place = (0, vec![1]);
-        let settled = |declared: Result<bool>| {
+        let settled = |declared: Option<Declared>| {
             stability.touch(place.0, &place.1);
             std::thread::sleep(Duration::from_millis(2));
             stability.settle(place.clone(), declared);
             stability.waiting().contains_key(&place)
         };
-        assert!(settled(Ok(false)), "the clock was set back");
-        assert!(settled(Err(EngineError::Panicked)), "it is tried again");
-        assert!(!settled(Ok(true)));
-        assert!(!settled(Err(EngineError::NotFound)));
+        assert!(settled(Some(Declared::Waits)), "the clock was set back");
+        assert!(settled(None), "it is tried again");
+        assert!(!settled(Some(Declared::Stable)));
+        assert!(!settled(Some(Declared::Gone)));
         stability.touch(place.0, &place.1);
         let stability = Stability {
             quiet: Duration::from_secs(60),
             ..stability
         };
-        stability.settle(place.clone(), Ok(true));
+        stability.settle(place.clone(), Some(Declared::Stable));
         assert!(stability.waiting().contains_key(&place), "touched since");
     }
 }

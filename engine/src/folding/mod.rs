@@ -22,7 +22,7 @@ use crate::retrieve::StudyRef;
 use crate::services::Services;
 
 /// Studies whose columns are folded in one commit.
-const STUDIES_PER_COMMIT: usize = 64;
+const STUDIES_PER_COMMIT: usize = 512;
 
 /// What could not be folded is tried again after so long.
 const RETRY_AFTER: Duration = Duration::from_secs(10);

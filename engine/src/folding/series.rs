@@ -40,6 +40,9 @@ const BLOCKS_OPEN: usize = 4;
 /// Rows opened in one step.
 const STEP_ROWS: usize = 64;
 
+/// Fewer instances than this stay in rows: they are read as fast.
+const ROWS_MIN: usize = 2;
+
 /// Fewer changed instances than this are left in rows beside what is folded.
 const CHANGED_MIN: usize = 16;
 
@@ -61,7 +64,12 @@ pub async fn fold(services: &Arc<Services>, study: &StudyRef, series: Token, hel
         .map_or(0, |(folded, _)| folded.num_instances as usize);
     // Large metadata stays in its own object.
     let num_changed = stored.rows.iter().filter(|row| !row.is_object).count();
-    if num_changed == 0 || (num_folded > 0 && num_changed < CHANGED_MIN.max(num_folded / CHANGED_PART)) {
+    let enough = if num_folded == 0 {
+        ROWS_MIN
+    } else {
+        CHANGED_MIN.max(num_folded / CHANGED_PART)
+    };
+    if num_changed < enough {
         return Ok(());
     }
     let template = template_of(services, study, &series).await?;

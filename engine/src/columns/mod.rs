@@ -17,6 +17,7 @@ mod left_out;
 mod mend;
 mod rest;
 
+use std::cell::LazyCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -39,8 +40,8 @@ pub use rest::{DAMAGED_PAGE, Withdrawn, withdraw};
 /// How often a scan starts anew.
 const SCANS_MAX: usize = 8;
 
-/// Bytes of opened pages kept.
-const CACHE_BYTES: u64 = 96 * 1024 * 1024;
+/// Bytes of opened pages kept: those of about a million studies.
+const CACHE_BYTES: u64 = 144 * 1024 * 1024;
 
 /// A study that seems to match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +135,7 @@ impl Default for Columns {
     fn default() -> Self {
         Self {
             state: Mutex::default(),
-            cache: Cache::with_weighter(1_024, CACHE_BYTES, ByBytes),
+            cache: Cache::with_weighter(2_048, CACHE_BYTES, ByBytes),
         }
     }
 }
@@ -147,25 +148,31 @@ impl Columns {
     /// Finds the pages at rest and the studies that were not folded when the server stopped. Damaged rows are left out: of
     /// a study that cannot be opened there is nothing to find it by. Who searches is told ([`Self::leaves_out`]).
     pub fn reload(&self, services: &Services) {
-        for shard in 0..services.ledgers.len() {
-            let stored_in = &services.store.shards()[shard];
-            for row in crate::scan::rows(stored_in, RowKind::Columns.key(&[])) {
-                if let Err(error) = row.and_then(|(row_key, value)| self.reload_page(shard, &row_key, &value)) {
-                    tracing::error!(%error, shard, "a page of columns could not be found: searches will not find all");
-                    self.leave_out(shard, &[]);
-                }
+        std::thread::scope(|threads| {
+            for shard in 0..services.ledgers.len() {
+                threads.spawn(move || self.reload_shard(services, shard));
             }
-            for row in crate::scan::rows(stored_in, RowKind::Unfolded.key(&[])) {
-                let unfolded = row.map(|(row_key, _)| row_key);
-                let row_key = unfolded.as_ref().map(|unfolded| key::beside(RowKind::Study, unfolded));
-                let row_key = row_key.unwrap_or_default();
-                if let Err(error) = unfolded.and_then(|_| self.reload_study(services, shard, &row_key)) {
-                    tracing::error!(%error, shard, "a study could not be opened: searches will not find it");
-                    self.leave_out(shard, &row_key);
-                }
+        });
+        services.telemetry.studies_left_out.set(self.num_left_out() as i64);
+    }
+
+    fn reload_shard(&self, services: &Services, shard: usize) {
+        let stored_in = &services.store.shards()[shard];
+        for row in crate::scan::rows(stored_in, RowKind::Columns.key(&[])) {
+            if let Err(error) = row.and_then(|(row_key, value)| self.reload_page(shard, &row_key, &value)) {
+                tracing::error!(%error, shard, "a page of columns could not be found: searches will not find all");
+                self.leave_out(shard, &[]);
             }
         }
-        services.telemetry.studies_left_out.set(self.num_left_out() as i64);
+        for row in crate::scan::rows(stored_in, RowKind::Unfolded.key(&[])) {
+            let unfolded = row.map(|(row_key, _)| row_key);
+            let row_key = unfolded.as_ref().map(|unfolded| key::beside(RowKind::Study, unfolded));
+            let row_key = row_key.unwrap_or_default();
+            if let Err(error) = unfolded.and_then(|_| self.reload_study(services, shard, &row_key)) {
+                tracing::error!(%error, shard, "a study could not be opened: searches will not find it");
+                self.leave_out(shard, &row_key);
+            }
+        }
     }
 
     fn reload_page(&self, shard: usize, row_key: &[u8], value: &[u8]) -> Result<()> {
@@ -319,7 +326,12 @@ impl Columns {
             };
             // Of what is seen here: a study that becomes fresh only now is found where it rests.
             let keys = |page: &Page| (0..page.num_rows()).filter_map(|row| page.key(row)).collect::<Vec<_>>();
-            let fresh: HashSet<RowKey> = seen.fresh.iter().flat_map(|page| keys(page)).collect();
+            let fresh = LazyCell::new(|| {
+                seen.fresh
+                    .iter()
+                    .flat_map(|page| keys(page))
+                    .collect::<HashSet<RowKey>>()
+            });
             for page in &seen.fresh {
                 matching(page, &|_| false);
             }

@@ -67,6 +67,16 @@ impl NamePattern {
         Self { spellings, is_fuzzy }
     }
 
+    /// Pieces of which every name that matches contains at least one; `None` where there are no such pieces.
+    pub(super) fn literals(&self) -> Option<Vec<&str>> {
+        match &self.spellings[..] {
+            [spelling] if !self.is_fuzzy && spelling.groups.len() == 1 => {
+                spelling.groups[0].iter().map(Pattern::literal).collect()
+            }
+            _ => None,
+        }
+    }
+
     /// Whether a name that [`comparable`] made matches.
     pub(super) fn matches(&self, name: &str) -> bool {
         match &self.spellings[..] {

@@ -27,6 +27,17 @@ impl Pattern {
         }
     }
 
+    /// What every text that matches contains; `None` where that is not one piece.
+    pub(super) fn literal(&self) -> Option<&str> {
+        match self {
+            Self::Exact(part) | Self::StartsWith(part) | Self::EndsWith(part) | Self::Contains(part) => {
+                Some(part.as_str())
+            }
+            Self::General(_) => None,
+        }
+        .filter(|part| !part.is_empty())
+    }
+
     pub(super) fn matches(&self, text: &str) -> bool {
         match self {
             Self::Exact(exact) => text == exact,

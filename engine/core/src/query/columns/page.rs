@@ -1,5 +1,9 @@
 //! The page itself.
 
+use std::collections::HashSet;
+
+use memchr::memmem::Finder;
+
 use super::{Column, FIELD_BYTES_MAX, NUM_COLUMNS, ROW_KEY_BYTES, ROWS_MAX, Row, RowKey};
 
 const VERSION: u8 = 1;
@@ -32,9 +36,97 @@ pub struct Page {
 struct ColumnData {
     heap: String,
     /// Where each row's value ends in `heap`; it starts where the one before it ends.
-    ends: Vec<u32>,
+    ends: Ends,
     /// Rows whose field was too long, ascending; hardly ever any.
     not_kept: Vec<u16>,
+}
+
+/// Ends of values, in as few bytes as they need: pages of a million studies lie in memory.
+#[derive(Clone)]
+enum Ends {
+    /// So many values, all empty.
+    Empty(usize),
+    Short(Vec<u16>),
+    Long(Vec<u32>),
+}
+
+impl Default for Ends {
+    fn default() -> Self {
+        Self::Empty(0)
+    }
+}
+
+impl PartialEq for Ends {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && (0..self.len()).all(|row| self.get(row) == other.get(row))
+    }
+}
+
+impl Eq for Ends {}
+
+impl Ends {
+    fn len(&self) -> usize {
+        match self {
+            Self::Empty(count) => *count,
+            Self::Short(ends) => ends.len(),
+            Self::Long(ends) => ends.len(),
+        }
+    }
+
+    fn get(&self, row: usize) -> Option<usize> {
+        match self {
+            Self::Empty(count) => (row < *count).then_some(0),
+            Self::Short(ends) => ends.get(row).map(|&end| usize::from(end)),
+            Self::Long(ends) => ends.get(row).map(|&end| end as usize),
+        }
+    }
+
+    fn push(&mut self, end: usize) {
+        match (&mut *self, u16::try_from(end)) {
+            (Self::Empty(count), Ok(0)) => *count += 1,
+            (Self::Empty(count), Ok(end)) => {
+                let mut ends = vec![0; *count];
+                ends.push(end);
+                *self = Self::Short(ends);
+            }
+            (Self::Short(ends), Ok(end)) => ends.push(end),
+            // At most 512 fields of 4 KiB.
+            (Self::Long(ends), _) => ends.push(end as u32),
+            (known, Err(_)) => {
+                let mut ends: Vec<u32> = (0..known.len())
+                    .filter_map(|row| known.get(row))
+                    .map(|end| end as u32)
+                    .collect();
+                ends.push(end as u32);
+                *self = Self::Long(ends);
+            }
+        }
+    }
+
+    /// The row whose value has the byte at `place`.
+    fn row_at(&self, place: usize) -> usize {
+        match self {
+            Self::Empty(_) => 0,
+            Self::Short(ends) => ends.partition_point(|&end| usize::from(end) <= place),
+            Self::Long(ends) => ends.partition_point(|&end| end as usize <= place),
+        }
+    }
+
+    fn shrink(&mut self) {
+        match self {
+            Self::Empty(_) => {}
+            Self::Short(ends) => ends.shrink_to_fit(),
+            Self::Long(ends) => ends.shrink_to_fit(),
+        }
+    }
+
+    fn byte_size(&self) -> usize {
+        match self {
+            Self::Empty(_) => 0,
+            Self::Short(ends) => 2 * ends.capacity(),
+            Self::Long(ends) => 4 * ends.capacity(),
+        }
+    }
 }
 
 impl ColumnData {
@@ -44,17 +136,48 @@ impl ColumnData {
             // Rows number at most 512.
             None => self.not_kept.push(self.ends.len() as u16),
         }
-        // At most 512 fields of 4 KiB.
-        self.ends.push(self.heap.len() as u32);
+        self.ends.push(self.heap.len());
     }
 
     fn get(&self, row: usize) -> Option<&str> {
         if !self.not_kept.is_empty() && self.not_kept.contains(&(row as u16)) {
             return None;
         }
-        let end = *self.ends.get(row)? as usize;
-        let start = if row == 0 { 0 } else { self.ends[row - 1] as usize };
+        let end = self.ends.get(row)?;
+        let start = if row == 0 { 0 } else { self.ends.get(row - 1)? };
         self.heap.get(start..end)
+    }
+
+    /// The rows in whose value one of `literals` lies, ascending; `None` where not every value is kept.
+    fn rows_with(&self, literals: &[Finder<'_>]) -> Option<Vec<usize>> {
+        if !self.not_kept.is_empty() {
+            return None;
+        }
+        let mut rows = Vec::new();
+        for literal in literals {
+            let mut start = 0;
+            while let Some(found) = literal.find(&self.heap.as_bytes()[start..]) {
+                let row = self.ends.row_at(start + found);
+                let end = self.ends.get(row)?;
+                if start + found + literal.needle().len() <= end {
+                    rows.push(row);
+                    start = end;
+                } else {
+                    // It reaches into the next value; that one may have it too.
+                    start += found + 1;
+                }
+            }
+        }
+        rows.sort_unstable();
+        rows.dedup();
+        Some(rows)
+    }
+
+    /// Gives back memory that rows to come would take.
+    fn shrink(&mut self) {
+        self.heap.shrink_to_fit();
+        self.ends.shrink();
+        self.not_kept.shrink_to_fit();
     }
 }
 
@@ -88,6 +211,11 @@ impl Page {
     /// none: what results are sorted by. `None` when there is no such row or the field was too long to be kept.
     pub fn field(&self, row: usize, column: Column) -> Option<&str> {
         self.columns[column as usize].get(row)
+    }
+
+    /// See [`ColumnData::rows_with`].
+    pub(super) fn rows_with(&self, column: Column, literals: &[Finder<'_>]) -> Option<Vec<usize>> {
+        self.columns[column as usize].rows_with(literals)
     }
 
     /// Whether every field of the row is kept, so that a match of the row is a match of its study.
@@ -145,7 +273,7 @@ impl Page {
         let columns = self
             .columns
             .iter()
-            .map(|column| column.heap.capacity() + column.ends.capacity() * 4 + column.not_kept.capacity() * 2);
+            .map(|column| column.heap.capacity() + column.ends.byte_size() + column.not_kept.capacity() * 2);
         size_of::<Self>() + self.keys.capacity() * ROW_KEY_BYTES + columns.sum::<usize>()
     }
 
@@ -177,9 +305,11 @@ impl Page {
             return Err(PageError::Damaged);
         }
         let mut page = Self::default();
+        page.keys.reserve_exact(num_rows);
+        let mut seen = HashSet::with_capacity(num_rows);
         for _ in 0..num_rows {
             let key = take(&mut rest)?;
-            if page.keys.contains(&key) {
+            if !seen.insert(key) {
                 return Err(PageError::Damaged);
             }
             page.keys.push(key);
@@ -205,6 +335,7 @@ impl Page {
                 column.push(Some(field));
                 rest = after;
             }
+            column.shrink();
         }
         if rest.is_empty() {
             Ok(page)

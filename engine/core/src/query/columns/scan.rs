@@ -1,5 +1,7 @@
 //! Predicates against a page.
 
+use memchr::memmem::Finder;
+
 use super::super::Predicate;
 use super::super::condition::Condition;
 use super::super::wildcard::Pattern;
@@ -17,6 +19,18 @@ struct Test {
     /// For a range of moments, the column with the time.
     time: Option<Column>,
     condition: Condition,
+    /// Every value that matches contains one of these; empty where nothing can be said.
+    literals: Vec<Finder<'static>>,
+}
+
+fn literals(condition: &Condition) -> Vec<Finder<'static>> {
+    let literals = match condition {
+        Condition::Text(patterns) => patterns.iter().map(Pattern::literal).collect(),
+        Condition::Name(pattern) => pattern.literals(),
+        _ => None,
+    };
+    let finder = |literal: &str| Finder::new(literal.as_bytes()).into_owned();
+    literals.unwrap_or_default().into_iter().map(finder).collect()
 }
 
 impl CompiledPredicates {
@@ -39,6 +53,7 @@ impl CompiledPredicates {
                         column,
                         time,
                         condition: predicate.condition.clone(),
+                        literals: literals(&predicate.condition),
                     });
                 }
                 _ => others.push(predicate.clone()),
@@ -84,7 +99,19 @@ impl std::fmt::Debug for CompiledPredicates {
 impl Page {
     /// The numbers of the rows that match, ascending. See [`Page::is_exact`] for rows with fields that were too long.
     pub fn scan<'a>(&'a self, predicates: &'a CompiledPredicates) -> impl Iterator<Item = usize> + 'a {
-        (0..self.num_rows()).filter(move |&row| predicates.tests.iter().all(|test| self.row_matches(row, test)))
+        self.candidates(predicates)
+            .filter(move |&row| predicates.tests.iter().all(|test| self.row_matches(row, test)))
+    }
+
+    /// The rows that may match, ascending: those that contain what must be contained, found in the text of all rows
+    /// together.
+    fn candidates(&self, predicates: &CompiledPredicates) -> impl Iterator<Item = usize> + use<> {
+        let rarest = predicates.tests.iter().filter(|test| !test.literals.is_empty());
+        let found = rarest
+            .filter_map(|test| self.rows_with(test.column, &test.literals))
+            .min_by_key(Vec::len);
+        let all = if found.is_none() { self.num_rows() } else { 0 };
+        (0..all).chain(found.unwrap_or_default())
     }
 
     fn row_matches(&self, row: usize, test: &Test) -> bool {

@@ -156,3 +156,48 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn literals_are_found_in_their_own_rows_alone() {
+    let mut page = Page::new();
+    // Where one value ends and the next begins there is more text than in either.
+    let names = ["xa", "aay", "", "baab", "ab", "aa"];
+    for (number, name) in names.iter().enumerate() {
+        let attributes = json!({"00100010": {"vr": "PN", "Value": [{"Alphabetic": name}]}});
+        let attributes = attributes.as_object().expect("an object");
+        page.upsert(&Row::from_attributes([number as u8; 32], attributes))
+            .expect("room");
+    }
+    for (query, expected) in [
+        ("*aa*", vec![1, 3, 5]),
+        ("aa*", vec![1, 5]),
+        ("*ab", vec![3, 4]),
+        ("aa", vec![5]),
+        ("*aab*", vec![3]),
+        ("*xaa*", vec![]),
+        ("a?y", vec![1]),
+    ] {
+        let parsed = parse(Level::Study, &format!("PatientName={query}")).expect("fine");
+        let (compiled, _) = CompiledPredicates::new(&parsed.predicates);
+        assert_eq!(page.scan(&compiled).collect::<Vec<_>>(), expected, "{query}");
+    }
+}
+
+#[test]
+fn long_heaps_keep_their_ends() {
+    let mut page = Page::new();
+    let name = |number: usize| format!("{number:03}{}", "n".repeat(number % 4000));
+    for number in 0..ROWS_MAX {
+        let mut bytes = [0; 32];
+        bytes[..2].copy_from_slice(&(number as u16).to_le_bytes());
+        let value = if number < 3 { String::new() } else { name(number) };
+        let attributes = json!({"00100020": {"vr": "LO", "Value": [value]}});
+        let attributes = attributes.as_object().expect("an object");
+        page.upsert(&Row::from_attributes(bytes, attributes)).expect("room");
+    }
+    let page = Page::decode(&page.encode()).expect("sound");
+    assert_eq!(page.field(2, Column::PatientId), Some(""));
+    for number in 3..ROWS_MAX {
+        assert_eq!(page.field(number, Column::PatientId), Some(name(number).as_str()));
+    }
+}

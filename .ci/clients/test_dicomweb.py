@@ -1,6 +1,7 @@
 """The verbs of PS3.18 as other people's software uses them: dicomweb-client, and plain HTTP where that has no verb."""
 
 import io
+import time
 import warnings
 
 import dicomweb_client
@@ -304,3 +305,50 @@ def test_a_deep_instance_breaks_nothing(server, corpus):
     for path, accept in ((f"/studies/{study}/metadata", 'multipart/related; type="application/dicom+xml"'),
                          (f"/studies/{study}", "application/zip")):
         assert server.request("GET", path, headers={"Accept": accept}).status_code == 200, accept
+
+
+@pytest.mark.septum
+@pytest.mark.septum
+@pytest.mark.septum
+def test_extended_tags(server, corpus):
+    """Searches by them find the same before, while and after; and return them."""
+    dataset, other = (another(corpus, ImageComments=text) for text in ("Extended one", "Extended two"))
+    for one in (dataset, other):
+        block = one.private_block(0x0029, "SEPTUM TEST", create=True)
+        block.add_new(0x01, "LO", one.ImageComments[-3:])
+    assert server.store([stream_of(dataset), stream_of(other)]).status_code == 200
+    searches = ({"ImageComments": "Extended one"}, {"ImageComments": "*one"},
+                {"00290010": "SEPTUM TEST", "00291001": "one"})
+
+    def check():
+        for search in searches:
+            found = server.search("/studies", **search, StudyInstanceUID=f"{dataset.StudyInstanceUID},{other.StudyInstanceUID}")
+            assert [study["0020000D"]["Value"][0] for study in found] == [dataset.StudyInstanceUID], search
+        return found
+
+    def asked(method, path="", **options):
+        return server.session.request(method, server.origin + "/extended-tags" + path, timeout=60, **options)
+
+    check()
+    tags = [{"path": "ImageComments"}, {"path": "00291001", "privateCreator": "SEPTUM TEST"}]
+    added = [asked("POST", json=tag) for tag in tags]
+    assert [answer.status_code for answer in added] == [201, 201], added[0].text
+    assert asked("POST", json=tags[0]).status_code == 409
+    for bad in ({"path": "nonsense"}, {"path": "PatientName"}, {"path": "00291001"}, {"path": "PixelData"}, {}, {"paths": 1}):
+        assert asked("POST", json=bad).status_code == 400, bad
+    check()
+    deadline = time.monotonic() + 120
+    while not (listed := asked("GET").json())["progress"]["complete"]:
+        assert time.monotonic() < deadline, listed
+        check()
+        time.sleep(0.2)
+    assert [(tag["path"], tag["status"], tag["privateCreator"]) for tag in listed["extendedTags"]] == [
+        ("00204000", "ready", None), ("00291001", "ready", "SEPTUM TEST")]
+    check()
+    found = server.search("/studies", StudyInstanceUID=other.StudyInstanceUID, includefield="ImageComments")
+    assert found[0].get("00204000", {}).get("Value") in (["Extended two"], None)
+    for answer in added:
+        assert asked("DELETE", "/" + answer.json()["id"]).status_code == 204
+    assert asked("DELETE", "/" + added[0].json()["id"]).status_code == 404
+    assert asked("GET").json()["extendedTags"] == []
+    check()

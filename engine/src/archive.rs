@@ -22,6 +22,7 @@ use crate::copy::Copies;
 use crate::densify::{self, DensifyQueue};
 use crate::erase;
 use crate::error::Result;
+use crate::extended::{self, Extended};
 use crate::folding::Folding;
 use crate::keyring::{Keyring, root_key};
 use crate::ledger::Ledger;
@@ -153,6 +154,7 @@ impl Archive {
             summaries: Summaries::new(Arc::clone(&keyring)),
             columns: Columns::default(),
             folding: Folding::default(),
+            extended: Extended::default(),
             read_permits: ReadPermits::new(config.read_memory_bytes),
             pixel_caches: PixelCaches::default(),
             decoder: Arc::new(decoder),
@@ -173,6 +175,7 @@ impl Archive {
         });
         erase::resume(&services).await;
         arrival::resume(&services).await;
+        services.extended.reload(&services)?;
         services.stability.reload(&services);
         services.columns.reload(&services);
         services.folding.reload(&services);
@@ -190,6 +193,10 @@ impl Archive {
             tokio::spawn(audit_log::keep_signing(Arc::clone(&services))),
             tokio::spawn(sweep(Arc::clone(&services))),
         ];
+        let busy = Arc::clone(&pipeline);
+        tasks.push(tokio::spawn(extended::run(Arc::clone(&services), move || {
+            busy.num_credits_out() > 0
+        })));
         if config.densify {
             services.densify.reload(&services);
             let busy = Arc::clone(&pipeline);

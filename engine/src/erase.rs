@@ -316,6 +316,7 @@ pub async fn finish(services: &Arc<Services>, shard: usize, intent: Intent) -> R
         key::versions(intent.study),
         key::all_pixels(intent.study),
         key::study_metadata(intent.study),
+        key::extended(intent.study),
         attachments::all_rows(intent.study),
         RowKind::Densify.key(&[intent.study.as_bytes()]),
     ] {

@@ -15,6 +15,7 @@
 //! | [`retrieve`] | the read path: locate, frames, streams, metadata |
 //! | [`search`] | QIDO searches |
 //! | [`columns`], [`lookup`] | searchable fields in sealed pages; studies by blind index token |
+//! | [`extended`] | what instances say of attributes that an administrator has searches by |
 //! | [`folding`] | what a stable study left behind one by one, put together |
 //! | [`erase`], [`reseal`], [`copy`], [`replace`] | deleting for ever; re-sealing what remains; copies under other keys, and in a study's place |
 //! | [`correct`], [`amendment`], [`standing`], [`freeze`] | corrections of patient and study data, of late images too; studies that nothing may change |
@@ -51,6 +52,7 @@ pub mod detached;
 pub mod erase;
 pub mod error;
 pub mod exceptions;
+pub mod extended;
 pub mod feed;
 pub mod folding;
 pub mod freeze;

@@ -16,6 +16,7 @@
 //! | metadata | study id ‖ series token ‖ instance token | [`MetadataRow`]: DICOM JSON of the current version |
 //! | folded metadata | study id ‖ series token | [`FoldedRow`]: the same of many instances together |
 //! | columns | namespace ‖ page id | [`ColumnsRow`] |
+//! | extended | study id | [`crate::extended`]: what its instances say of extended attributes |
 //! | lookup | namespace ‖ attribute ‖ token ‖ study row key from the token on | empty |
 //! | unfolded | as the study row | empty; present until columns and series metadata are folded |
 //! | frozen | as the study row | empty; present while nothing may change the study ([`crate::freeze`]) |
@@ -468,6 +469,11 @@ pub mod key {
     /// Metadata of a whole series.
     pub fn series_metadata(study: StudyId, series: &Token) -> Vec<u8> {
         RowKind::Metadata.key(&[study.as_bytes(), series.as_bytes()])
+    }
+
+    /// What a study's instances say of extended attributes.
+    pub fn extended(study: StudyId) -> Vec<u8> {
+        RowKind::Extended.key(&[study.as_bytes()])
     }
 
     /// Metadata of a whole study.

@@ -12,6 +12,7 @@ use crate::columns::Columns;
 use crate::compute::Compute;
 use crate::copy::Copies;
 use crate::densify::DensifyQueue;
+use crate::extended::Extended;
 use crate::folding::Folding;
 use crate::keyring::Keyring;
 use crate::ledger::Ledger;
@@ -58,6 +59,8 @@ pub struct Services {
     pub summaries: Summaries,
     /// The searchable fields of studies.
     pub columns: Columns,
+    /// The attributes that searches are extended by.
+    pub extended: Extended,
     /// Stable studies to fold.
     pub folding: Folding,
     /// One writer a shard, in the order of [`Store::shards`].

@@ -76,11 +76,13 @@ pub enum RowKind {
     Attachment = 0x34,
     /// How many studies use a pixel set besides the one it was stored with.
     PixelUse = 0x35,
+    /// What the instances of a study say of extended attributes.
+    Extended = 0x36,
 }
 
 impl RowKind {
     /// All kinds, ascending.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Study,
         Self::Series,
         Self::Instance,
@@ -112,6 +114,7 @@ impl RowKind {
         Self::Document,
         Self::Attachment,
         Self::PixelUse,
+        Self::Extended,
     ];
 
     /// `kind ‖ parts`. Parts other than the last must have a fixed length, else keys become ambiguous.

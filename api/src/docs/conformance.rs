@@ -231,6 +231,9 @@ fn search() -> String {
          sorted by where its VR is in the table of matching below. Attributes of any other VR (OB, OD, OF, OL, OV, OW), \
          such as LUT Data (0028,3006), are answered with 400. Those that are not indexed are looked up in the instances \
          themselves.",
+        "An administrator may extend the index by attributes of instances, private ones and those in sequences included \
+         (`/extended-tags`). Searches by them find the same and are faster; results of study level return them with \
+         `includefield` where all instances of a study say the same.",
     ]);
     for (level, name) in [
         (Level::Study, "Study level, patient included"),

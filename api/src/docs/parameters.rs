@@ -39,6 +39,12 @@ pub const PATH: &[PathParameter] = &[
         example: "5b0c9e2f7a6d41388c1f2e3d4c5b6a79",
     },
     PathParameter {
+        name: "tag",
+        about: "Id of an extended tag, from `GET /extended-tags`.",
+        pattern: ID,
+        example: "3e1d0c9b8a796857463524130f1e2d3c",
+    },
+    PathParameter {
         name: "exception",
         about: "Id of a held study, from the namespace's exception list.",
         pattern: "^[0-9a-f]{64}$",

@@ -257,6 +257,55 @@ pub fn all() -> Value {
             "properties": { "name": name() },
             "additionalProperties": false,
         },
+        "ExtendedTag": object(
+            "An attribute that searches are extended by.",
+            json!({
+                "id": id(),
+                "path": { "type": "string", "description": "Tags, with dots into sequences." },
+                "vr": { "type": "string", "description": "By the dictionary; LO for private attributes." },
+                "privateCreator": { "type": ["string", "null"] },
+                "status": {
+                    "enum": ["building", "ready"],
+                    "description": "Until it is ready, a search by it finds the same and opens more.",
+                },
+            }),
+            &[],
+        ),
+        "ExtendedTags": {
+            "type": "object",
+            "required": ["extendedTags", "progress"],
+            "properties": {
+                "extendedTags": { "type": "array", "items": { "$ref": "#/components/schemas/ExtendedTag" } },
+                "progress": {
+                    "type": "object",
+                    "description": "How many studies were looked at for the list as it is.",
+                    "required": ["studies", "done", "failed", "complete"],
+                    "properties": {
+                        "studies": { "type": "integer" },
+                        "done": { "type": "integer" },
+                        "failed": { "type": "integer", "description": "Could not be read, and are tried again." },
+                        "complete": { "type": "boolean" },
+                    },
+                },
+            },
+        },
+        "NewExtendedTag": {
+            "type": "object",
+            "required": ["path"],
+            "properties": {
+                "path": {
+                    "type": "string",
+                    "maxLength": 256,
+                    "description": "An attribute of instances: keywords or tags, with dots into sequences.",
+                },
+                "privateCreator": {
+                    "type": ["string", "null"],
+                    "maxLength": 64,
+                    "description": "Who made the private attributes in the path; searches name the creator too.",
+                },
+            },
+            "additionalProperties": false,
+        },
         "Version": object(
             "One version of an instance.",
             json!({

@@ -11,6 +11,7 @@ pub mod commitment;
 mod delete;
 mod dicom_type;
 mod exceptions;
+mod extended_tags;
 mod frames;
 mod home;
 mod instances;
@@ -366,7 +367,7 @@ fn table() -> Vec<Route> {
             );
         }
     }
-    let rest: [(&'static str, Method, &str, P, Reach, &'static str, Handler); 13] = [
+    let rest: [(&'static str, Method, &str, P, Reach, &'static str, Handler); 16] = [
         (
             "list_namespaces",
             Method::GET,
@@ -404,6 +405,33 @@ fn table() -> Vec<Route> {
             call!(accounts::create_namespace),
         ),
         (
+        (
+            "list_extended_tags",
+            Method::GET,
+            "/extended-tags",
+            P::InstallationExtendedTags,
+            Reach::System,
+            "extendedtag.list",
+            call!(extended_tags::list),
+        ),
+        (
+            "add_extended_tag",
+            Method::POST,
+            "/extended-tags",
+            P::InstallationExtendedTags,
+            Reach::System,
+            "extendedtag.create",
+            call!(extended_tags::add),
+        ),
+        (
+            "remove_extended_tag",
+            Method::DELETE,
+            "/extended-tags/{tag}",
+            P::InstallationExtendedTags,
+            Reach::System,
+            "extendedtag.delete",
+            call!(extended_tags::remove),
+        ),
             "list_changes",
             Method::GET,
             "/namespaces/{namespace}/changes",

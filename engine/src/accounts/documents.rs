@@ -87,6 +87,8 @@ kinds! {
     Phantom = 15, "study.announce", "study.announce", "study.arrive";
     /// Studies shared with who must approve them first.
     Offer = 16, "study.offer", "study.offer", "study.decide";
+    /// Attributes that searches are extended by.
+    ExtendedTag = 17, "extendedtag.create", "extendedtag.edit", "extendedtag.delete";
 }
 
 /// What a document belongs to.

@@ -17,6 +17,7 @@ use septum_storage::RowKind;
 
 use crate::columns::{self, namespace_of};
 use crate::error::{EngineError, Result};
+use crate::extended;
 use crate::records::key;
 use crate::retrieve::StudyRef;
 use crate::services::Services;
@@ -141,7 +142,12 @@ async fn metadata(services: &Arc<Services>, shard: usize, row_key: &[u8]) -> Res
         )
         .await?;
     }
-    Ok(())
+    // Catching up may have made another revision of it.
+    match study.again(services) {
+        Ok(study) => extended::make(services, &study).await.map(|_| ()),
+        Err(EngineError::NotFound) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Searches over sealed data.
 //!
 //! A search goes from the top. Which studies may match is found by blind index token where one attribute is asked for
-//! exactly, else by scanning columns; of these, in order, summaries are opened and asked, then the series inside, and only
-//! what passes has its instances' metadata opened. Without `orderby` the order is fixed (newest study first), so that
-//! `offset` pages are stable. Of results, and of studies that may match, no more are held than a page needs, or a batch has.
+//! exactly, else by scanning columns; of these, in order, summaries are opened and asked, then what is kept of extended
+//! attributes ([`crate::extended`]), then the series inside, and only what passes has its instances' metadata opened.
+//! Without `orderby` the order is fixed (newest study first), so that `offset` pages are stable. Of results, and of studies
+//! that may match, no more are held than a page needs, or a batch has.
 
 mod matches;
 
@@ -18,6 +19,7 @@ use serde_json::{Map, Value, json};
 use crate::accounts::Namespace;
 use crate::columns::Match;
 use crate::error::{EngineError, Result};
+use crate::extended;
 use crate::records::{SeriesSummary, StudySummary};
 use crate::retrieve::StudyRef;
 use crate::retrieve::metadata::Reader;
@@ -123,10 +125,10 @@ pub async fn search(
         }
         for step in matches.chunks(STEP_STUDIES) {
             let (owned, wanted) = (Arc::clone(services), namespaces.to_vec());
-            let (step, predicates) = (step.to_vec(), parts.study.clone());
+            let (step, parts_of_step) = (step.to_vec(), parts.clone());
             let candidates = services
                 .compute
-                .run(move || candidates(&owned, &wanted, &step, &predicates))
+                .run(move || candidates(&owned, &wanted, &step, &parts_of_step))
                 .await??;
             for candidate in &candidates {
                 add(services, query, candidate, &scope, &parts, &mut page).await?;
@@ -155,7 +157,9 @@ async fn add(
     match query.level {
         Level::Study => {
             if has_series(services, candidate, scope, parts).await? {
-                page.add(query, candidate, None, None, study_map(summary));
+                let mut map = extended::shown(services, &candidate.study, query);
+                map.extend(study_map(summary));
+                page.add(query, candidate, None, None, map);
             }
         }
         Level::Series => {
@@ -405,7 +409,7 @@ fn candidates(
     services: &Services,
     namespaces: &[Arc<Namespace>],
     matches: &[Match],
-    predicates: &[Predicate],
+    parts: &PredicatesByLevel,
 ) -> Result<Vec<Candidate>> {
     let mut candidates = Vec::with_capacity(matches.len());
     for found in matches {
@@ -416,7 +420,10 @@ fn candidates(
         let opened = StudyRef::load(services, namespace.id, account, found.shard, found.row_key())
             .and_then(|study| Ok((services.summaries.open(&study.row)?, study)));
         match opened {
-            Ok((summary, study)) if matches_all(predicates, &study_map(&summary.summary)) => {
+            Ok((summary, study))
+                if matches_all(&parts.study, &study_map(&summary.summary))
+                    && extended::may_match(services, &study, &parts.instance) =>
+            {
                 candidates.push(Candidate { study, summary });
             }
             // Gone, its keys being destroyed, or changed.

@@ -90,6 +90,48 @@ pub(super) static TABLE: &[Description] = &[
         ..Description::new("list_accounts", Group::Manage, "List accounts", "")
     },
     Description {
+        replies: &[json(
+            200,
+            "The extended tags, and how far the work is.",
+            &[Content::new(JSON, Shape::Json("ExtendedTags"))],
+        )],
+        ..Description::new(
+            "list_extended_tags",
+            Group::Manage,
+            "List extended tags",
+            "Searches take every attribute. Those that an administrator lists here are kept for each study, so that the \
+             instances of studies that do not match need not be opened; and searches for studies return them where all \
+             instances of a study say the same.",
+        )
+    },
+    Description {
+        body: &[Content::new(JSON, Shape::Json("NewExtendedTag"))],
+        replies: &[json(
+            201,
+            "Added; studies that are there already follow in the background.",
+            &[Content::new(JSON, Shape::Json("ExtendedTag"))],
+        )],
+        problems: &[409],
+        curl: "-H 'Content-Type: application/json' -d '{\"path\": \"ImageComments\"}'",
+        ..Description::new(
+            "add_extended_tag",
+            Group::Manage,
+            "Add an extended tag",
+            "An attribute of instances, also a private one or one in a sequence. Studies and series are searched by their own \
+             attributes without.",
+        )
+    },
+    Description {
+        replies: &[DELETED],
+        curl: "-X DELETE",
+        ..Description::new(
+            "remove_extended_tag",
+            Group::Manage,
+            "Remove an extended tag",
+            "What was kept of it goes in the background; searches by it go on.",
+        )
+    },
+    Description {
         query: parameters::VIEWER,
         replies: &[
             Reply {

@@ -259,6 +259,8 @@ permissions! {
     InstallationKeys "installation_keys" b"0000";
     /// Everything else of the installation: settings, jobs, backups.
     Administer "administer" b"0000";
+    /// List, add and remove the attributes that searches are extended by.
+    InstallationExtendedTags "installation_extended_tags" b"0000";
 }
 
 impl Permission {

@@ -2,7 +2,8 @@
 //!
 //! Owns what a search means: parameters to a checked [`Query`], a query against the attributes of one study, series
 //! or instance (DICOM JSON Model), which attributes come back and in which order, and [`columns`], the pages that are
-//! scanned instead of opening every study. Both ways of matching give the same answer.
+//! scanned instead of opening every study, and [`ExtendedAttribute`], what is kept of instances for the same purpose. All
+//! ways of matching give the same answer.
 //!
 //! # Parameters
 //!
@@ -52,6 +53,7 @@ mod attribute;
 pub mod columns;
 mod condition;
 mod error;
+mod extended;
 mod fold;
 mod matching;
 mod name;
@@ -71,6 +73,7 @@ use condition::Condition;
 
 pub use crate::dicom::json::{Level, level_of};
 pub use error::{Name, QueryError};
+pub use extended::{ExtendedAttribute, ExtendedAttributeError};
 pub use fold::normalized;
 pub use matching::matches_all;
 pub use order::{OrderKey, SortKey};

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value as Json, json};
 
-use super::super::{Level, Predicate, Query, Window, matches_all, split_by_level};
+use super::super::{ExtendedAttribute, Level, Predicate, Query, Window, matches_all, split_by_level};
 use super::reference::{self, Dataset};
 
 #[derive(Debug, Clone)]
@@ -340,6 +340,16 @@ fn search(archive: &[Study], query: &Query) -> (Vec<Dataset>, bool) {
     for study in archive {
         let study_map = study.attributes();
         if !all(&parts.study, &study_map) {
+            continue;
+        }
+        // What is kept of extended attributes must not lose a result.
+        let instances = || study.series.iter().flat_map(|series| &series.instances);
+        let is_ruled_out = |predicate: &Predicate| {
+            let extended = ExtendedAttribute::of(predicate);
+            let mut parts = instances().map(|instance| extended.part_of(instance));
+            extended.covers(predicate) && !parts.any(|part| matches_all([predicate], &part))
+        };
+        if parts.instance.iter().any(is_ruled_out) {
             continue;
         }
         let mut study_matches = deepest == Level::Study;

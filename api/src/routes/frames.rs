@@ -110,7 +110,8 @@ fn forms_of(choice: &Choice, stored_uid: &str) -> Vec<Form> {
                 let uid = interchange.transfer_syntax_uid();
                 let (is_named, is_octets) = match syntax {
                     Syntax::Uid(named) => (named == uid, media == OCTETS),
-                    syntax => (*syntax == Syntax::Default, false),
+                    // `*` is whatever can be had of the media type, if not as stored.
+                    Syntax::Default | Syntax::Stored => (true, false),
                 };
                 is_named && (covers(media_type_of(uid)) || is_octets)
             })
@@ -554,7 +555,10 @@ mod tests {
         check("image/jphc", uid(HTJ2K), EXPLICIT_LITTLE, &[htj2k]);
         check("image/jls", Default, RLE, &[jpegls]);
         check("image/jls", uid(HTJ2K), RLE, &[]);
-        check("image/jphc", Stored, RLE, &[]);
+        check("image/jphc", Stored, RLE, &[htj2k]);
+        check("image/jphc", Stored, EXPLICIT_LITTLE, &[htj2k]);
+        check("image/jphc", Stored, HTJ2K, &[Form::Stored]);
+        check("image/jp2", Stored, EXPLICIT_LITTLE, &[]);
         check(OCTETS, uid("1.2.840.10008.1.2.4.80"), EXPLICIT_LITTLE, &[jpegls]);
         check("image/*", Default, EXPLICIT_LITTLE, &[htj2k, jpegls]);
         check("image/jpeg", uid("1.2.840.10008.1.2.4.50"), RLE, &[]);

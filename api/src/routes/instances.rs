@@ -137,7 +137,7 @@ pub(super) async fn retrieve(call: Call) -> Answer {
     let choices = accept::choices(&call.request)?;
     let instance = find(&call)?;
     call.audit_study(&instance.study).await?;
-    if let Some(syntax) = media::wanted(&choices) {
+    if let Some(syntax) = media::wanted(&choices, true) {
         return media::instance(&call, instance, syntax).await;
     }
     send_as(&call, &instance, &choices).await

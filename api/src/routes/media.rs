@@ -19,7 +19,7 @@ use septum_engine::retrieve::{InstanceRef, StudyRef};
 use septum_engine::services::Services;
 use serde_json::{Map, Value};
 
-use super::instances::{etag, form_of, name_of, not_acceptable};
+use super::instances::{DICOM, etag, form_of, name_of, not_acceptable};
 use super::stream::{self, Break, Sink, send};
 use super::study::{members, none_of, open_or_original, token_of};
 use crate::call::{Call, header_value};
@@ -33,18 +33,27 @@ pub(super) const ZIP: &str = "application/zip";
 /// File-set ID of the DICOMDIR.
 const FILE_SET_ID: &str = "SEPTUM";
 
-/// Whether a ZIP file is what the client wants most of what DICOM can be sent as, and the transfer syntax of the files.
-pub(super) fn wanted(choices: &[Choice]) -> Option<Syntax> {
+/// Whether a ZIP file is what the client wants most of what DICOM can be sent as, and the transfer syntax of the files. A
+/// range such as `application/*` means one where nothing else in it can be sent: `single` says whether a bare Part 10
+/// stream can.
+pub(super) fn wanted(choices: &[Choice], single: bool) -> Option<Syntax> {
+    let is_zip = |choice: &Choice| choice.media == ZIP || (!choice.multipart && choice.covers(ZIP));
     let first = choices
         .iter()
-        .find(|choice| choice.media == ZIP || choice.covers("application/dicom"));
-    first
-        .filter(|choice| choice.media == ZIP)
-        .map(|choice| match &choice.syntax {
-            // Media hold what was stored.
-            Syntax::Default => Syntax::Stored,
-            named => named.clone(),
-        })
+        .find(|choice| is_zip(choice) || is_dicom(choice, single))?;
+    if first.media != ZIP && is_dicom(first, single) {
+        return None;
+    }
+    Some(match &first.syntax {
+        // Media hold what was stored.
+        Syntax::Default => Syntax::Stored,
+        named => named.clone(),
+    })
+}
+
+/// Whether a choice can be answered with Part 10 streams.
+fn is_dicom(choice: &Choice, single: bool) -> bool {
+    choice.covers(DICOM) && (single || choice.covers_parts(DICOM))
 }
 
 /// All of a study, or of one series of it.
@@ -186,5 +195,45 @@ impl Media {
         send(&self.sink, self.zip.close()).await?;
         send(&self.sink, self.zip.finish()).await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::accept;
+
+    #[test]
+    fn ranges_mean_a_zip_file_where_nothing_else_can_be_sent() {
+        for (accept, of_study, of_instance) in [
+            ("application/zip", true, true),
+            ("*/*", false, false),
+            ("application/*", true, false),
+            ("*/*;q=0.5, application/*;q=0.1", false, false),
+            ("*/*;q=0.1, application/*;q=0.5", true, false),
+            ("multipart/related;q=0, */*", true, false),
+            (
+                "multipart/related; type=\"application/dicom\";q=0, */*;q=0.3",
+                true,
+                false,
+            ),
+            ("application/dicom;q=0, application/*", true, true),
+            ("application/zip;q=0, application/*", false, false),
+            ("application/dicom", false, false),
+            ("multipart/related; type=\"application/*\"", false, false),
+            (
+                "multipart/related; type=\"application/dicom\", application/*;q=0.9",
+                false,
+                false,
+            ),
+            ("image/*", false, false),
+        ] {
+            let choices = accept::choices_of([accept].into_iter()).expect("well formed");
+            for (single, expected) in [(false, of_study), (true, of_instance)] {
+                assert_eq!(wanted(&choices, single).is_some(), expected, "{accept} {single}");
+            }
+        }
+        let choices = accept::choices_of(["application/*; transfer-syntax=1.2.3"].into_iter()).expect("well formed");
+        assert_eq!(wanted(&choices, false), Some(Syntax::Uid("1.2.3".to_owned())));
     }
 }

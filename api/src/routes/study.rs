@@ -39,7 +39,7 @@ pub(super) async fn retrieve(call: Call) -> Answer {
     let (_, study) = call.study()?;
     let series_uid = call.series_uid_if_any()?;
     call.audit_study(&study).await?;
-    if let Some(syntax) = media::wanted(&choices) {
+    if let Some(syntax) = media::wanted(&choices, false) {
         return media::study(&call, study, series_uid.as_deref(), syntax).await;
     }
     let mut refused = Vec::new();

@@ -308,6 +308,25 @@ def test_a_deep_instance_breaks_nothing(server, corpus):
 
 
 @pytest.mark.septum
+def test_ranges_mean_what_can_be_had_of_them(server, corpus):
+    dataset = another(corpus)
+    assert server.store([stream_of(dataset)]).status_code == 200
+    path = server.path(dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID)
+    for where, accept, expected in (
+            (server.path(dataset.StudyInstanceUID), "application/*", "application/zip"),
+            (server.path(dataset.StudyInstanceUID), 'multipart/related; type="application/dicom";q=0, */*;q=0.5', "application/zip"),
+            (server.path(dataset.StudyInstanceUID), "*/*", "multipart/related"),
+            (path, "application/*", "application/dicom"),
+            (path + "/frames/1", "image/jphc; transfer-syntax=*", "image/jphc"),
+            (path + "/frames/1", "image/dicom-rle", "image/dicom-rle"),
+            (path + "/frames/1", "image/*; transfer-syntax=*", "image/jphc")):
+        answer = server.request("GET", where, headers={"Accept": accept})
+        assert answer.status_code == 200, (where, accept, answer.text)
+        assert answer.headers["Content-Type"].startswith(expected), (accept, answer.headers["Content-Type"])
+    answer = server.request("GET", path + "/frames/1", headers={"Accept": "image/jp2; transfer-syntax=*"})
+    assert answer.status_code == 406
+
+
 @pytest.mark.septum
 @pytest.mark.septum
 def test_extended_tags(server, corpus):

@@ -661,7 +661,7 @@ def test_errors(storage, server, ct):
     for parameters in ({"size": "x"}, {"quality": "2"}, {"depth": "12"}):
         error(storage.image(study, image, "/frame/0", params=parameters), 400, 5, "BAD_REQUEST")
     error(storage.image(study, image, "/frame/0", params={"depth": 16}), 406, 6, "NOT_ACCEPTABLE")
-    error(storage.image(study, image, params={"transfer_syntax": "1.2.840.10008.1.2.5"}), 406, 6, "NOT_ACCEPTABLE")
+    error(storage.image(study, image, params={"transfer_syntax": "1.2.840.10008.1.2.4.90"}), 406, 6, "NOT_ACCEPTABLE")
     error(storage.image(study, image, "/json", params={"groups": "x"}), 400, 5, "BAD_REQUEST")
     error(storage.study("GET", study, "/json", params={"series_uid": "1.2"}), 404, 17, "SERIES_NOT_FOUND")
     error(storage.study("GET", study, "/download"), 412, 99, "VALIDATION_ERROR")

@@ -63,7 +63,7 @@ fn fragments(file: &[u8]) -> Vec<&[u8]> {
 
 #[tokio::test]
 async fn invariant_4_interchange_forms_have_the_same_samples() {
-    use septum_core::codec::{Interchange, Tier, decode};
+    use septum_core::codec::{Interchange, Tier};
     // Encoded on the way, and as it lies.
     for tier in [Tier::Pressure, Tier::Dense] {
         let bench = Bench::with(|config| config.tier = tier).await;
@@ -98,7 +98,9 @@ async fn invariant_4_interchange_forms_have_the_same_samples() {
                 assert_eq!(fragment.len() % 2, 0);
                 // JPEG-LS ends where it says so.
                 let end = fragment.len() - usize::from(fragment.ends_with(&[0xFF, 0xD9, 0]));
-                let decoded = decode(interchange.codec(), Some(&shape_of_native), &fragment[..end], length).unwrap();
+                let decoded = interchange
+                    .decode(Some(&shape_of_native), &fragment[..end], length)
+                    .unwrap();
                 assert_eq!(decoded, frame);
             }
             let words = match shape.samples_per_pixel {

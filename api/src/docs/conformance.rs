@@ -328,8 +328,10 @@ fn transfer_syntaxes() -> String {
          Explicit VR Little Endian, and their frames as `application/octet-stream`. Unknown ones are stored as they are, too, and \
          their pixels can be had as stored alone. \
          Where the pixels are elsewhere (JPIP, SMPTE ST 2110), the instance that says so is all that there is. \
-         Frames and whole instances whose pixels came native (grey, palette or RGB, 8 or 16 Bits Allocated) can be had as \
-         High-Throughput JPEG 2000 lossless (`image/jphc`) and JPEG-LS lossless (`image/jls`). An instance with instances of other syntaxes beside it in one answer says its own in its part's header.",
+         Frames and whole instances of grey, palette or RGB pixels with 8 or 16 Bits Allocated can be had as \
+         High-Throughput JPEG 2000 lossless (`image/jphc`), JPEG-LS lossless (`image/jls`) and RLE Lossless \
+         (`image/dicom-rle`), whether they came native or in a codestream that is decoded here, with the same samples. What was \
+         compressed with loss must say so in Lossy Image Compression (0028,2110). An instance with instances of other syntaxes beside it in one answer says its own in its part's header.",
     ]) + &table(
         [
             "UID",

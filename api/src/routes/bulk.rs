@@ -18,8 +18,9 @@ use septum_engine::retrieve::{InstanceRef, StudyRef};
 use septum_engine::services::Services;
 use serde_json::{Map, Value};
 
-use super::frames::{OCTETS, is_pixels, media_type_of, send_payload, stored_value, video_type};
+use super::frames::{is_pixels, send_payload, stored_value};
 use super::instances::{self, is_form_error};
+use super::media_types::{OCTETS, media_type_of, video_type};
 use super::ranged;
 use super::stream::{self, Break, Sink, send};
 use crate::call::Call;

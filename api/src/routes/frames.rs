@@ -5,7 +5,7 @@
 //! | `application/octet-stream` without a transfer syntax, `*/*` | native samples, little endian |
 //! | `transfer-syntax=*`, or the stored syntax | the frame as it was received, under its own media type |
 //! | the media type of the stored syntax, such as `image/jls` | the same |
-//! | `image/jphc`, `image/jls`: lossless HTJ2K, JPEG-LS | as it lies in the dense tier; made on the way where nothing else that is accepted can be had |
+//! | `image/jphc`, `image/jls`, `image/dicom-rle`: lossless HTJ2K, JPEG-LS, RLE | as it lies in the dense tier; made on the way, of other codestreams too, where nothing else that is accepted can be had |
 //!
 //! One frame may be asked for alone, without `multipart/related`.
 
@@ -19,21 +19,20 @@ use septum_core::dicom::attributes::Header;
 use septum_core::dicom::json::{bulk_value, parse_tag};
 use septum_core::dicom::{Encoding, PixelElement};
 use septum_engine::retrieve::frames::{EXPLICIT_LITTLE, Frames, check_stored, stored_frame};
-use septum_engine::retrieve::interchange::{is_possible, lying_frame, made_frame};
+use septum_engine::retrieve::interchange::{Coder, is_possible, lying_frame};
 use septum_engine::retrieve::stream::{header_of, pixels_of};
 use septum_engine::retrieve::{InstanceRef, PixelReader, StoredValue, Values};
 use septum_engine::services::Services;
 use septum_engine::{EngineError, Result};
 
 use super::instances::{self, is_form_error};
+use super::media_types::{OCTETS, media_type_of, video_type};
 use super::ranged;
 use super::stream::{self, Break, Sink, send};
 use crate::call::{Call, header_value};
 use crate::http::accept::{self, Choice, Syntax};
 use crate::http::parts::{PartWriter, with_syntax};
 use crate::http::problem::{Answer, Problem};
-
-pub(super) const OCTETS: &str = "application/octet-stream";
 
 /// In which form frames are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,33 +55,6 @@ impl Form {
     /// Their media type.
     fn media_type(self, stored_uid: &str) -> &'static str {
         media_type_of(self.transfer_syntax_uid(stored_uid))
-    }
-}
-
-/// The media type of one frame in a transfer syntax (PS3.18 table 8.7.3-5).
-pub(crate) fn media_type_of(transfer_syntax_uid: &str) -> &'static str {
-    match transfer_syntax_uid {
-        "1.2.840.10008.1.2.4.50" | "1.2.840.10008.1.2.4.51" | "1.2.840.10008.1.2.4.57" | "1.2.840.10008.1.2.4.70" => {
-            "image/jpeg"
-        }
-        "1.2.840.10008.1.2.4.80" | "1.2.840.10008.1.2.4.81" => "image/jls",
-        "1.2.840.10008.1.2.4.90" | "1.2.840.10008.1.2.4.91" => "image/jp2",
-        "1.2.840.10008.1.2.4.92" | "1.2.840.10008.1.2.4.93" => "image/jpx",
-        "1.2.840.10008.1.2.4.110" | "1.2.840.10008.1.2.4.111" | "1.2.840.10008.1.2.4.112" => "image/jxl",
-        "1.2.840.10008.1.2.4.201" | "1.2.840.10008.1.2.4.202" | "1.2.840.10008.1.2.4.203" => "image/jphc",
-        "1.2.840.10008.1.2.5" => "image/dicom-rle",
-        _ => OCTETS,
-    }
-}
-
-/// The media type of a whole video in a transfer syntax (PS3.18 table 8.7.3-5).
-pub(crate) fn video_type(transfer_syntax_uid: &str) -> Option<&'static str> {
-    match transfer_syntax_uid.strip_prefix("1.2.840.10008.1.2.4.")? {
-        "100" | "100.1" | "101" | "101.1" => Some("video/mpeg"),
-        "102" | "102.1" | "103" | "103.1" | "104" | "104.1" | "105" | "105.1" | "106" | "106.1" | "107" | "108" => {
-            Some("video/mp4")
-        }
-        _ => None,
     }
 }
 
@@ -149,9 +121,7 @@ enum Source {
     Native(Frames),
     Stored(PixelReader),
     Interchange {
-        services: Arc<Services>,
-        pixels: PixelReader,
-        interchange: Interchange,
+        coder: Box<Coder>,
         /// The first frame asked for, which tells whether this form can be had.
         first: (u32, Bytes),
     },
@@ -163,12 +133,7 @@ impl Source {
             Self::Native(frames) => frames.native_frame(index).await,
             Self::Stored(pixels) => stored_frame(pixels, index).await,
             Self::Interchange { first, .. } if first.0 == index => Ok(first.1.clone()),
-            Self::Interchange {
-                services,
-                pixels,
-                interchange,
-                ..
-            } => made_frame(services, pixels, *interchange, index).await,
+            Self::Interchange { coder, .. } => coder.frame(index).await,
         }
     }
 
@@ -187,7 +152,7 @@ impl Source {
         let uid = match self {
             Self::Native(_) => EXPLICIT_LITTLE,
             Self::Stored(_) => stored_uid,
-            Self::Interchange { interchange, .. } => interchange.transfer_syntax_uid(),
+            Self::Interchange { coder, .. } => coder.transfer_syntax_uid(),
         };
         (media_type_of(uid), with_syntax(media_type_of(uid), uid))
     }
@@ -220,20 +185,28 @@ async fn source(
         ),
         Form::Interchange(interchange) => {
             let index = number - 1;
-            let frame = match unmade {
-                _ if index >= pixels.record().layout.num_frames() || !is_possible(&instance.record, interchange) => {
-                    None
+            let coded = async {
+                let none = || EngineError::NotAcceptable("they have no such form".to_owned());
+                if index >= pixels.record().layout.num_frames() || !is_possible(&instance.record, interchange) {
+                    return Err(none());
                 }
-                Unmade::Refused => lying_frame(services, pixels, interchange, index).await.transpose(),
-                Unmade::Made => Some(made_frame(services, pixels, interchange, index).await),
+                let lying = match unmade {
+                    Unmade::Refused => Some(
+                        lying_frame(services, pixels, interchange, index)
+                            .await?
+                            .ok_or_else(none)?,
+                    ),
+                    Unmade::Made => None,
+                };
+                let coder = Box::new(Coder::open(services, pixels, instance, interchange).await?);
+                let frame = match lying {
+                    Some(frame) => frame,
+                    None => coder.frame(index).await?,
+                };
+                let first = (index, frame);
+                Ok(Source::Interchange { coder, first })
             };
-            let none = || Err(EngineError::NotAcceptable("they have no such form".to_owned()));
-            reason(frame.unwrap_or_else(none).map(|frame| Source::Interchange {
-                services: Arc::clone(services),
-                pixels: pixels.clone(),
-                interchange,
-                first: (index, frame),
-            }))
+            reason(coded.await)
         }
     }
 }
@@ -560,7 +533,9 @@ mod tests {
         check("image/jphc", Stored, HTJ2K, &[Form::Stored]);
         check("image/jp2", Stored, EXPLICIT_LITTLE, &[]);
         check(OCTETS, uid("1.2.840.10008.1.2.4.80"), EXPLICIT_LITTLE, &[jpegls]);
-        check("image/*", Default, EXPLICIT_LITTLE, &[htj2k, jpegls]);
+        let rle = Form::Interchange(Interchange::Rle);
+        check("image/*", Default, EXPLICIT_LITTLE, &[htj2k, jpegls, rle]);
+        check("image/dicom-rle", Default, EXPLICIT_LITTLE, &[rle]);
         check("image/jpeg", uid("1.2.840.10008.1.2.4.50"), RLE, &[]);
         check(OCTETS, uid(EXPLICIT_LITTLE), RLE, &[Form::Native]);
         check(OCTETS, uid(RLE), RLE, &[Form::Stored]);

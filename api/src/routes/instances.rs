@@ -6,7 +6,7 @@
 //! | `transfer-syntax=*` | as stored |
 //! | the stored syntax by its UID | as stored |
 //! | Explicit VR Little Endian by its UID | the same, decoded |
-//! | High-Throughput JPEG 2000 (lossless) by its UID | native grey, palette and RGB pixels of 8 or 16 bits in this form |
+//! | High-Throughput JPEG 2000, JPEG-LS (both lossless) or RLE by its UID | grey, palette and RGB pixels of 8 or 16 bits in this form, however they came |
 //! | anything else | 406 with what can be had |
 //! | `*/*` or no `Accept`, and the pixels cannot be decoded | as stored |
 //!
@@ -92,8 +92,13 @@ pub(super) fn not_acceptable(record: Option<&VersionRecord>, refused: &[&str], r
     if record.is_none_or(can_be_native) {
         uids.push(EXPLICIT_LITTLE);
     }
+    // What cannot be decoded cannot be encoded anew either.
+    let is_undecoded = |record: &VersionRecord| {
+        let is_encapsulated = record.pixels.as_ref().is_some_and(|pixels| pixels.encapsulated);
+        is_encapsulated && refused.contains(&EXPLICIT_LITTLE)
+    };
     for form in Interchange::ALL {
-        if record.is_none_or(|record| interchange::is_possible(record, form)) {
+        if record.is_none_or(|record| interchange::is_possible(record, form) && !is_undecoded(record)) {
             uids.push(form.transfer_syntax_uid());
         }
     }
@@ -186,6 +191,7 @@ pub(super) fn name_of(form: Form) -> &'static str {
         Form::Native => "native",
         Form::Interchange(Interchange::Htj2k) => "htj2k",
         Form::Interchange(Interchange::JpegLs) => "jpegls",
+        Form::Interchange(Interchange::Rle) => "rle",
     }
 }
 

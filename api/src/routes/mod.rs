@@ -16,6 +16,7 @@ mod frames;
 mod home;
 mod instances;
 mod media;
+mod media_types;
 pub(crate) mod metadata;
 mod ranged;
 mod rendered;
@@ -30,7 +31,7 @@ mod viewer;
 mod wado_uri;
 
 pub(crate) use accounts::body_problem;
-pub(crate) use frames::{media_type_of as frame_media_type, video_type};
+pub(crate) use media_types::{media_type_of as frame_media_type, video_type};
 pub(crate) use ranged::{stored as ranged_stored, value as ranged_value};
 
 use std::collections::BTreeMap;
@@ -405,7 +406,6 @@ fn table() -> Vec<Route> {
             call!(accounts::create_namespace),
         ),
         (
-        (
             "list_extended_tags",
             Method::GET,
             "/extended-tags",
@@ -432,6 +432,7 @@ fn table() -> Vec<Route> {
             "extendedtag.delete",
             call!(extended_tags::remove),
         ),
+        (
             "list_changes",
             Method::GET,
             "/namespaces/{namespace}/changes",

@@ -24,7 +24,8 @@ use septum_engine::services::Services;
 use septum_render::{MediaType, RenderError, RenderRequest, Target};
 use std::sync::Arc;
 
-use super::frames::{numbers, video_type};
+use super::frames::numbers;
+use super::media_types::video_type;
 use super::stream::{self, Break, Sink, send};
 use super::{instances, ranged};
 use crate::call::{Call, header_value};

@@ -214,7 +214,8 @@ pub(super) static TABLE: &[Description] = &[
             Group::Retrieve,
             "Retrieve frames",
             "As native samples, little endian (`application/octet-stream`); as stored, under their own media type or with \
-             `transfer-syntax=*`; as High-Throughput JPEG 2000 lossless (`image/jphc`) where that was made.",
+             `transfer-syntax=*`; as High-Throughput JPEG 2000, JPEG-LS or RLE, all lossless (`image/jphc`, \
+             `image/jls`, `image/dicom-rle`), made on the way where nothing else is accepted.",
         )
     },
     Description {

@@ -1,4 +1,5 @@
-//! Codecs whose payloads are codestreams of a DICOM transfer syntax, so that viewers take stored frames as they lie.
+//! Codecs that write codestreams of a DICOM transfer syntax. Those of the dense tier lie so on disk, so that viewers take
+//! stored frames as they are; RLE Lossless is made on the way only.
 //!
 //! A coder gets samples by pixel in little endian order and gives them back so; how the frame had them is put right
 //! here, and here a codestream is proved to decode to the frame it was made of.
@@ -7,7 +8,7 @@ use std::borrow::Cow;
 
 use super::error::CodecError;
 use super::layout::Layout;
-use super::{Codec, FRAME_LENGTH_MAX, htj2k, jpegls};
+use super::{Codec, FRAME_LENGTH_MAX, htj2k, jpegls, rle};
 use crate::frame_shape::FrameShape;
 
 /// A codec that writes codestreams which others read.
@@ -17,17 +18,20 @@ pub enum Interchange {
     Htj2k,
     /// JPEG-LS, lossless (ITU-T T.87; PS3.5 section A.4.3).
     JpegLs,
+    /// RLE Lossless (PS3.5 annex G and section A.4.2).
+    Rle,
 }
 
 impl Interchange {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Htj2k, Self::JpegLs];
+    pub const ALL: [Self; 3] = [Self::Htj2k, Self::JpegLs, Self::Rle];
 
-    /// The codec whose payloads they are.
-    pub const fn codec(self) -> Codec {
+    /// The codec whose payloads they are, where frames lie on disk so.
+    pub const fn codec(self) -> Option<Codec> {
         match self {
-            Self::Htj2k => Codec::Htj2k,
-            Self::JpegLs => Codec::JpegLs,
+            Self::Htj2k => Some(Codec::Htj2k),
+            Self::JpegLs => Some(Codec::JpegLs),
+            Self::Rle => None,
         }
     }
 
@@ -36,6 +40,7 @@ impl Interchange {
         match self {
             Self::Htj2k => "1.2.840.10008.1.2.4.201",
             Self::JpegLs => "1.2.840.10008.1.2.4.80",
+            Self::Rle => "1.2.840.10008.1.2.5",
         }
     }
 
@@ -50,23 +55,29 @@ impl Interchange {
     pub const fn photometric_of_rgb(self) -> &'static str {
         match self {
             Self::Htj2k => "YBR_RCT",
-            Self::JpegLs => "RGB",
+            Self::JpegLs | Self::Rle => "RGB",
         }
     }
 
+    /// Whether three components of that Photometric Interpretation have such a codestream.
+    pub fn takes_colour(self, photometric: &str) -> bool {
+        photometric == "RGB" || (self == Self::Rle && photometric == "YBR_FULL")
+    }
+
     /// Whether frames of `shape` have a codestream, as far as can be told without their samples: 1 or 3 components of
-    /// 8 or 16 Bits Allocated at the low end of their cells, and not 8-bit samples in big endian words, whose order
-    /// depends on a VR that is not known here.
+    /// 8 or 16 Bits Allocated, at the low end of their cells where the codestream has no others, and not 8-bit samples in
+    /// big endian words, whose order depends on a VR that is not known here.
     pub fn suits(self, shape: &FrameShape) -> bool {
-        let in_cells = matches!(shape.bits_allocated, 8 | 16)
+        let is_known = matches!(shape.bits_allocated, 8 | 16)
             && matches!(shape.samples_per_pixel, 1 | 3)
             && (1..=shape.bits_allocated).contains(&shape.bits_stored)
-            && shape.high_bit + 1 == shape.bits_stored
             && !(shape.big_endian && shape.bits_allocated == 8);
-        in_cells
+        let is_low = shape.high_bit + 1 == shape.bits_stored;
+        is_known
             && match self {
-                Self::Htj2k => true,
-                Self::JpegLs => jpegls::suits(shape),
+                Self::Htj2k => is_low,
+                Self::JpegLs => is_low && jpegls::suits(shape),
+                Self::Rle => rle::suits(shape),
             }
     }
 
@@ -80,13 +91,17 @@ impl Interchange {
         let codestream = match self {
             Self::Htj2k => htj2k::encode(shape, &samples),
             Self::JpegLs => jpegls::encode(shape, &samples),
+            Self::Rle => rle::encode(shape, &samples),
         }?;
         let decoded = self.decode(Some(shape), &codestream, frame.len()).ok()?;
         (decoded == frame).then_some(codestream)
     }
 
     /// Decodes a codestream of ours into the frame that `shape` describes.
-    pub(super) fn decode(
+    ///
+    /// # Errors
+    /// Where it is none of that shape.
+    pub fn decode(
         self,
         shape: Option<&FrameShape>,
         codestream: &[u8],
@@ -98,8 +113,9 @@ impl Interchange {
         let samples = match self {
             Self::Htj2k => htj2k::decode(shape, codestream, decoded_length),
             Self::JpegLs => jpegls::decode(shape, codestream),
+            Self::Rle => rle::decode(shape, codestream, decoded_length),
         };
-        let samples = samples.ok_or(CodecError::Malformed(self.codec()))?;
+        let samples = samples.ok_or(self.codec().map_or(unfit, CodecError::Malformed))?;
         if samples.len() != decoded_length {
             return Err(CodecError::Length {
                 expected: decoded_length,

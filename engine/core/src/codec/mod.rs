@@ -38,6 +38,8 @@ mod lines;
 mod packed;
 mod planes;
 mod predict;
+#[cfg(feature = "native")]
+mod rle;
 mod template;
 
 use crate::frame_shape::FrameShape;
@@ -253,9 +255,9 @@ fn encode_dense(shape: Option<&FrameShape>, frame: &[u8]) -> Option<Encoded> {
 #[cfg(feature = "native")]
 fn encode_interchange(shape: &FrameShape, frame: &[u8]) -> Option<Encoded> {
     let encode = |interchange: Interchange| {
-        interchange.encode(shape, frame).map(|bytes| Encoded {
-            codec: interchange.codec(),
-            bytes,
+        Some(Encoded {
+            codec: interchange.codec()?,
+            bytes: interchange.encode(shape, frame)?,
         })
     };
     let htj2k = encode(Interchange::Htj2k);

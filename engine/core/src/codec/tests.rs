@@ -218,7 +218,9 @@ fn frames_are_bare_codestreams_where_possible() {
     let check = |shape: FrameShape, expected: &[Interchange]| {
         let frame = image(&shape);
         check_round_trip(Tier::Dense, Some(&shape), &frame);
-        for interchange in Interchange::ALL {
+        let rle = Interchange::Rle.encode(&shape, &frame);
+        assert_eq!(rle.is_some(), Interchange::Rle.suits(&shape), "{shape:?}");
+        for interchange in [Htj2k, JpegLs] {
             let codestream = interchange.encode(&shape, &frame);
             assert_eq!(
                 codestream.is_some(),
@@ -229,16 +231,16 @@ fn frames_are_bare_codestreams_where_possible() {
             let precision = match interchange {
                 Htj2k => septum_htj2k::inspect(&codestream).unwrap().bit_depth,
                 // Start of image, start of frame, its length, precision (T.87, C.2.2).
-                JpegLs => codestream[6],
+                _ => codestream[6],
             };
             assert_eq!(u16::from(precision), shape.bits_stored);
             let start: [u8; 4] = match interchange {
                 Htj2k => [0xFF, 0x4F, 0xFF, 0x51],
-                JpegLs => [0xFF, 0xD8, 0xFF, 0xF7],
+                _ => [0xFF, 0xD8, 0xFF, 0xF7],
             };
             assert_eq!(codestream[..4], start);
             assert!(
-                decode(interchange.codec(), Some(&shape), &codestream, frame.len()).unwrap() == frame,
+                interchange.decode(Some(&shape), &codestream, frame.len()).unwrap() == frame,
                 "{interchange:?} {shape:?}"
             );
         }
@@ -284,7 +286,8 @@ fn frames_are_bare_codestreams_where_possible() {
 fn grey_bytes_take_the_smaller_codestream() {
     let check = |shape: FrameShape| {
         let frame = image(&shape);
-        let lengths = Interchange::ALL.map(|interchange| interchange.encode(&shape, &frame).unwrap().len());
+        let lengths = [Interchange::Htj2k, Interchange::JpegLs]
+            .map(|interchange| interchange.encode(&shape, &frame).unwrap().len());
         let encoded = check_round_trip(Tier::Dense, Some(&shape), &frame);
         assert_eq!(encoded.codec, Codec::JpegLs, "{lengths:?}");
         assert_eq!(encoded.bytes.len(), lengths[1]);
@@ -325,7 +328,7 @@ fn bits_above_bits_stored_keep_the_acknowledge_form() {
 #[cfg(feature = "native")]
 #[test]
 fn a_codestream_of_another_image_is_refused() {
-    for interchange in Interchange::ALL {
+    for interchange in [Interchange::Htj2k, Interchange::JpegLs] {
         check_refusals(interchange);
     }
 }
@@ -335,7 +338,7 @@ fn check_refusals(interchange: Interchange) {
     let small = shape(128, 160, 1, 16, 16);
     let payload = interchange.encode(&small, &image(&small)).unwrap();
     let length = small.frame_length().unwrap() as usize;
-    let codec = interchange.codec();
+    let codec = interchange.codec().unwrap();
     let malformed = Err(CodecError::Malformed(codec));
     let check = |shape: Option<&FrameShape>, payload: &[u8], length, expected: Result<Vec<u8>, CodecError>| {
         assert_eq!(decode(codec, shape, payload, length), expected, "{codec:?}");

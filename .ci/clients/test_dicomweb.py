@@ -328,6 +328,23 @@ def test_ranges_mean_what_can_be_had_of_them(server, corpus):
 
 
 @pytest.mark.septum
+def test_annotations_are_burned_in(server, corpus):
+    dataset = another(corpus)
+    assert server.store([stream_of(dataset)]).status_code == 200
+    key = dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID
+    for depth, end in ((3, "/rendered"), (3, "/frames/1/rendered"), (2, "/rendered"), (1, "/rendered")):
+        pictures = []
+        for annotation in ({}, {"annotation": "patient"}, {"annotation": "technique"}, {"annotation": "technique,patient"}):
+            answer = server.request("GET", server.path(*key[:depth]) + end, headers={"Accept": "image/png"},
+                                    params=annotation | {"viewport": "512,512"})
+            assert answer.status_code == 200 and "Warning" not in answer.headers, (end, annotation)
+            (_, picture), = parts_of(answer.headers["Content-Type"], answer.content)
+            pictures.append(picture)
+        assert len(set(pictures)) == 4, (depth, end)
+    small = server.request("GET", server.path(*key) + "/rendered", params={"annotation": "patient", "viewport": "8,8"})
+    assert small.status_code == 200 and "no room" in small.headers["Warning"]
+
+
 @pytest.mark.septum
 def test_extended_tags(server, corpus):
     """Searches by them find the same before, while and after; and return them."""

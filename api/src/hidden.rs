@@ -2,7 +2,8 @@
 //!
 //! Where attributes are shown one by one (metadata, search results), hidden ones are taken out, and nothing can be found or
 //! sorted by them. Where datasets go out as they are, or come together anew out of what they say, nothing can be taken
-//! out: those routes are closed to whoever has a hidden field there. Pixels stay open.
+//! out: those routes are closed to whoever has a hidden field there. Pixels stay open; annotations that are burned into
+//! pictures do without what is hidden.
 
 use std::sync::Arc;
 
@@ -94,6 +95,11 @@ impl Hidden {
     /// Whether nothing is.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Their tags, group × 65536 + element.
+    pub fn tags(&self) -> Arc<[u32]> {
+        Arc::clone(&self.0)
     }
 
     /// Takes hidden attributes out of a dataset, DICOM JSON Model.

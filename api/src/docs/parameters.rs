@@ -116,7 +116,8 @@ pub const RENDERED: &[QueryParameter] = &[
     QueryParameter {
         name: "annotation",
         kind: Kind::Text,
-        about: "`patient`, `technique` or both (PS3.18 section 8.3.5.1.1).",
+        about: "`patient`, `technique` or both are written into the picture (PS3.18 section 8.3.5.1.1), but for what the \
+                caller's roles hide.",
     },
     QueryParameter {
         name: "iccprofile",

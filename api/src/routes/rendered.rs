@@ -29,6 +29,7 @@ use super::media_types::video_type;
 use super::stream::{self, Break, Sink, send};
 use super::{instances, ranged};
 use crate::call::{Call, header_value};
+use crate::hidden::Hidden;
 use crate::http::accept::{self, Choice};
 use crate::http::parts::PartWriter;
 use crate::http::problem::{Answer, Problem};
@@ -94,12 +95,21 @@ pub(super) fn problem(error: EngineError) -> Problem {
     }
 }
 
+/// The attributes that annotations leave out.
+pub(super) fn hidden(call: &Call, instance: &InstanceRef) -> Arc<[u32]> {
+    Hidden::of(&call.principal, instance.study.namespace).tags()
+}
+
 /// A validator that every parameter takes part in.
 pub(super) fn etag(call: &Call, instance: &InstanceRef, media_type: &str) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(call.request.query_string().as_bytes());
     hasher.update(call.path("frames").as_bytes());
     hasher.update(media_type.as_bytes());
+    // What is hidden is not in annotations.
+    for tag in hidden(call, instance).iter() {
+        hasher.update(&tag.to_be_bytes());
+    }
     let hash = hasher.finalize().to_hex();
     instances::etag(instance, &format!("rendered-{}", &hash[..16]))
 }
@@ -127,7 +137,10 @@ async fn one(call: Call, target: Target) -> Answer {
     if !is_state && let Some(response) = call.not_modified(&etag) {
         return Ok(response);
     }
-    let pictures = Pictures::open(call.services(), &instance).await.map_err(problem)?;
+    let pictures = Pictures::open(call.services(), &instance)
+        .await
+        .map_err(problem)?
+        .hiding(hidden(&call, &instance));
     let (first, num_frames) = (pictures.first_frame(), pictures.num_frames());
     let is_animation =
         wanted.media_type == MediaType::Gif && list.is_none() && num_frames > 1 && target == Target::Rendered;
@@ -234,13 +247,14 @@ pub(super) async fn study(call: Call) -> Answer {
     let found = with_pixels(call.services(), &study, series_uid).await?;
     let name = wanted.media_type.name();
     let services = Arc::clone(call.services());
+    let hidden = Hidden::of(&call.principal, study.namespace).tags();
     // Whether there is anything at all to be shown is known before the answer begins.
     let (mut found, mut refused) = (found.into_iter(), None);
     let first = loop {
         let Some(instance) = found.next() else {
             return Err(no_picture(refused));
         };
-        match picture(&services, &instance, request, wanted.media_type).await {
+        match picture(&services, &instance, request, wanted.media_type, &hidden).await {
             Ok(picture) => break picture,
             Err(error) if error.kind() == ErrorKind::NotAcceptable => refused = refused.or(Some(error)),
             Err(error) => return Err(error.into()),
@@ -255,7 +269,7 @@ pub(super) async fn study(call: Call) -> Answer {
         send(&sink, writer.open(name, None)).await?;
         send(&sink, first.bytes.into()).await?;
         for instance in found {
-            match picture(&services, &instance, request, wanted.media_type).await {
+            match picture(&services, &instance, request, wanted.media_type, &hidden).await {
                 Ok(picture) => {
                     send(&sink, writer.open(name, None)).await?;
                     send(&sink, picture.bytes.into()).await?;
@@ -276,8 +290,9 @@ async fn picture(
     instance: &InstanceRef,
     request: RenderRequest,
     media_type: MediaType,
+    hidden: &Arc<[u32]>,
 ) -> septum_engine::Result<Picture> {
-    let pictures = Pictures::open(services, instance).await?;
+    let pictures = Pictures::open(services, instance).await?.hiding(Arc::clone(hidden));
     pictures.frame(pictures.first_frame(), request, media_type).await
 }
 

@@ -20,7 +20,7 @@ use septum_engine::retrieve::rendered::{Picture, Pictures};
 use septum_render::{MediaType, RenderRequest, Target, Viewport, Window, WindowShape};
 
 use super::instances::{self, DICOM};
-use super::rendered::{PRESENTATION_STATES, as_it_is, etag, picture_type, problem};
+use super::rendered::{PRESENTATION_STATES, as_it_is, etag, hidden, picture_type, problem};
 use crate::call::{Call, header_value};
 use crate::http::accept::{self, Choice, Syntax};
 use crate::http::problem::{Answer, Problem};
@@ -165,6 +165,7 @@ async fn picture_or_as_it_is(
             .map_err(problem)?
             .ok_or_else(|| Problem::bad_request("`presentationUID` is no presentation state of this image"))?,
     };
+    let pictures = pictures.hiding(hidden(call, image));
     let number = number::<u32>(call, "frameNumber")?;
     let request = request(call, pictures.columns(), pictures.rows())?;
     let index = match number {

@@ -58,9 +58,12 @@ impl RenderError {
 /// Something that was asked for, or that belongs to the image, and was left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum RenderWarning {
-    /// `annotation=` was asked for: no text is burned in.
-    #[error("annotations are not supported")]
+    /// `annotation=` was asked for, and the picture has no room for it.
+    #[error("the annotation finds no room in the picture")]
     AnnotationLeftOut,
+    /// `annotation=` was asked for, and some letters of it are not those that are stored.
+    #[error("letters of the annotation are shown without their accents, or as question marks")]
+    AnnotationInOtherLetters,
     /// The presentation state has text, or graphics that are not drawn (PS3.3 section C.10.5).
     #[error("text or graphics of the presentation state are not drawn")]
     GraphicsLeftOut,

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! stored values ─ modality ─ VOI ─ presentation ─┐
-//! palette indices ─ lookup tables ───────────────┼─ shutters ─ overlays ─ area, rotation ─ viewport ─ profile ─ encoder
+//! palette indices ─ lookup tables ───────────────┼─ shutters ─ overlays ─ area, rotation ─ viewport ─ annotation ─ profile ─ encoder
 //! RGB, YBR ─ RGB ────────────────────────────────┘
 //! ```
 //!
@@ -50,18 +50,21 @@
 //! | `palette`, `colour`, `supplement` | the colour pipelines; colours above a grayscale range |
 //! | `shutter`, `overlay`, `state`, `graphics`, `spatial` | what covers, marks, crops and turns |
 //! | `viewport`, `scale` | region and size |
+//! | `annotation`, `font` | text about patient and technique |
 //! | `icc` | colour profiles |
 //! | `encode` | media types |
 //!
 //! Not rendered: text, graphics in screen coordinates, palettes of optical paths, blending. The first three are told by a
 //! [`RenderWarning`].
 
+mod annotation;
 mod attributes;
 mod canvas;
 mod colour;
 mod deep;
 mod encode;
 mod error;
+mod font;
 mod frame;
 mod graphics;
 mod grayscale;
@@ -91,7 +94,7 @@ pub use frame::{Frame, SampleKind};
 pub use image::Image;
 pub use renderer::Renderer;
 pub use request::{
-    DEFAULT_QUALITY, IccProfileChoice, RenderRequest, THUMBNAIL_SIDE, Target, Viewport, Window, WindowShape,
+    Annotation, DEFAULT_QUALITY, IccProfileChoice, RenderRequest, THUMBNAIL_SIDE, Target, Viewport, Window, WindowShape,
 };
 pub use state::{PresentationState, ReferencedImage};
 

@@ -1,9 +1,10 @@
-//! The order of things: pixel transformations, shutters, overlays, graphics, displayed area, rotation, viewport, colour space
-//! (PS3.4 section N.2, PS3.18 section 8.3.5.1).
+//! The order of things: pixel transformations, shutters, overlays, graphics, displayed area, rotation, viewport,
+//! annotation, colour space (PS3.4 section N.2, PS3.18 section 8.3.5.1).
 
 use dicom_dictionary_std::tags;
 use septum_core::dicom::attributes::{Dataset, Header};
 
+use crate::annotation::{self, Subject};
 use crate::attributes::{items, number, text};
 use crate::canvas::Canvas;
 use crate::error::{RenderError, RenderWarning};
@@ -31,12 +32,23 @@ const DEFAULT_DELAY_MS: f64 = 100.0;
 pub struct Renderer<'a> {
     header: &'a Header,
     state: Option<PresentationState<'a>>,
+    /// Attributes that annotations leave out.
+    hidden: &'a [u32],
 }
 
 impl<'a> Renderer<'a> {
     /// A renderer for the instance with these attributes.
     pub fn new(header: &'a Header) -> Self {
-        Self { header, state: None }
+        Self {
+            header,
+            state: None,
+            hidden: &[],
+        }
+    }
+
+    /// Leaves attributes out of annotations: their tags, group × 65536 + element.
+    pub fn hiding(self, hidden: &'a [u32]) -> Self {
+        Self { hidden, ..self }
     }
 
     /// Renders with a presentation state in place of the instance's own display attributes.
@@ -70,9 +82,6 @@ impl<'a> Renderer<'a> {
     /// and regions outside of the image.
     pub fn render(&self, frame_index: u32, frame: &Frame<'_>, request: &RenderRequest) -> Result<Image, RenderError> {
         let mut warnings = Vec::new();
-        if request.annotation {
-            warnings.push(RenderWarning::AnnotationLeftOut);
-        }
         let uid = text(self.header.dataset(), tags::SOP_INSTANCE_UID).unwrap_or_default();
         let shown = Shown {
             sop_instance_uid: &uid,
@@ -100,6 +109,14 @@ impl<'a> Renderer<'a> {
         }
         if let Some(viewport) = &request.viewport {
             canvas = show(&canvas, viewport, aspect)?;
+        }
+        let subject = Subject {
+            header: self.header,
+            hidden: self.hidden,
+            frame_index,
+        };
+        if let Err(warning) = annotation::draw(request.annotation, &subject, &mut canvas) {
+            warnings.push(warning);
         }
         let state_profile = self.state.and_then(|state| icc::own_profile(state.dataset()));
         let own_profile = state_profile.or_else(|| icc::own_profile(self.header.dataset()));

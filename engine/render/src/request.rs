@@ -77,11 +77,20 @@ pub enum IccProfileChoice {
     DisplayP3,
 }
 
+/// What text is burned in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Annotation {
+    /// `patient`: who it is.
+    pub patient: bool,
+    /// `technique`: how and when it was made.
+    pub technique: bool,
+}
+
 /// The checked parameters of one request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RenderRequest {
-    /// `annotation`: patient or technique was asked for.
-    pub annotation: bool,
+    /// `annotation`.
+    pub annotation: Annotation,
     /// `quality`, 1 to 100; lossy media types only.
     pub quality: u8,
     /// `viewport`; `None` shows every pixel once.
@@ -97,7 +106,7 @@ pub struct RenderRequest {
 impl Default for RenderRequest {
     fn default() -> Self {
         Self {
-            annotation: false,
+            annotation: Annotation::default(),
             quality: DEFAULT_QUALITY,
             viewport: None,
             window: None,
@@ -150,11 +159,16 @@ impl Viewport {
     }
 }
 
-fn annotation(value: &str) -> Result<bool, RequestError> {
-    let known = value
-        .split(',')
-        .all(|word| matches!(word.trim(), "patient" | "technique"));
-    known.then_some(true).ok_or(RequestError::Malformed("annotation"))
+fn annotation(value: &str) -> Result<Annotation, RequestError> {
+    let mut asked = Annotation::default();
+    for word in value.split(',') {
+        match word.trim() {
+            "patient" => asked.patient = true,
+            "technique" => asked.technique = true,
+            _ => return Err(RequestError::Malformed("annotation")),
+        }
+    }
+    Ok(asked)
 }
 
 fn quality(value: &str) -> Result<u8, RequestError> {
@@ -324,10 +338,17 @@ mod tests {
         for bad in ["0", "101", "-1", "x", ""] {
             assert_eq!(parse("quality", bad), Err(RequestError::Malformed("quality")));
         }
-        assert_eq!(
-            parse("annotation", "patient,technique").map(|request| request.annotation),
-            Ok(true)
-        );
+        for (value, patient, technique) in [
+            ("patient,technique", true, true),
+            ("technique", false, true),
+            ("patient", true, false),
+        ] {
+            let expected = Annotation { patient, technique };
+            assert_eq!(
+                parse("annotation", value).map(|request| request.annotation),
+                Ok(expected)
+            );
+        }
         assert!(parse("annotation", "name").is_err());
         assert_eq!(
             parse("iccprofile", "srgb").map(|request| request.icc_profile),

@@ -48,6 +48,7 @@ pub struct Pictures {
 }
 
 async fn read_header(services: &Arc<Services>, instance: &InstanceRef) -> Result<Header> {
+    hidden: Arc<[u32]>,
     parsed(&header_of(services, instance).await?, instance)
 }
 
@@ -184,9 +185,15 @@ impl Pictures {
         self.frames.num_frames()
     }
 
+            hidden: Arc::default(),
     /// Columns of a frame.
     pub fn columns(&self) -> u32 {
         self.shape.columns
+    /// Leaves attributes out of annotations: their tags, group × 65536 + element.
+    pub fn hiding(self, hidden: Arc<[u32]>) -> Self {
+        Self { hidden, ..self }
+    }
+
     }
 
     /// Rows of a frame.
@@ -287,6 +294,7 @@ impl Pictures {
 struct Work {
     header: Arc<Header>,
     state: Option<Arc<Header>>,
+            hidden: Arc::clone(&self.hidden),
     frames: Arc<Frames>,
     samples: bytes::Bytes,
     shape: FrameShape,
@@ -301,13 +309,14 @@ impl Work {
             Some(decoded) => &decoded.photometric,
             None => &self.frames.description().photometric,
         };
+    hidden: Arc<[u32]>,
         let frame = Frame {
             samples: &self.samples,
             shape: self.shape,
             photometric,
             kind: self.kind,
         };
-        let mut renderer = Renderer::new(&self.header);
+        let mut renderer = Renderer::new(&self.header).hiding(&self.hidden);
         if let Some(state) = &self.state {
             renderer = renderer.with_presentation_state(PresentationState::new(state)?);
         }

@@ -74,8 +74,21 @@ fn colour_images() {
     assert_eq!(image.pixels(), [1, 2, 3, 4, 5, 6]);
     assert_eq!(image.warnings(), [RenderWarning::WindowIgnored]);
     let image = render(&[9, 8, 128, 128], 3, "YBR_FULL_422", &[("annotation", "patient")]).expect("rendered");
-    assert_eq!(image.pixels(), [9, 9, 9, 8, 8, 8]);
-    assert_eq!(image.warnings(), [RenderWarning::AnnotationLeftOut]);
+    assert_eq!(image.pixels(), [9, 9, 9, 8, 8, 8], "there is nothing to be said");
+    assert_eq!(image.warnings(), []);
+    let named = header(&[element(tags::PATIENT_NAME, b"PN", b"Doe")]);
+    let annotated = |hidden: &[u32]| {
+        let frame = frame(&[1, 2, 3, 4, 5, 6], shape(1, 2, 3, 8), "RGB");
+        let renderer = Renderer::new(&named).hiding(hidden);
+        let image = renderer.render(0, &frame, &request(&[("annotation", "patient"), ("viewport", "90,90")]));
+        let image = image.expect("rendered");
+        (image.pixels().to_vec(), image.warnings().to_vec())
+    };
+    let hidden = annotated(&[0x0010_0010]);
+    assert_eq!(hidden.1, []);
+    let shown = annotated(&[]);
+    assert_eq!(shown.1, []);
+    assert!(shown.0 != hidden.0);
     let error = |samples, samples_per_pixel, photometric| render(samples, samples_per_pixel, photometric, &[]).err();
     assert_eq!(error(&[0; 8], 4, "CMYK"), Some(RenderError::Photometric));
     assert_eq!(error(&[0; 6], 3, "MONOCHROME2"), Some(RenderError::Photometric));

@@ -73,8 +73,8 @@ pub enum RenderWarning {
     /// The ICC profile of the image is damaged or not one for RGB; nothing was embedded or converted.
     #[error("the image's ICC profile is unusable")]
     IccProfileUnusable,
-    /// A supplemental palette (PS3.3 section C.7.6.19) cannot be read, a presentation state takes its place, or it is that
-    /// of an optical path: the grayscale values are shown.
+    /// A supplemental palette (PS3.3 section C.7.6.19) cannot be read, or a presentation state takes its place, or that of
+    /// an optical path's palette: the grayscale values are shown.
     #[error("the supplemental palette is not applied")]
     SupplementalPaletteLeftOut,
 }

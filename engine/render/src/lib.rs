@@ -54,8 +54,8 @@
 //! | `icc` | colour profiles |
 //! | `encode` | media types |
 //!
-//! Not rendered: text, graphics in screen coordinates, palettes of optical paths, blending. The first three are told by a
-//! [`RenderWarning`].
+//! Not rendered: text of presentation states, graphics in screen coordinates, blending. The first two are told by a
+//! [`RenderWarning`]; of presentation states that blend there is no picture.
 
 mod annotation;
 mod attributes;

@@ -5,7 +5,7 @@ use dicom_dictionary_std::tags;
 use septum_core::dicom::attributes::{Dataset, Header};
 
 use crate::annotation::{self, Subject};
-use crate::attributes::{items, number, text};
+use crate::attributes::{number, text};
 use crate::canvas::Canvas;
 use crate::error::{RenderError, RenderWarning};
 use crate::frame::{Frame, SampleKind};
@@ -153,7 +153,7 @@ impl<'a> Renderer<'a> {
             if frame.shape.samples_per_pixel != 1 {
                 return Err(RenderError::Photometric);
             }
-            let supplement = self.supplement(shown, frame, warnings);
+            let supplement = self.supplement(shown, frame, warnings)?;
             let levels = self
                 .grayscale(shown, frame, request, supplement.as_ref())?
                 .render(frame)?;
@@ -182,17 +182,25 @@ impl<'a> Renderer<'a> {
     }
 
     /// The palette that a grayscale frame's greatest values go through.
-    fn supplement(&self, shown: Shown<'_>, frame: &Frame<'_>, warnings: &mut Vec<RenderWarning>) -> Option<Palette> {
-        let is_wanted = supplement::is_wanted(self.header, shown.frame_index);
+    fn supplement(
+        &self,
+        shown: Shown<'_>,
+        frame: &Frame<'_>,
+        warnings: &mut Vec<RenderWarning>,
+    ) -> Result<Option<Palette>, RenderError> {
+        let of_path = supplement::of_optical_path(self.header, shown.frame_index)?;
+        let is_wanted = supplement::is_wanted(self.header, shown.frame_index) || of_path.is_some();
         let is_open = self.state.is_none_or(|state| state.kind == StateKind::Colour);
-        let palette = (is_wanted && is_open)
-            .then(|| supplement::palette(self.header, frame))
-            .flatten();
-        let of_path = items(self.header.dataset(), tags::PALETTE_COLOR_LOOKUP_TABLE_SEQUENCE);
-        if (is_wanted && palette.is_none()) || !of_path.is_empty() {
+        let palette = match of_path.filter(|_| is_open && frame.kind == SampleKind::Integer) {
+            Some(dataset) => Some(Palette::read(dataset, frame.shape.signed)?),
+            None => (is_wanted && is_open)
+                .then(|| supplement::palette(self.header, frame))
+                .flatten(),
+        };
+        if is_wanted && palette.is_none() {
             warnings.push(RenderWarning::SupplementalPaletteLeftOut);
         }
-        palette
+        Ok(palette)
     }
 
     /// The transformations of a grayscale frame, or of the values that a palette leaves to it.

@@ -1,11 +1,12 @@
-//! Supplemental palettes of grayscale images (PS3.3 sections C.7.6.19 and C.8.16.2.1.1.1): stored values from the first one
-//! that the palette maps are colours, those below go through the grayscale pipeline.
+//! Supplemental palettes of grayscale images (PS3.3 sections C.7.6.19 and C.8.16.2.1.1.1), and those of optical paths
+//! (section C.8.12.5): stored values from the first one that the palette maps are colours, those below go through the
+//! grayscale pipeline.
 
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
-use septum_core::dicom::attributes::Header;
+use septum_core::dicom::attributes::{Dataset, Header};
 
-use crate::attributes::text;
+use crate::attributes::{items, text};
 use crate::error::RenderError;
 use crate::frame::{Frame, SampleKind};
 use crate::groups::functional_group;
@@ -33,6 +34,39 @@ pub(crate) fn is_wanted(header: &Header, frame_index: u32) -> bool {
 pub(crate) fn palette(header: &Header, frame: &Frame<'_>) -> Option<Palette> {
     let palette = || Palette::read(header.dataset(), frame.shape.signed).ok();
     (frame.kind == SampleKind::Integer).then(palette).flatten()
+}
+
+/// Where the optical path of a frame has its palette; none where it has none.
+///
+/// # Errors
+/// [`RenderError::Unsupported`] where some paths have palettes and nothing tells which one the frame is of.
+pub(crate) fn of_optical_path(header: &Header, frame_index: u32) -> Result<Option<&Dataset>, RenderError> {
+    let dataset = header.dataset();
+    let paths = items(dataset, tags::OPTICAL_PATH_SEQUENCE);
+    let palette_of = |path| items(path, tags::PALETTE_COLOR_LOOKUP_TABLE_SEQUENCE).first();
+    if paths.iter().all(|path| palette_of(path).is_none()) {
+        return Ok(None);
+    }
+    let named = functional_group(header, frame_index, tags::OPTICAL_PATH_IDENTIFICATION_SEQUENCE)
+        .and_then(|group| text(group, tags::OPTICAL_PATH_IDENTIFIER));
+    let path = match (named, paths) {
+        (Some(name), paths) => paths
+            .iter()
+            .find(|path| text(path, tags::OPTICAL_PATH_IDENTIFIER).as_deref() == Some(&name)),
+        (None, [only]) => Some(only),
+        // One path after the other (section C.7.6.17.3).
+        (None, paths) if text(dataset, tags::DIMENSION_ORGANIZATION_TYPE).as_deref() == Some("TILED_FULL") => {
+            let num_frames = header.integer(tags::NUMBER_OF_FRAMES).unwrap_or(0);
+            let frames_of_path = usize::try_from(num_frames).unwrap_or(0) / paths.len();
+            (frame_index as usize)
+                .checked_div(frames_of_path)
+                .and_then(|number| paths.get(number))
+        }
+        _ => None,
+    };
+    path.map(palette_of).ok_or(RenderError::Unsupported(
+        "a frame that does not say which of several optical paths it is of",
+    ))
 }
 
 /// Three bytes a pixel: the palette's colours over the grayscale pipeline's levels.

@@ -22,6 +22,9 @@ use crate::services::Services;
 /// What the UIDs of JPEG, JPEG-LS, JPEG 2000 and JPEG XL start with.
 const JPEG_FAMILIES: &str = "1.2.840.10008.1.2.4.";
 
+/// What the SOP Class UIDs of presentation states start with.
+const PRESENTATION_STATES: &str = "1.2.840.10008.5.1.4.1.1.11.";
+
 /// Most pixels of one animation, all frames together.
 const ANIMATION_PIXELS_MAX: u64 = 512 << 20;
 
@@ -45,10 +48,10 @@ pub struct Pictures {
     shape: FrameShape,
     kind: SampleKind,
     first_frame: u32,
+    hidden: Arc<[u32]>,
 }
 
 async fn read_header(services: &Arc<Services>, instance: &InstanceRef) -> Result<Header> {
-    hidden: Arc<[u32]>,
     parsed(&header_of(services, instance).await?, instance)
 }
 
@@ -93,6 +96,11 @@ impl Pictures {
     pub async fn open(services: &Arc<Services>, instance: &InstanceRef) -> Result<Self> {
         let header = read_header(services, instance).await?;
         let Ok(state) = PresentationState::new(&header) else {
+            if instance.record.sop_class_uid.starts_with(PRESENTATION_STATES) {
+                let text =
+                    "this kind of presentation state is not rendered: only grayscale, color and pseudo-color ones are";
+                return Err(EngineError::NotAcceptable(text.to_owned()));
+            }
             return Self::of_image(services, instance, header, None, 0).await;
         };
         let shown = state
@@ -177,7 +185,13 @@ impl Pictures {
             shape,
             kind,
             first_frame,
+            hidden: Arc::default(),
         })
+    }
+
+    /// Leaves attributes out of annotations: their tags, group × 65536 + element.
+    pub fn hiding(self, hidden: Arc<[u32]>) -> Self {
+        Self { hidden, ..self }
     }
 
     /// Number of frames.
@@ -185,15 +199,9 @@ impl Pictures {
         self.frames.num_frames()
     }
 
-            hidden: Arc::default(),
     /// Columns of a frame.
     pub fn columns(&self) -> u32 {
         self.shape.columns
-    /// Leaves attributes out of annotations: their tags, group × 65536 + element.
-    pub fn hiding(self, hidden: Arc<[u32]>) -> Self {
-        Self { hidden, ..self }
-    }
-
     }
 
     /// Rows of a frame.
@@ -286,6 +294,7 @@ impl Pictures {
             kind: self.kind,
             index,
             request,
+            hidden: Arc::clone(&self.hidden),
         }
     }
 }
@@ -294,13 +303,13 @@ impl Pictures {
 struct Work {
     header: Arc<Header>,
     state: Option<Arc<Header>>,
-            hidden: Arc::clone(&self.hidden),
     frames: Arc<Frames>,
     samples: bytes::Bytes,
     shape: FrameShape,
     kind: SampleKind,
     index: u32,
     request: RenderRequest,
+    hidden: Arc<[u32]>,
 }
 
 impl Work {
@@ -309,7 +318,6 @@ impl Work {
             Some(decoded) => &decoded.photometric,
             None => &self.frames.description().photometric,
         };
-    hidden: Arc<[u32]>,
         let frame = Frame {
             samples: &self.samples,
             shape: self.shape,

@@ -155,6 +155,52 @@ fn supplemental_palettes_colour_what_stands_above_the_grays() {
 }
 
 #[test]
+fn optical_paths_have_palettes() {
+    let palette = || sequence(tags::PALETTE_COLOR_LOOKUP_TABLE_SEQUENCE, &[supplement()]);
+    let path = |name: &str, palette: Vec<u8>| {
+        [element(tags::OPTICAL_PATH_IDENTIFIER, b"SH", name.as_bytes()), palette].concat()
+    };
+    let paths = |paths: &[Vec<u8>]| sequence(tags::OPTICAL_PATH_SEQUENCE, paths);
+    let render = |elements: &[Vec<u8>], frame_index: u32| {
+        let header = header(elements);
+        let frame = frame(&[99, 100, 101], shape(1, 3, 1, 8), "MONOCHROME2");
+        let image = Renderer::new(&header).render(frame_index, &frame, &request(&[]))?;
+        assert_eq!(image.warnings(), []);
+        Ok(image.pixels().to_vec())
+    };
+    let (coloured, gray) = (vec![99, 99, 99, 255, 0, 0, 1, 3, 5], vec![0, 128, 255]);
+    assert_eq!(render(&[paths(&[path("1", palette())])], 0), Ok(coloured.clone()));
+    let two = || paths(&[path("1", Vec::new()), path("2", palette())]);
+    // Which one it is: by the frame, or by the order of frames; else there is no picture.
+    let identified = |name: &str| {
+        let name = element(tags::OPTICAL_PATH_IDENTIFIER, b"SH", name.as_bytes());
+        sequence(tags::OPTICAL_PATH_IDENTIFICATION_SEQUENCE, &[name])
+    };
+    let frames = || {
+        let groups = [identified("2"), identified("1"), identified("3")];
+        sequence(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, &groups)
+    };
+    assert_eq!(render(&[two(), frames()], 0), Ok(coloured.clone()));
+    assert_eq!(render(&[two(), frames()], 1), Ok(gray.clone()));
+    assert!(matches!(
+        render(&[two(), frames()], 2),
+        Err(RenderError::Unsupported(_))
+    ));
+    assert!(matches!(render(&[two()], 0), Err(RenderError::Unsupported(_))));
+    let tiled = |frame_index| {
+        let order = element(tags::DIMENSION_ORGANIZATION_TYPE, b"CS", b"TILED_FULL");
+        let count = element(tags::NUMBER_OF_FRAMES, b"IS", b"6");
+        render(&[order, count, two()], frame_index)
+    };
+    assert_eq!((tiled(2), tiled(3)), (Ok(gray), Ok(coloured)));
+    let broken = path("1", sequence(tags::PALETTE_COLOR_LOOKUP_TABLE_SEQUENCE, &[Vec::new()]));
+    assert!(matches!(
+        render(&[paths(&[broken])], 0),
+        Err(RenderError::Attribute { .. })
+    ));
+}
+
+#[test]
 fn presentation_states_take_the_images_place() {
     let image = header(&[
         element(tags::SOP_INSTANCE_UID, b"UI", b"1.2.3"),

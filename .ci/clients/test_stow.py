@@ -259,7 +259,7 @@ def test_long_bulk_data_is_not_held(server):
         assert outcomes(answer)[dataset.SOPInstanceUID][0] == ("stored" if stored else "refused")
         if stored:
             assert retrieved(server, dataset).PixelData == pixels
-    frames = [random.Random(n).randbytes(1 << 20) + bytes([n]) for n in range(200)]
+    frames = [b"\xFF\xD8\xFF\xF7" + random.Random(n).randbytes(1 << 20) + bytes([n]) for n in range(200)]
     dataset = made(1, b"", 1024)
     dataset.NumberOfFrames = len(frames)
     metadata, _ = taken_apart(dataset)
@@ -272,6 +272,34 @@ def test_long_bulk_data_is_not_held(server):
         frame + b"\0" * (len(frame) % 2) for frame in frames]
     answer = post(server, JSON, metadata_part(JSON, fresh_metadata(metadata)) + parts[:-1], timeout=300)
     assert answer.status_code == 409, answer.text[:300]
+
+
+def test_codestreams_come_out_of_their_boxes(server, corpus):
+    """`image/jp2` is a file format around the codestream that a fragment holds; and what is no codestream is refused."""
+    files = corpus_files.composite_and_other(corpus)
+    bare = lambda frame: frame.startswith(b"\xFF\x4F\xFF\x51")  # noqa: E731
+    found = (read for file in files if b"1.2.840.10008.1.2.4.90" in (data := file.read())[:1024]
+             if "PixelData" in (read := pydicom.dcmread(io.BytesIO(data), force=True)))
+    dataset, frame = next((dataset, frame) for dataset in found if int(dataset.get("NumberOfFrames") or 1) == 1
+                          for frame in pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1) if bare(frame))
+    signature = b"\0\0\0\x0CjP  \r\n\x87\n" + b"\0\0\0\x14ftypjp2 \0\0\0\0jp2 "
+    boxed = signature + (len(frame) + 8).to_bytes(4, "big") + b"jp2c" + frame + b"\0\0\0\x08free"
+    to_the_end = signature + b"\0\0\0\0jp2c" + frame
+    for content, kind, stored in ((frame, "image/jp2", True), (boxed, "image/jp2", True), (to_the_end, "image/jp2", True),
+                                  (signature, "image/jp2", False), (frame, "image/jls", False), (boxed, "image/jphc", True),
+                                  (frame, "image/dicom-rle", False), (b"no image", "image/jphc", False)):
+        one = copy.deepcopy(dataset)
+        one.StudyInstanceUID, one.SOPInstanceUID = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
+        metadata, bulk = taken_apart(one)
+        del bulk[metadata["7FE00010"]["BulkDataURI"]]
+        metadata["7FE00010"] = {"vr": "OB", "BulkDataURI": "bulk/frame"}
+        answer = post(server, JSON, metadata_part(JSON, metadata) + list(bulk_parts(one, metadata, bulk)) + [
+            ({"Content-Type": kind, "Content-Location": "bulk/frame"}, content)])
+        assert outcomes(answer)[one.SOPInstanceUID][0] == ("stored" if stored else "refused"), (kind, answer.text[:300])
+        if stored:
+            got = retrieved(server, one)
+            assert list(pydicom.encaps.generate_frames(got.PixelData, number_of_frames=1)) == [
+                frame + b"\0" * (len(frame) % 2)], kind
 
 
 def fresh_metadata(metadata: dict) -> dict:

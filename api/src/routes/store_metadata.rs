@@ -17,9 +17,11 @@ use septum_core::dicom::{FailureReason, TransferSyntax};
 
 use self::passing::Passing;
 use super::store::{Broken, Ingest};
+use super::store_answer::Failure;
 use crate::http::body::BodyReader;
 use crate::http::media_type::MediaType;
 use crate::http::multipart::{Event, Multipart, PartHeader};
+use crate::stow::codestream::unbox;
 use crate::stow::held::{Held, Share};
 use crate::stow::location::{Base, content_key, frame_of};
 use crate::stow::metadata::{Form, MetadataError, Needs, objects};
@@ -328,15 +330,26 @@ impl FromMetadata {
         Ok(())
     }
 
-    async fn take_part(&mut self, ingest: &mut Ingest, key: String, content_type: Option<&str>, part: Part) {
+    async fn take_part(&mut self, ingest: &mut Ingest, key: String, content_type: Option<&str>, mut part: Part) {
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
         };
         if self.passing.as_ref().is_some_and(|passing| passing.key == key) {
+            if let Some(BulkEncoding::Compressed { transfer_syntax }) = &entry.encoding
+                && let Err(BulkFailure(reason, comment)) = unbox(transfer_syntax, &mut part)
+            {
+                ingest.fail(Failure::Incomplete(reason, comment));
+            }
             return self.pass_frame(ingest, part).await;
         }
         if entry.failure.is_none() {
             entry.note_encoding(encoding_of(content_type, part.start()));
+        }
+        if entry.failure.is_none()
+            && let Some(BulkEncoding::Compressed { transfer_syntax }) = &entry.encoding
+            && let Err(failure) = unbox(transfer_syntax, &mut part)
+        {
+            entry.fail(failure);
         }
         if entry.failure.is_none() {
             entry.parts.push(part);

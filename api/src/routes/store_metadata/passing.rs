@@ -9,6 +9,7 @@ use septum_core::dicom::{FailureReason, TransferSyntax};
 use super::streams::changes;
 use super::{Current, FromMetadata, Ingest};
 use crate::routes::store_answer::Failure;
+use crate::stow::codestream::is_bare;
 use crate::stow::held::Share;
 use crate::stow::parts::{BulkFailure, Part, encoding_of};
 
@@ -137,7 +138,8 @@ impl FromMetadata {
                 BulkEncoding::Items { .. } => length_bytes.map(value),
                 BulkEncoding::Compressed { transfer_syntax } => {
                     let is_video = TransferSyntax::of(transfer_syntax).is_video();
-                    if pixels?.num_frames > 1 && !is_video {
+                    // What stands in boxes is taken out of them once it is complete.
+                    if (pixels?.num_frames > 1 && !is_video) || !is_bare(transfer_syntax, part) {
                         return None;
                     }
                     let part = BulkPart {

@@ -1,11 +1,8 @@
 """Fixtures of the tests that drive the vendor's client, whose pinned libraries clash with those of the other clients."""
 
-import os
 import pathlib
-import ssl
 import sys
 
-import aiohttp
 import pytest
 import requests
 
@@ -21,10 +18,7 @@ def server():
     started = harness.Server()
     try:
         started.start()
-        # The client takes no path of a certificate, but the library below it reads this; the async one the other.
-        os.environ["REQUESTS_CA_BUNDLE"] = os.environ["SSL_CERT_FILE"] = started.verify
-        # Which the library of its channels read when it was imported, long ago.
-        aiohttp.connector._SSL_CONTEXT_VERIFIED = ssl.create_default_context(cafile=started.verify)
+        vendor.trust(started)
         yield started
         assert started.alive(), f"the server died during the tests\n{started.log_tail()}"
         assert started.stop() == 0, f"unclean exit after SIGTERM:\n{started.log_tail()}"

@@ -85,6 +85,7 @@ NO_FLAG = {
     "the client asks for before it signs in": "namespace/engine/fqdn session/uuid",
     "is for whoever was given the code": "namespace/share_code",
     "is for whoever was given the link": "link/status link/session",
+    "is for whoever reads the mail": "user/invite/accept user/password/lost user/password/reset",
     "runs the installation": "account/add account/delete",
 }
 NO_FLAG = {path for paths in NO_FLAG.values() for path in paths.split()}
@@ -103,6 +104,9 @@ _UNIT = """
     UNIT/user/list uuid=$UNIT
     UNIT/user/delete uuid=$UNIT user_id=$stranger : USER_NOT_FOUND"""
 CALL_LINES = f"""
+    account/can/share account_id=$account by_type=hat by_id=x with_type=user with_id=x : INVALID_TYPE
+    account/can/share/stop account_id=$account by_type=user by_id=x with_type=user with_id=x
+    account/can/share/list account_id=$account
     account/set uuid=$account
     account/user/add uuid=$account user_id=$user : ALREADY_EXISTS
     account/user/delete uuid=$account user_id=$stranger : USER_NOT_FOUND
@@ -179,6 +183,7 @@ CALL_LINES = f"""
     link/list study_id=$study
     link/get uuid=$link
     link/delete uuid=$link
+    link/mail uuid=$link email=x : INVALID_EMAIL
     link/pin uuid=$link
     tag/add tag=t object=Study object_id=$study
     tag/delete tag=t object=Study object_id=$study
@@ -188,6 +193,7 @@ CALL_LINES = f"""
     terminology/set tag=t language=en account_id=$account value=v
     terminology/account/overrides account_id=$account
     user/add account_id=$account first=f last=l password=p email=x : INVALID_EMAIL
+    user/invite account_id=$account email=x link=x : INVALID_EMAIL
     user/get uuid=$user
     user/set uuid=$user
     user/enable uuid=$user : NOT_DISABLED

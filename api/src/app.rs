@@ -12,9 +12,11 @@ use crate::config::{Config, TlsMode};
 use crate::http::address::Network;
 use crate::http::body::BodyLimits;
 use crate::http::multipart::MultipartLimits;
+use crate::mail::Mailer;
 use crate::routes::commitment::Commitments;
 use crate::stow::held::Held;
 use crate::v3::channels::Hub;
+use crate::v3::one_time::OneTime;
 use crate::v3::pins::Pins;
 use crate::v3::storage::Storage;
 use crate::viewer::Files;
@@ -41,6 +43,10 @@ pub struct App {
     pub channels: Arc<Hub>,
     /// Numbers that stand for links.
     pub pins: Pins,
+    /// What is known of one-time tokens while the server runs.
+    pub one_time: OneTime,
+    /// Mail, where any goes out.
+    pub mailer: Option<Arc<Mailer>>,
     /// What the storage API keeps between requests.
     pub storage: Storage,
     /// Longest metadata part of a store request, in bytes.
@@ -59,7 +65,12 @@ pub struct App {
 
 impl App {
     /// Over an open archive.
-    pub fn new(archive: Arc<Archive>, config: &Config, viewer: Option<Files>) -> Arc<Self> {
+    pub fn new(
+        archive: Arc<Archive>,
+        config: &Config,
+        viewer: Option<Files>,
+        mailer: Option<Arc<Mailer>>,
+    ) -> Arc<Self> {
         let limits = &config.limits;
         let channels = Arc::<Hub>::default();
         Arc::new(Self {
@@ -80,6 +91,8 @@ impl App {
             },
             held: Held::new(limits.held.0),
             pins: Pins::default(),
+            one_time: OneTime::default(),
+            mailer,
             storage: Storage::new(Arc::clone(&channels)),
             channels,
             metadata_bytes_max: limits.header.0,

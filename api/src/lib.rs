@@ -15,6 +15,7 @@
 //! | [`hidden`] | study fields that a caller's roles hide |
 //! | [`docs`] | the routes described: OpenAPI, a page, the conformance statement |
 //! | [`routes`] | the route table and its handlers |
+//! | [`mail`] | mail that goes out |
 //! | [`stow`] | instances made of metadata and bulk data |
 //! | [`tls`] | certificates |
 //! | [`v3`] | the vendor's public API V3 |
@@ -41,6 +42,7 @@ pub mod hidden;
 pub mod http;
 pub mod import;
 pub mod logging;
+pub mod mail;
 pub mod remote;
 pub mod routes;
 pub mod server;

@@ -16,9 +16,10 @@ use septum_engine::archive::{Archive, ArchiveConfig};
 
 use crate::app::App;
 use crate::config::{CodecTier, Config, TlsMode};
+use crate::mail::{MailError, Mailer};
 use crate::tls::{Certificate, TlsError, ensure_self_signed};
 use crate::v3::channels::{self, Hub};
-use crate::v3::links;
+use crate::v3::{links, one_time, shares};
 use crate::{admin, first_start, routes, viewer};
 
 /// How long a drain may take altogether.
@@ -41,6 +42,9 @@ pub enum ServerError {
     /// The viewer's folder.
     #[error(transparent)]
     Viewer(#[from] viewer::FilesError),
+    /// Mail is configured and cannot be sent.
+    #[error(transparent)]
+    Mail(#[from] MailError),
     /// The first administrator.
     #[error("{0}")]
     FirstStart(String),
@@ -179,6 +183,7 @@ pub async fn start(config: &Config) -> Result<Running, ServerError> {
     if viewer.is_none() {
         tracing::info!("no viewer is installed; /viewer says so");
     }
+    let mailer = Mailer::open(&config.mail)?;
     let opening = Instant::now();
     let archive = Archive::open(archive_config(config, is_first_start(config))?).await?;
     tracing::info!(ms = opening.elapsed().as_millis() as u64, "the archive is open");
@@ -187,7 +192,7 @@ pub async fn start(config: &Config) -> Result<Running, ServerError> {
     first_start::administrator(&archive, &url)
         .await
         .map_err(ServerError::FirstStart)?;
-    let app = App::new(Arc::clone(&archive), config, viewer);
+    let app = App::new(Arc::clone(&archive), config, viewer, mailer.clone());
     let channels = Arc::clone(&app.channels);
     let public = public_server(config, public_listener, certificate.as_ref(), app)?;
     let operators = admin::serve(admin_listener, Arc::clone(&archive))?;
@@ -203,6 +208,11 @@ pub async fn start(config: &Config) -> Result<Running, ServerError> {
     actix_web::rt::spawn(operators);
     let services = Arc::downgrade(&running.archive.services);
     actix_web::rt::spawn(links::sweep(services.clone()));
+    actix_web::rt::spawn(one_time::sweep(services.clone()));
+    actix_web::rt::spawn(shares::deferred::follow(services.clone()));
+    if let Some(mailer) = mailer {
+        actix_web::rt::spawn(mailer.run(services.clone()));
+    }
     actix_web::rt::spawn(channels::follow(Arc::downgrade(&running.channels), services));
     if let Some(certificate) = certificate {
         actix_web::rt::spawn(certificate.watch());

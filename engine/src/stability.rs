@@ -72,6 +72,11 @@ impl Stability {
         self.waiting().insert((shard, study_row_key.to_vec()), Instant::now());
     }
 
+    /// Whether something was stored into a study within the quiet time.
+    pub fn is_open(&self, shard: usize, study_row_key: &[u8]) -> bool {
+        self.waiting().contains_key(&(shard, study_row_key.to_vec()))
+    }
+
     /// Finds the studies that were open when the server stopped. A damaged shard's are left out.
     pub fn reload(&self, services: &Services) {
         let prefix = RowKind::Unstable.key(&[]);

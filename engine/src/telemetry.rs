@@ -53,6 +53,10 @@ pub struct Telemetry {
     pub densify_bytes: IntCounterVec,
     /// Studies that searches do not find because they cannot be read.
     pub studies_left_out: IntGauge,
+    /// Mail by outcome: `queued`, `sent`, `retried`, and `dropped` where it never went out.
+    pub mail: IntCounterVec,
+    /// Mail that waits to go out.
+    pub mail_waiting: IntGauge,
     /// 1 while the server takes requests.
     pub ready: Gauge,
     /// Build facts.
@@ -211,6 +215,14 @@ impl Telemetry {
                     "septum_studies_left_out",
                     "Studies that searches do not find because they cannot be read."
                 )
+            ),
+            mail: registered!(
+                registry,
+                counters("septum_mail_total", "Mail, by outcome.", &["outcome"])
+            ),
+            mail_waiting: registered!(
+                registry,
+                IntGauge::new("septum_mail_waiting", "Mail that waits to go out.")
             ),
             ready: registered!(
                 registry,

@@ -106,6 +106,9 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     if limits.depth > SplitLimits::default().depth_max * 4 {
         refuse("limits.depth", "must be at most 256");
     }
+    for (setting, message) in config.mail.problems() {
+        refuse(setting, message);
+    }
     if tracing_subscriber::EnvFilter::try_new(&log.level).is_err() {
         refuse("log.level", "is no level and no list of target=level");
     }
@@ -129,7 +132,7 @@ fn plain(path: &Path) -> PathBuf {
 }
 
 /// An origin as browsers send it (RFC 6454 section 6.2).
-fn is_origin(text: &str) -> bool {
+pub(super) fn is_origin(text: &str) -> bool {
     text.split_once("://").is_some_and(|(scheme, host)| {
         matches!(scheme, "http" | "https")
             && !host.is_empty()

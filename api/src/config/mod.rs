@@ -5,6 +5,7 @@
 
 mod check;
 mod load;
+pub mod mail;
 mod size;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,6 +15,7 @@ use septum_core::seal::Suite;
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, Problem, load};
+pub use mail::MailConfig;
 pub use size::ByteSize;
 
 use crate::http::address::Network;
@@ -34,6 +36,8 @@ pub struct Config {
     pub pipeline: PipelineConfig,
     /// The viewer.
     pub viewer: ViewerConfig,
+    /// Mail that goes out.
+    pub mail: MailConfig,
     /// Logs.
     pub log: LogConfig,
 }

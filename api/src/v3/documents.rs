@@ -312,4 +312,11 @@ pub const COMMON: lists::Fields = &[
 ];
 
 /// The kinds that belong to a study and go with it.
-pub const OF_STUDIES: [Kind; 5] = [Kind::Annotation, Kind::KeyImage, Kind::Comment, Kind::Tag, Kind::Study];
+pub const OF_STUDIES: [Kind; 6] = [
+    Kind::Annotation,
+    Kind::KeyImage,
+    Kind::Comment,
+    Kind::Tag,
+    Kind::Study,
+    Kind::InvitedShare,
+];

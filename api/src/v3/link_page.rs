@@ -169,7 +169,8 @@ fn ask(link: &str, text: &str, needs_password: bool) -> HttpResponse {
     page(StatusCode::OK, "Somebody shared a study with you", text, &form)
 }
 
-fn page(status: StatusCode, title: &str, text: &str, form: &str) -> HttpResponse {
+/// A page that says one thing, and may ask for another.
+pub(super) fn page(status: StatusCode, title: &str, text: &str, form: &str) -> HttpResponse {
     let body = include_str!("link_page.html")
         .replace("{title}", title)
         .replace("{text}", text)

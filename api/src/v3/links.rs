@@ -30,6 +30,7 @@ use super::study_record::must_be_there;
 use super::values::{self, Holds};
 use super::{dispatch, link_page, pins, resolve, shares, times, users};
 use crate::app::App;
+use crate::mail::letter;
 
 const MINUTE_MS: i64 = 60_000;
 /// A link that says nothing lives so long, in minutes: thirty days.
@@ -277,7 +278,11 @@ async fn open(
 }
 
 fn url(ask: &Ask, link: &Document) -> String {
-    format!("{}{}{}?uuid={}", ask.base_url, dispatch::BASE, link_page::PATH, link.id)
+    url_at(&ask.base_url, link)
+}
+
+fn url_at(base_url: &str, link: &Document) -> String {
+    format!("{base_url}{}{}?uuid={}", dispatch::BASE, link_page::PATH, link.id)
 }
 
 fn shown(ask: &Ask, link: &Document, namespace: &Namespace) -> Outcome<Map<String, Value>> {
@@ -438,6 +443,25 @@ pub async fn pin(ask: &Ask) -> Outcome {
     }
     let pin = ask.app.pins.give(link.id).ok_or_else(|| Fault::new("TRY_LATER"))?;
     Ok(Reply::of("pin", pin).with("duration", pins::VALID.as_secs()))
+}
+
+/// `/link/mail`: the address of a link, sent to somebody.
+pub async fn mail(ask: &Ask) -> Outcome {
+    let (link, namespace) = link(ask, &[Permission::LinkView])?;
+    let email = ask.required("email").trim().to_lowercase();
+    if !values::is_email(&email) {
+        return Err(Fault::new("INVALID_EMAIL"));
+    }
+    if !is_alive(&link) {
+        return Err(Fault::not_found());
+    }
+    let mailer = ask.app.mailer.as_ref().ok_or_else(|| Fault::new("NOT_CONFIGURED"))?;
+    let address = url_at(mailer.public_url(), &link);
+    let letter = letter::link_to_study(&email, &ask.user()?.full_name(), &address);
+    mailer
+        .post(ask.services(), &letter, namespace.account, &ask.source()?)
+        .await?;
+    Ok(Reply::done())
 }
 
 /// The link that a PIN stands for.

@@ -11,6 +11,7 @@
 //! | [`parameters`], [`fault`], [`reply`], [`lists`], [`times`] | the conventions of all calls |
 //! | [`values`], [`custom_fields`], [`specs`] | what objects consist of |
 //! | [`session`], [`users`], [`account`], [`members`], [`units`], [`roles`], [`namespaces`] | who may what, where |
+//! | [`invitations`], [`passwords`], [`one_time`], [`welcome_page`] | what links in mail open: joining, a lost password |
 //! | [`study_id`], [`study_record`], [`study_list`], [`studies`], [`corrections`] | studies |
 //! | [`shares`], [`links`], [`link_page`] | who else sees a study: sharing, approving, duplicating, moving; links |
 //! | [`channels`] | what happens, told over web sockets |
@@ -37,14 +38,17 @@ pub mod documents;
 pub mod entry;
 pub mod exceptions;
 pub mod fault;
+pub mod invitations;
 pub mod link_page;
 pub mod links;
 pub mod lists;
 pub mod members;
 pub mod messages;
 pub mod namespaces;
+pub mod one_time;
 pub mod orders;
 pub mod parameters;
+pub mod passwords;
 pub mod patients;
 pub(crate) mod pins;
 pub mod reply;
@@ -65,3 +69,4 @@ pub mod times;
 pub mod units;
 pub mod users;
 pub mod values;
+pub mod welcome_page;

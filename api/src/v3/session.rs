@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::ask::{Ask, uuid};
 use super::fault::{Fault, Outcome};
 use super::reply::{Reply, flag};
-use super::{channels, users, values};
+use super::{channels, passwords, users, values};
 use crate::auth;
 
 const MINUTE_MS: i64 = 60_000;
@@ -35,20 +35,7 @@ pub async fn login(ask: &Ask) -> Outcome {
     };
     if let Some(new) = parameters.text("new_password") {
         let hash = users::hashed(new).await?;
-        let edit = |user: &mut User| {
-            user.password_hash = hash;
-            user.properties.remove("password_reset");
-        };
-        ask.accounts().edit_user(user.id, Some(&source), edit).await?;
-        for membership in ask.accounts().memberships_of(user.id)? {
-            if values::is_set(&membership.properties, "password_reset") {
-                let edit = |membership: &mut Membership| {
-                    membership.properties.remove("password_reset");
-                };
-                let key = (user.id, membership.namespace);
-                ask.accounts().edit_membership(key, Some(&source), edit).await?;
-            }
-        }
+        passwords::replace(ask.services(), &user, hash, &source).await?;
     } else if must_change_password(ask, &user)? {
         return Err(Fault::new("PASSWORD_RESET"));
     }

@@ -3,15 +3,24 @@
 //! A share is a row of the receiver's on the same pixels ([`septum_engine::share`]). Where the receiver approves what
 //! comes, nothing is copied until they did: what waits is an offer, a document of the receiver's that names the sender's
 //! study.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`giving`] | what holds whoever the receiver is: who may, what the receiver asks for, offer or share |
+//! | [`invited`] | receivers by e-mail, who may not be known yet |
+//! | [`deferred`] | shares of studies that have not come yet |
+//! | [`rules`] | an account's rules on who shares with whom |
 
 use std::sync::Arc;
 
 use septum_core::access::Permission;
 use septum_core::ids::{AccountId, UnitId, UserId};
 use septum_engine::EngineError;
-use septum_engine::accounts::documents::{Document, Kind, NewDocument};
+use septum_engine::accounts::documents::{Document, Kind};
 use septum_engine::accounts::{Namespace, NamespaceKind};
+use septum_engine::pipeline::messages::Source;
 use septum_engine::retrieve::StudyRef;
+use septum_engine::services::Services;
 use septum_engine::share::{self, Manner, Sharing, conflict, storage_namespace};
 use serde_json::{Map, Value, json};
 
@@ -23,6 +32,13 @@ use super::study_record::{Records, Stored, must_be_there};
 use super::{documents, resolve, times, users, values};
 use crate::hidden::Hidden;
 
+pub mod deferred;
+mod giving;
+pub mod invited;
+pub mod rules;
+
+use giving::Giving;
+
 /// Kinds of receiver: the parameter that names one, and the permission to share with one.
 const RECEIVERS: [(&str, Permission); 4] = [
     ("account_id", Permission::StudyShareAccount),
@@ -31,8 +47,8 @@ const RECEIVERS: [(&str, Permission); 4] = [
     ("user_id", Permission::StudyShareUser),
 ];
 
-/// The kinds of receiver that belong to networks which are not here, and mail, which is not sent.
-const ELSEWHERE: [&str; 4] = ["email", "rsna", "npi", "masshiway"];
+/// The kinds of receiver that belong to networks which are not here.
+const ELSEWHERE: [&str; 3] = ["rsna", "npi", "masshiway"];
 
 /// The parameter that names a namespace as a receiver, and its value.
 fn named(namespace: &Namespace) -> Option<(&'static str, String)> {
@@ -67,9 +83,6 @@ fn receiver_of(ask: &Ask, kind: &str, text: &str) -> Option<Arc<Namespace>> {
 /// The one receiver that a call names.
 fn receiver(ask: &Ask) -> Outcome<Arc<Namespace>> {
     let parameters = &ask.parameters;
-    if parameters.text("email").is_some_and(|email| !values::is_email(email)) {
-        return Err(Fault::new("INVALID_EMAIL"));
-    }
     if let Some(name) = ELSEWHERE.into_iter().find(|name| parameters.text(name).is_some()) {
         return Err(Fault::about("NOT_SUPPORTED", name));
     }
@@ -122,81 +135,55 @@ pub fn sees_all(ask: &Ask, namespace: &Namespace) -> Outcome<()> {
 pub async fn share(ask: &Ask) -> Outcome {
     let (name, namespace) = ask.study()?;
     // Asked before anybody is looked up: who may not share with groups does not learn which there are.
-    for (parameter, permission) in RECEIVERS
-        .into_iter()
-        .chain([("share_code", Permission::StudyShareShareCode)])
-    {
+    for (parameter, permission) in RECEIVERS.into_iter().chain([
+        ("share_code", Permission::StudyShareShareCode),
+        ("email", Permission::StudyShareEmail),
+    ]) {
         if ask.parameters.text(parameter).is_some() {
             let _granted = ask.authorize(permission, namespace.id)?;
         }
     }
     sees_all(ask, namespace)?;
+    if let Some(text) = ask.parameters.text("email") {
+        let addresses = invited::addresses(text)?;
+        let others = RECEIVERS
+            .into_iter()
+            .map(|(name, _)| name)
+            .chain(["share_code"])
+            .chain(ELSEWHERE);
+        if others.into_iter().any(|name| ask.parameters.text(name).is_some()) {
+            return Err(Fault::new("INVALID_PARAMETERS"));
+        }
+        return invited::share(ask, &addresses).await;
+    }
     let into = receiver(ask)?;
-    let owner = ask.accounts().namespace(name.storage);
-    let forbids = |namespace: &Namespace| values::is_set(&namespace.properties, "no_share");
-    if forbids(namespace) || owner.is_ok_and(|owner| forbids(&owner)) {
+    if giving::forbids(ask.services(), name, namespace) {
         return Err(Fault::not_permitted());
     }
-    let from = stored(ask)?;
-    let message = ask.parameters.text("message").unwrap_or_default().to_owned();
-    if into.id == namespace.id || into.id == storage_namespace(&from)? {
-        return Err(Fault::about("SHARE_FAILED", "SAME"));
+    // Only who names it as it will be called shares what has not come.
+    let is_triplet = ["uuid", "study_id"]
+        .into_iter()
+        .all(|name| ask.parameters.text(name).is_none());
+    match Giving::of(ask) {
+        Ok(giving) => {
+            let _is_new = giving.to(&into).await?;
+        }
+        Err(Fault::Error {
+            token: "PHANTOM" | "NOT_FOUND",
+            ..
+        }) if is_triplet => deferred::keep(ask, &into).await?,
+        Err(fault) => return Err(fault),
     }
-    let storage = storage_namespace(&from)?;
-    let theirs = StudyName::of_uid(ask.services(), &into, storage, &study_uid(ask, &from)?)?;
-    let is_known = match theirs.find(ask.services(), &into) {
-        Ok(_) => true,
-        Err(EngineError::NotFound) => false,
-        Err(error) => return Err(error.into()),
-    };
-    if values::is_set(&into.properties, "must_approve") && !is_known {
-        return offer(ask, (name, &from), &into, theirs, &message).await;
-    }
-    let sharing = Sharing {
-        from,
-        into,
-        manner: Manner::Share,
-        by: ask.principal()?.user,
-        message,
-        with_attachments: true,
-    };
-    show(ask, sharing).await?;
     Ok(Reply::done())
 }
 
-async fn show(ask: &Ask, sharing: Sharing) -> Outcome<()> {
-    match share::share(ask.services(), sharing, &ask.source()?).await {
+async fn show(services: &Arc<Services>, sharing: Sharing, source: &Source) -> Outcome<()> {
+    match share::share(services, sharing, source).await {
         Ok(_) => Ok(()),
         Err(EngineError::Conflict(conflict::SAME)) => Err(Fault::about("SHARE_FAILED", "SAME")),
         Err(EngineError::Conflict(conflict::EXISTS)) => Err(Fault::new("ALREADY_EXISTS")),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Leaves a study to be approved. One that waits already waits once.
-async fn offer(
-    ask: &Ask,
-    (from, study): (&StudyName, &StudyRef),
-    into: &Namespace,
-    theirs: StudyName,
-    message: &str,
-) -> Outcome {
-    let user = ask.principal()?.user;
-    if offers(ask, into)?.iter().any(|offer| offer.theirs == theirs) {
-        return Ok(Reply::done());
-    }
-    let body = json!({
-        "study_id": theirs.to_string(), "from": from.to_string(), "by": user.to_string(), "message": message,
-        "study": study.id().to_string(),
-    });
-    let new = NewDocument {
-        kind: Kind::Offer,
-        owner: *into.id.as_bytes(),
-        account: into.account,
-        body: body.as_object().cloned().unwrap_or_default(),
-    };
-    ask.accounts().documents.add(new, &ask.source()?).await?;
-    Ok(Reply::done())
 }
 
 /// A study that waits for its receiver.
@@ -262,7 +249,11 @@ pub fn offered_record(
 /// # Errors
 /// Where it cannot be read.
 pub fn offers(ask: &Ask, namespace: &Namespace) -> Outcome<Vec<Offer>> {
-    let mut found = ask.accounts().documents.list(Kind::Offer, namespace.id.as_bytes())?;
+    offers_of(ask.services(), namespace)
+}
+
+fn offers_of(services: &Services, namespace: &Namespace) -> Outcome<Vec<Offer>> {
+    let mut found = services.accounts.documents.list(Kind::Offer, namespace.id.as_bytes())?;
     found.sort_by_key(|document| std::cmp::Reverse(document.created_ms));
     Ok(found.into_iter().filter_map(Offer::of).collect())
 }
@@ -309,7 +300,7 @@ pub async fn approve(ask: &Ask) -> Outcome {
         message: offer.message().to_owned(),
         with_attachments: true,
     };
-    show(ask, sharing).await?;
+    show(ask.services(), sharing, &ask.source()?).await?;
     decided(ask, &offer).await?;
     Ok(Reply::done())
 }
@@ -372,6 +363,15 @@ pub async fn list(ask: &Ask) -> Outcome {
             (description, link.created_ms, link.created_by),
         );
     }
+    for invited in ask
+        .accounts()
+        .documents
+        .list(Kind::InvitedShare, &ask.study()?.0.owner())?
+    {
+        let email = values::text(&invited.body, "email").to_owned();
+        let about = (email, invited.created_ms, invited.created_by);
+        add("user_invite_share_id", invited.id.to_string(), about);
+    }
     for (holder, study) in given(ask)? {
         let Some((kind, id)) = named(&holder).filter(|_| !ask.accounts().is_of_guest(&holder)) else {
             continue;
@@ -389,6 +389,9 @@ pub async fn list(ask: &Ask) -> Outcome {
 
 /// `/study/share/stop`: from then on the receiver has nothing of it.
 pub async fn stop(ask: &Ask) -> Outcome {
+    if ask.parameters.text("user_invite_share_id").is_some() {
+        return invited::stop(ask).await;
+    }
     let into = receiver(ask)?;
     let study = stored(ask)?;
     let source = ask.source()?;
@@ -438,7 +441,8 @@ pub async fn who(ask: &Ask) -> Outcome {
         let Some((_, id)) = named(&other).filter(|(named, _)| *named == kind) else {
             continue;
         };
-        if other.id != name.phi && of_account(&other) {
+        let is_let = rules::check(ask.services(), ask.principal()?.user, namespace, &other).is_ok();
+        if other.id != name.phi && of_account(&other) && is_let {
             shares.push(json!({"uuid": id, "name": users::namespace_name(ask, &other)?}));
         }
     }
@@ -475,7 +479,7 @@ pub async fn duplicate(ask: &Ask) -> Outcome {
     }
     let with_attachments = ask.parameters.is_set("include_attachments")?;
     let sharing = duplicating(ask, destination(ask)?, Manner::Duplicate, with_attachments)?;
-    match show(ask, sharing).await {
+    match show(ask.services(), sharing, &ask.source()?).await {
         Err(Fault::Error {
             token: "SHARE_FAILED", ..
         }) => Err(Fault::new("ALREADY_EXISTS")),

@@ -259,6 +259,7 @@ pub async fn sync(ask: &Ask) -> Outcome {
     }
     if is_stored {
         arrive(ask).await?;
+        shares::deferred::arrived(ask.services(), name).await?;
         let study_uid = name.find(ask.services(), namespace)?;
         let study_uid = ask.services().summaries.open(&study_uid.row)?.summary.study_uid.clone();
         ask.app

@@ -7,11 +7,13 @@ use septum_engine::accounts::documents::Kind;
 
 use super::entry::{Entry, Subject as S, run};
 use super::{
-    account, activities, documents, exceptions, members, messages, namespaces, orders, patients, roles, session,
-    shares, storage, studies, study_list, tags, terminology, units, users,
+    account, activities, documents, exceptions, members, messages, namespaces, orders, patients, roles,
+    session, storage, studies, study_list, tags, terminology, units, users,
 };
 
 mod link_entries;
+mod mail_entries;
+mod share_entries;
 
 static TABLE: LazyLock<Vec<Entry>> = LazyLock::new(table);
 
@@ -99,7 +101,8 @@ fn table() -> Vec<Entry> {
     rows.extend(units!("location", S::Location, P::LocationView, P::LocationEdit));
     rows.extend(roles_and_namespaces());
     rows.extend(studies_and_marks());
-    rows.extend(shared_studies());
+    rows.extend(share_entries::all());
+    rows.extend(mail_entries::all());
     rows.extend(link_entries::all());
     rows.extend(decisions());
     rows.extend(words());
@@ -364,47 +367,6 @@ fn studies_and_marks() -> Vec<Entry> {
         Entry::new("keyimage/delete", run!(documents::delete))
             .on(marks(Kind::KeyImage), &[P::KeyimageEdit])
             .needs("uuid"),
-    ]
-}
-
-fn shared_studies() -> Vec<Entry> {
-    let study = S::Study;
-    vec![
-        Entry::new("study/share", run!(shares::share))
-            .on(study, &[P::StudyShare])
-            .needs("(uuid|study_uid&storage_namespace&phi_namespace) (account_id|location_id|group_id|user_id|share_code|email|rsna|npi|masshiway)")
-            .takes("message integration_key")
-            .fails("INVALID_PARAMETERS PHANTOM SHARE_FAILED NOT_SUPPORTED"),
-        Entry::new("study/share/stop", run!(shares::stop))
-            .on(study, &[P::StudyShare])
-            .needs("uuid (account_id|location_id|group_id|user_id)")
-            .fails("INVALID_PARAMETERS"),
-        Entry::new("study/share/list", run!(shares::list))
-            .on(study, &[P::StudyShare])
-            .needs("uuid")
-            .takes("name"),
-        Entry::new("study/share/who", run!(shares::who))
-            .on(study, &[P::StudyShare])
-            .needs("uuid type")
-            .fails("INVALID_TYPE"),
-        Entry::new("study/approve", run!(shares::approve))
-            .on(study, &[P::StudyApprove])
-            .needs("uuid")
-            .takes("delay must_match")
-            .fails("NOT_SUPPORTED"),
-        Entry::new("study/reject", run!(shares::reject))
-            .on(study, &[P::StudyApprove])
-            .needs("uuid")
-            .takes("message"),
-        Entry::new("study/duplicate", run!(shares::duplicate))
-            .on(study, &[P::StudyDuplicate])
-            .needs("uuid namespace_id")
-            .takes("include_attachments overwrite exclude_phi")
-            .fails("ALREADY_EXISTS PHANTOM NOT_SUPPORTED INVALID_FLAG"),
-        Entry::new("study/move", run!(shares::move_to))
-            .on(study, &[P::StudyMove])
-            .needs("uuid namespace_id")
-            .fails("ALREADY_EXISTS PHANTOM"),
     ]
 }
 

@@ -190,6 +190,16 @@ pub fn is_set(from: &Map<String, Value>, name: &str) -> bool {
     from.get(name).and_then(Value::as_i64) == Some(1)
 }
 
+/// Whether a setting is on, however it was written.
+pub fn is_on(settings: &Map<String, Value>, name: &str) -> bool {
+    match settings.get(name) {
+        Some(Value::Bool(on)) => *on,
+        Some(Value::String(text)) => text == "1",
+        Some(value) => value.as_i64() == Some(1),
+        None => false,
+    }
+}
+
 /// Whether a text may be an e-mail address.
 pub fn is_email(text: &str) -> bool {
     let parts = text.split_once('@');

@@ -89,6 +89,18 @@ kinds! {
     Offer = 16, "study.offer", "study.offer", "study.decide";
     /// Attributes that searches are extended by.
     ExtendedTag = 17, "extendedtag.create", "extendedtag.edit", "extendedtag.delete";
+    /// Mail that is to go out.
+    Mail = 40, "mail.create", "mail.edit", "mail.delete";
+    /// Invitations, found by a digest of their token.
+    Invitation = 41, "invitation.create", "invitation.edit", "invitation.delete";
+    /// Permits to set a lost password anew, found by a digest of their token.
+    PasswordReset = 42, "password.lost", "password.lost", "password.found";
+    /// Studies shared with somebody who is invited by mail.
+    InvitedShare = 43, "study.invite", "study.invite", "study.uninvite";
+    /// Who may share with whom.
+    ShareRule = 44, "sharerule.create", "sharerule.edit", "sharerule.delete";
+    /// Shares of studies that have not come yet.
+    DeferredShare = 45, "study.defer", "study.defer", "study.undefer";
 }
 
 /// What a document belongs to.

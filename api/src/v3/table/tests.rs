@@ -6,7 +6,7 @@ use super::*;
 use crate::v3::entry::Rule;
 
 /// The vendor's client asks for the engine and for ids before it signs in.
-const PUBLIC: [&str; 9] = [
+const PUBLIC: [&str; 12] = [
     "session/login",
     "session/oauth/token",
     "session/uuid",
@@ -16,6 +16,9 @@ const PUBLIC: [&str; 9] = [
     "terminology/list",
     "terminology/tags",
     "terminology/i18next",
+    "user/invite/accept",
+    "user/password/lost",
+    "user/password/reset",
 ];
 
 #[test]

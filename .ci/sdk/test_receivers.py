@@ -1,8 +1,12 @@
 """Who shares with whom, what receivers ask for, and shares of studies that have not come yet."""
 
+import io
 import time
+import zipfile
 
+import pydicom
 import pytest
+import requests
 
 import harness
 import vendor
@@ -112,6 +116,30 @@ def test_nothing_is_shared_into_a_namespace_that_says_so(admin, sides):
     finally:
         admin.ok("group/set", uuid=taker.group.uuid, no_share=0)
     mine.ok("study/share", uuid=study, group_id=taker.group.uuid)
+
+
+def test_downloads_lose_what_the_namespace_says(server, admin, sides):
+    giver, _ = sides
+    uid = f"{ROOT}.7"
+    upload(giver, uid)
+    wrong = admin.error("namespace/settings", uuid=giver.namespace, download_anonymize="x")
+    assert wrong == ("INVALID_SETTING_VALUE", "download_anonymize")
+    admin.ok("namespace/settings", uuid=giver.namespace, download_anonymize="1048592=NOBODY,1048608=__DELETE__")
+    try:
+        def download(**parameters):
+            return requests.get(f"{server.origin}/api/v3/storage/study/{giver.namespace}/{uid}/download", timeout=60,
+                                params={"sid": admin.sid, **parameters}, verify=server.verify)
+
+        # What is asked for does not win.
+        answer = download(bundle="dicom", anonymize_tags="1048592=QUICKSILVER")
+        assert answer.status_code == 200 and b"QUICKSILVER" not in answer.content
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as files:
+            name, = (name for name in files.namelist() if name != "DICOMDIR" and not name.endswith("/") and "DICOMDIR" not in name)
+            image = pydicom.dcmread(io.BytesIO(files.read(name)))
+            assert image.PatientName == "NOBODY" and not image.get("PatientID")
+        assert download(bundle="iso").status_code == 406
+    finally:
+        admin.ok("namespace/settings", uuid=giver.namespace, download_anonymize="")
 
 
 def test_a_study_that_nobody_announces_is_shared_once_it_is_quiet():

@@ -69,7 +69,14 @@ pub async fn settings(ask: &Ask) -> Outcome {
         if skipped.contains(&name) || name.starts_with("fields.") || !is_known {
             continue;
         }
-        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        // Tags and values, which may look like a number.
+        if name == "download_anonymize" && !super::storage::is_overrides(value) {
+            return Err(Fault::about("INVALID_SETTING_VALUE", name));
+        }
+        let value = match name {
+            "download_anonymize" => Value::from(value),
+            _ => serde_json::from_str(value).unwrap_or_else(|_| Value::from(value)),
+        };
         settings.insert(name.to_owned(), value);
     }
     let edit = |namespace: &mut Namespace| namespace.settings = settings.clone();

@@ -260,7 +260,8 @@ fn roles_and_namespaces() -> Vec<Entry> {
             .takes("source"),
         Entry::new("namespace/settings", run!(namespaces::settings))
             .needs("uuid")
-            .takes(NAMESPACE_SETTINGS),
+            .takes(NAMESPACE_SETTINGS)
+            .fails("INVALID_SETTING_VALUE"),
         Entry::new("namespace/share_code", run!(namespaces::share_code)).needs("(share_code|namespace_id)"),
     ]
 }

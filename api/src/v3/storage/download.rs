@@ -79,7 +79,34 @@ fn overrides(text: &str) -> Option<Vec<(u32, Option<String>)>> {
     Some(pairs.into_iter().map(pair).collect())
 }
 
+/// Whether a text says which tags to override.
+pub(crate) fn is_overrides(text: &str) -> bool {
+    overrides(text).is_some_and(|overrides| edits_of(&overrides).is_ok())
+}
+
 impl Wanted {
+    /// With what the namespace says of every download: it wins over what is asked for.
+    fn in_namespace(mut self, settings: &Map<String, Value>) -> Answer<Self> {
+        let text = match settings.get("download_anonymize") {
+            None | Some(Value::Null) => return Ok(self),
+            Some(Value::String(text)) if text.is_empty() => return Ok(self),
+            Some(Value::String(text)) => text,
+            Some(_) => return Err(Kind::AnonymizeTags.into()),
+        };
+        let rules = overrides(text).ok_or(Kind::AnonymizeTags)?;
+        if self.bundle != Bundle::Dicom {
+            return Err(StorageError::new(
+                Kind::NotAcceptable,
+                "downloads are anonymized here, which the bundle dicom only can be",
+            ));
+        }
+        self.overrides
+            .retain(|(tag, _)| rules.iter().all(|(ruled, _)| ruled != tag));
+        self.overrides.extend(rules);
+        edits_of(&self.overrides).map_err(|_| StorageError::from(Kind::AnonymizeTags))?;
+        Ok(self)
+    }
+
     /// Out of the query, and for POST out of a form.
     async fn of(call: &mut Call) -> Answer<Self> {
         let mut pairs = crate::http::query_pairs(&call.request);
@@ -178,6 +205,7 @@ struct Item {
 pub(super) async fn download(mut call: Call) -> Answer {
     let wanted = Wanted::of(&mut call).await?;
     let seen = scope::study(&call).await?;
+    let wanted = wanted.in_namespace(&seen.namespace.settings)?;
     call.audit_study(&seen.study).await?;
     let (items, directory) = plan(&call, &seen, &wanted).await?;
     let documents = match wanted.bundle {

@@ -47,6 +47,7 @@ use super::channels::Hub;
 use crate::routes::Route;
 
 pub use calls::{clone, split};
+pub(crate) use download::is_overrides;
 pub use jobs::{Jobs, get as job};
 pub use multipart::Uploads;
 

@@ -69,6 +69,7 @@ RULES = {
     "user/get": ({"account_user_view"}, "of others; as study/get"),
     "user/set": ({"user_edit"}, "of others; as study/get"),
     "user/enable": ({"user_edit"}, "as study/get"),
+    "study/retrieve": ({"study_thin"}, "as study/get; what is retrieved is thin"),
 }
 # Of other people than one's own nobody learns that they are there: what others are told who lack the flag.
 HIDDEN = {"user/get", "user/set", "user/enable"}
@@ -76,7 +77,7 @@ HIDDEN = {"user/get", "user/set", "user/enable"}
 NO_FLAG = {
     "is how sessions begin": "session/login session/oauth/token",
     "is about oneself": """session/user session/logout session/ttl user/delete user/namespace/list setting/set
-        setting/get setting/get/all filter/list filter/add filter/get filter/set filter/delete""",
+        setting/get setting/get/all report/status filter/list filter/add filter/get filter/set filter/delete""",
     "shows what the caller may see": """account/list study/list study/count study/exists role/default/permissions
         activity/list activity/list/count activity/get tag/list message/list message/count""",
     "is what pages say before anybody is signed in": "terminology/list terminology/tags terminology/i18next",
@@ -163,6 +164,8 @@ CALL_LINES = f"""
     study/delete uuid=$study
     study/sync study_id=$study image_count=1
     study/freeze uuid=$study thaw=1 : ALREADY
+    study/report/detail account_id=$account limit=-1 : REPORT_ERROR
+    study/retrieve uuid=$study : NOT_THIN
     study/star uuid=$study star=1
     study/status/get study_id=$study
     study/status/set study_id=$study old=a new=b : STALE

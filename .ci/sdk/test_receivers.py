@@ -1,5 +1,6 @@
 """Who shares with whom, what receivers ask for, and shares of studies that have not come yet."""
 
+import csv
 import io
 import time
 import zipfile
@@ -140,6 +141,38 @@ def test_downloads_lose_what_the_namespace_says(server, admin, sides):
         assert download(bundle="iso").status_code == 406
     finally:
         admin.ok("namespace/settings", uuid=giver.namespace, download_anonymize="")
+
+
+def test_what_is_not_thin_is_not_retrieved(admin, sides):
+    giver, _ = sides
+    study = upload(giver, f"{ROOT}.8")
+    assert admin.error("study/retrieve", uuid=study)[0] == "NOT_THIN"
+    place = {"storage_namespace": giver.namespace, "phi_namespace": giver.namespace, "thin": 1}
+    thin = admin.ok("study/add", study_uid=f"{ROOT}.9", **place)["uuid"]
+    assert admin.error("study/retrieve", uuid=thin)[0] == "MISSING_INFO"
+    thin = admin.ok("study/add", study_uid=f"{ROOT}.10", accession_number="A1", **place)["uuid"]
+    assert admin.error("study/retrieve", uuid=thin)[0] == "NO_QUERY_DESTINATION"
+
+
+def test_an_accounts_studies_are_reported(server, admin, sides):
+    giver, taker = sides
+    upload(giver, f"{ROOT}.11")
+    assert admin.error("study/report/detail", account_id=giver.account, limit=0)[0] == "REPORT_ERROR"
+    report = admin.ok("study/report/detail", account_id=giver.account, filter__study_uid__equals=f"{ROOT}.11")["report_id"]
+    assert admin.ok("report/status", report_id=report)["percent"] == 100
+    mine = caller(admin, giver)
+    assert mine.error("report/status", report_id=report)[0] == "NOT_FOUND"
+
+    def fetched(who):
+        return requests.post(f"{server.origin}/api/v3/report/zip", data={"sid": who, "report_id": report}, timeout=60,
+                             verify=server.verify)
+
+    answer = fetched(admin.sid)
+    assert answer.headers["Content-Type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as files:
+        rows = list(csv.DictReader(io.StringIO(files.read("report.csv").decode())))
+    assert [(row["study_uid"], row["patient_name"]) for row in rows] == [(f"{ROOT}.11", "QUICKSILVER^CANARY")]
+    assert fetched(mine.sid).status_code == 404 and fetched("x").status_code == 401
 
 
 def test_a_study_that_nobody_announces_is_shared_once_it_is_quiet():

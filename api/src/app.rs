@@ -18,6 +18,7 @@ use crate::stow::held::Held;
 use crate::v3::channels::Hub;
 use crate::v3::one_time::OneTime;
 use crate::v3::pins::Pins;
+use crate::v3::reports::Reports;
 use crate::v3::storage::Storage;
 use crate::viewer::Files;
 
@@ -47,6 +48,8 @@ pub struct App {
     pub one_time: OneTime,
     /// Mail, where any goes out.
     pub mailer: Option<Arc<Mailer>>,
+    /// Reports that can be fetched.
+    pub reports: Reports,
     /// What the storage API keeps between requests.
     pub storage: Storage,
     /// Longest metadata part of a store request, in bytes.
@@ -91,6 +94,7 @@ impl App {
             },
             held: Held::new(limits.held.0),
             pins: Pins::default(),
+            reports: Reports::default(),
             one_time: OneTime::default(),
             mailer,
             storage: Storage::new(Arc::clone(&channels)),

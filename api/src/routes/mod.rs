@@ -583,6 +583,11 @@ pub fn configure(app: Arc<App>) -> impl FnOnce(&mut web::ServiceConfig) {
             Box::pin(v3::link_page::answer(Arc::clone(&links), request, payload))
         };
         config.service(web::resource([v3::dispatch::BASE, v3::link_page::PATH].concat()).to(handler));
+        let reports = Arc::clone(&app);
+        let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {
+            Box::pin(v3::reports::zip(Arc::clone(&reports), request, payload))
+        };
+        config.service(web::resource([v3::dispatch::BASE, v3::reports::PATH].concat()).to(handler));
         let welcome = Arc::clone(&app);
         let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {
             Box::pin(v3::welcome_page::answer(Arc::clone(&welcome), request, payload))

@@ -14,6 +14,7 @@
 //! | [`invitations`], [`passwords`], [`one_time`], [`welcome_page`] | what links in mail open: joining, a lost password |
 //! | [`study_id`], [`study_record`], [`study_list`], [`studies`], [`corrections`] | studies |
 //! | [`shares`], [`links`], [`link_page`] | who else sees a study: sharing, approving, duplicating, moving; links |
+//! | [`reports`] | studies as a table, to be fetched as a file |
 //! | [`channels`] | what happens, told over web sockets |
 //! | [`activities`], [`exceptions`], [`patients`] | what waits for somebody; studies held apart; merging patients |
 //! | [`tags`], [`messages`], [`terminology`] | words tied to things, to people, and of pages |
@@ -52,6 +53,7 @@ pub mod passwords;
 pub mod patients;
 pub(crate) mod pins;
 pub mod reply;
+pub mod reports;
 pub mod resolve;
 pub mod roles;
 pub mod session;

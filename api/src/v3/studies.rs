@@ -333,6 +333,28 @@ pub async fn freeze(ask: &Ask) -> Outcome {
     }
 }
 
+/// `/study/retrieve`: of a study that is known and lies elsewhere. Nothing here fetches studies from elsewhere yet.
+pub async fn retrieve(ask: &Ask) -> Outcome {
+    let (name, namespace) = ask.study()?;
+    let stored = stored(ask, name, namespace)?;
+    let noted = notes(ask, name)?;
+    if stored.is_none() && noted.is_none() {
+        return Err(Fault::not_found());
+    }
+    let noted = noted.map(|noted| noted.body).unwrap_or_default();
+    if !values::is_set(&noted, "thin") {
+        return Err(Fault::new("NOT_THIN"));
+    }
+    let accession_number = match stored {
+        Some(stored) => study_record::text_of(&stored.attributes, "00080050"),
+        None => noted.get("accession_number").cloned().unwrap_or(Value::Null),
+    };
+    if accession_number.as_str().is_none_or(str::is_empty) {
+        return Err(Fault::new("MISSING_INFO"));
+    }
+    Err(Fault::new("NO_QUERY_DESTINATION"))
+}
+
 /// `/study/star`: each user's own.
 pub async fn star(ask: &Ask) -> Outcome {
     let on = ask.parameters.is_set("star")?;

@@ -256,7 +256,22 @@ pub fn phantoms(ask: &Ask, namespace: &Namespace) -> Outcome<Vec<StudyName>> {
 pub async fn of_patient(ask: &Ask, account: AccountId, patient_id: &str) -> Outcome<Vec<Map<String, Value>>> {
     let mut wanted = ask.wanted(FIELDS)?;
     wanted.filters.push(Filter::equals("patientid", patient_id));
-    let (mut rows, _) = collect(ask, &wanted, usize::MAX).await?;
+    matching(ask, account, &wanted).await
+}
+
+/// The studies of an account that the filters of a call leave, in the order it asks for.
+///
+/// # Errors
+/// As those of a list.
+pub async fn of_account(ask: &Ask, account: AccountId) -> Outcome<Vec<Map<String, Value>>> {
+    let wanted = ask.wanted(FIELDS)?;
+    let mut rows = matching(ask, account, &wanted).await?;
+    rows.sort_by(|one, other| wanted.order(one, other));
+    Ok(rows)
+}
+
+async fn matching(ask: &Ask, account: AccountId, wanted: &Wanted) -> Outcome<Vec<Map<String, Value>>> {
+    let (mut rows, _) = collect(ask, wanted, usize::MAX).await?;
     let of_account = |row: &Map<String, Value>| {
         let place = row.get("phi_namespace").and_then(Value::as_str).and_then(uuid);
         let place = place.and_then(|place| ask.accounts().namespace(NamespaceId::from_bytes(place)).ok());

@@ -7,7 +7,7 @@ use septum_engine::accounts::documents::Kind;
 
 use super::entry::{Entry, Subject as S, run};
 use super::{
-    account, activities, documents, exceptions, members, messages, namespaces, orders, patients, roles,
+    account, activities, documents, exceptions, members, messages, namespaces, orders, patients, reports, roles,
     session, storage, studies, study_list, tags, terminology, units, users,
 };
 
@@ -302,6 +302,16 @@ fn studies_and_marks() -> Vec<Entry> {
             .needs("uuid")
             .takes("thaw")
             .fails("ALREADY"),
+        Entry::new("study/report/detail", run!(reports::detail))
+            .on(S::Account("account_id"), &[P::StudyReportDetail])
+            .needs("account_id")
+            .takes("filter.* filter_id sort_by limit")
+            .fails("REPORT_ERROR INVALID_INTEGER"),
+        Entry::new("report/status", run!(reports::status)).needs("report_id"),
+        Entry::new("study/retrieve", run!(studies::retrieve))
+            .on(study, &[P::StudyThin])
+            .needs("uuid")
+            .fails("NOT_THIN MISSING_INFO NO_QUERY_DESTINATION"),
         Entry::new("study/clone", run!(storage::clone))
             .on(study, &[P::StudyClone])
             .needs("uuid")

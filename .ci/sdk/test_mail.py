@@ -156,6 +156,18 @@ def test_somebody_known_accepts_signed_in(server, admin, account, postbox):
     assert account["uuid"] in {one["uuid"] for one in known.ok("account/list")["accounts"]}
 
 
+def test_accounts_that_say_so_add_whom_they_know(server, admin, postbox):
+    account = admin.ok("account/add", name="At once", setting_add_on_invite=1)["uuid"]
+    other = admin.ok("account/add", name="Before")["uuid"]
+    user = admin.ok("user/add", account_id=other, first="A", last="O", email="once@example.org", password=PASSWORD)["uuid"]
+    for address in ("once@example.org", "unknown@example.org"):
+        for _ in range(2):
+            admin.ok("user/invite", account_id=account, email=address, link=page(server))
+    admin.ok("account/user/get", uuid=account, user_id=user)
+    postbox.to("unknown@example.org")
+    assert "once@example.org" not in {to for to, _ in postbox.letters}
+
+
 def test_what_is_no_invitation(server, admin, account):
     for parameters, expected in [
         ({"email": "x"}, ("INVALID_EMAIL", None)),

@@ -107,17 +107,28 @@ pub async fn invite(ask: &Ask) -> Outcome {
         "email": email, "account_id": account.id.to_string(), "role_id": role.map(|role| role.to_string()), "units": units,
         "ends_ms": now_ms().saturating_add(valid_ms(&account.settings)),
     });
-    let (invitation, is_new) = keep(ask, token, account.id, body).await?;
-    if is_new && values::is_on(&account.settings, "add_on_invite") {
-        if let Some(known) = known {
-            join(ask, &invitation, &known).await?;
-            close(ask, &invitation, &known).await?;
-        }
-    } else if is_new && let Some(mailer) = &ask.app.mailer {
+    let invitation = keep(ask, token, account.id, body).await?;
+    if is_accepted(&invitation) || values::is_set(&invitation.body, "mailed") {
+        // The call comes again, and everything is done.
+    } else if values::is_on(&account.settings, "add_on_invite")
+        && let Some(known) = &known
+    {
+        join(ask, &invitation, known).await?;
+        close(ask, &invitation, known).await?;
+    } else if let Some(mailer) = &ask.app.mailer {
         let link = already.filter(|_| known.is_some()).or(link).unwrap_or_default();
         let by = ask.user()?.full_name();
         let letter = letter::invitation(&email, &by, &account.name, &format!("{link}{token}"));
-        mailer.post(ask.services(), &letter, account.id, &ask.source()?).await?;
+        let source = ask.source()?;
+        mailer.post(ask.services(), &letter, account.id, &source).await?;
+        let edit = |invitation: &mut Document| {
+            invitation.body.insert("mailed".into(), flag(true));
+            Ok::<(), Fault>(())
+        };
+        ask.accounts()
+            .documents
+            .edit(Kind::Invitation, invitation.id, &source, edit)
+            .await?;
     }
     Ok(Reply::of("uuid", token.to_string()).with("mailed", flag(ask.app.mailer.is_some())))
 }
@@ -136,7 +147,7 @@ fn valid_ms(settings: &Map<String, Value>) -> i64 {
 ///
 /// # Errors
 /// Where it cannot be stored.
-pub async fn keep(ask: &Ask, token: Token, account: AccountId, body: Value) -> Outcome<(Document, bool)> {
+pub async fn keep(ask: &Ask, token: Token, account: AccountId, body: Value) -> Outcome<Document> {
     let owner = token.owner(Kind::Invitation);
     if let Some(known) = ask
         .accounts()
@@ -145,7 +156,7 @@ pub async fn keep(ask: &Ask, token: Token, account: AccountId, body: Value) -> O
         .into_iter()
         .next()
     {
-        return Ok((known, false));
+        return Ok(known);
     }
     let new = NewDocument {
         kind: Kind::Invitation,
@@ -153,7 +164,7 @@ pub async fn keep(ask: &Ask, token: Token, account: AccountId, body: Value) -> O
         account,
         body: body.as_object().cloned().unwrap_or_default(),
     };
-    Ok((ask.accounts().documents.add(new, &ask.source()?).await?, true))
+    Ok(ask.accounts().documents.add(new, &ask.source()?).await?)
 }
 
 /// Whom an open invitation is for, and whether they have a user already.

@@ -145,6 +145,8 @@ pub struct StudyCopy<'a> {
     copied: HashSet<VersionId>,
     resealed: HashSet<PixelSetId>,
     amended: HashMap<VersionId, VersionId>,
+    /// Length of the dataset of what is current, by series and instance.
+    lengths: HashMap<(Token, Token), u64>,
     /// Pixels used in common that wait to be made dense, with keys that go.
     waiting: Vec<(StudyId, PixelSetId)>,
     attachments: HashSet<ObjectId>,
@@ -172,6 +174,7 @@ impl<'a> StudyCopy<'a> {
             resealed: HashSet::new(),
             amended: HashMap::new(),
             waiting: Vec::new(),
+            lengths: HashMap::new(),
             attachments: HashSet::new(),
             page: Page::default(),
         };
@@ -267,9 +270,12 @@ impl<'a> StudyCopy<'a> {
             }
         }
         let Some(found) = current else { return Ok(()) };
-        let text = match self.amend(&found).await? {
-            Some(text) => text,
-            None => metadata::of_instance(self.services, &found).await?.text,
+        let (text, length) = match self.amend(&found).await? {
+            Some(amended) => amended,
+            None => {
+                let text = metadata::of_instance(self.services, &found).await?.text;
+                (text, found.record.dataset_length)
+            }
         };
         // Amended versions stand behind what they correct.
         let mut shown = Vec::with_capacity(versions.len() + 1);
@@ -283,6 +289,7 @@ impl<'a> StudyCopy<'a> {
         let row = InstanceRow {
             versions: shown,
             num_originals,
+        self.lengths.insert((entry.series, entry.instance), length);
         };
         let packed = metadata::pack(None, text.as_bytes());
         let (series, instance) = (
@@ -303,8 +310,8 @@ impl<'a> StudyCopy<'a> {
         Ok(())
     }
 
-    /// Makes the amended version of one that was copied, where there is anything to amend; gives its metadata.
-    async fn amend(&mut self, found: &InstanceRef) -> Result<Option<String>> {
+    /// Makes the amended version of one that was copied, where there is anything to amend; gives its metadata and length.
+    async fn amend(&mut self, found: &InstanceRef) -> Result<Option<(String, u64)>> {
         let Some(amendment) = self.purpose.amendment else {
             return Ok(None);
         };
@@ -324,7 +331,7 @@ impl<'a> StudyCopy<'a> {
         let version = VersionId::random();
         self.put_version(found, version, &header.encode(), &record).await?;
         self.amended.insert(found.version, version);
-        Ok(Some(text))
+        Ok(Some((text, record.dataset_length)))
     }
 
     /// Commits what was put together.
@@ -514,6 +521,7 @@ impl<'a> StudyCopy<'a> {
             while let Some(entries) = reader.next().await? {
                 for entry in entries {
                     let attributes: Map<String, Value> =
+            dataset_bytes: self.lengths.values().sum(),
                         read_stored(&entry.text).map_err(|_| EngineError::Corrupt("metadata"))?;
                     let sop_class = attributes.get("00080016").and_then(|class| class["Value"][0].as_str());
                     let sop_class = sop_class.unwrap_or_default();

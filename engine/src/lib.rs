@@ -30,6 +30,7 @@
 //! | [`keyring`], [`accounts`], [`studies`] | keys in use; accounts, namespaces, users; from identity to study |
 //! | [`records`], [`scan`] | what rows look like; walking them |
 //! | [`summaries`], [`templates`], [`headers`] | opened summaries and templates; headers to metadata |
+//! | [`stored_size`] | how much a study takes on disk |
 //! | [`compute`], [`detached`] | the one route to the CPU pool; work that nobody's going away interrupts |
 //! | [`maintenance`] | fsck, scrub, backup, restore |
 //! | [`telemetry`], [`observe`] | metric names; what storage reports |
@@ -79,6 +80,7 @@ pub mod stability;
 pub mod standing;
 pub mod studies;
 pub mod summaries;
+pub mod stored_size;
 pub mod telemetry;
 pub mod templates;
 

@@ -95,6 +95,8 @@ pub struct StudySummary {
     pub first_commit_ms: i64,
     /// When the last instance was committed, milliseconds since 1970.
     pub last_commit_ms: i64,
+    /// Bytes of the datasets of its current instances, as they were sent.
+    pub dataset_bytes: u64,
     /// Where it comes from, where it was shared.
     pub shared: Option<Shared>,
     /// What was corrected in it.

@@ -91,7 +91,7 @@ impl Replacement<'_> {
     async fn commit(&self, copy: &StudyCopy<'_>, seen: &StudyRow, summary: StudySummary) -> Result<Option<Intent>> {
         let (services, found, to) = (self.services, self.from, self.to);
         let (change, event) = (self.change.clone(), self.event.clone());
-        let attributes = study_map(&summary);
+        let (attributes, came_ms) = (study_map(&summary), summary.first_commit_ms);
         let page_keys = erase::page_keys(services, &found.account, seen).await?;
         let mut noted = None;
         let switched = self.services.ledgers[found.shard]
@@ -127,7 +127,11 @@ impl Replacement<'_> {
                     services.keyring.record_key().clone(),
                     &change,
                 );
-                noted = Some(services.columns.note(found.shard, &found.row_key, &attributes)?);
+                noted = Some(
+                    services
+                        .columns
+                        .note(found.shard, &found.row_key, &attributes, came_ms)?,
+                );
                 services.columns.move_out(found.shard, found.namespace);
                 Ok(withdrawn)
             })

@@ -313,7 +313,7 @@ async fn show(
         series_uid: None,
         instance_uid: None,
     };
-    let attributes = study_map(&summary);
+    let (attributes, came_ms) = (study_map(&summary), summary.first_commit_ms);
     let mut row = to.row.clone();
     let suite = services.keyring.suite();
     services.summaries.seal(&mut row, suite, &to.keys.phi, summary)?;
@@ -339,7 +339,7 @@ async fn show(
             staging.audit(event(from, &from.account, source));
             staging.audit(event(to, &to.account, source));
             staging.change(to.namespace, Some(to.keys.id), suite, to.keys.phi.clone(), &change);
-            noted = Some(services.columns.note(from.shard, &to.row_key, &attributes)?);
+            noted = Some(services.columns.note(from.shard, &to.row_key, &attributes, came_ms)?);
             Ok(())
         })
         .await;

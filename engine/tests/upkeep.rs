@@ -221,7 +221,7 @@ async fn a_scan_finds_studies_that_become_fresh_while_it_runs() {
                 seen.insert(found.row_key());
                 if std::mem::take(&mut first) {
                     for (shard, row_key) in &row_keys {
-                        services.columns.note(*shard, row_key, &nothing).unwrap();
+                        services.columns.note(*shard, row_key, &nothing, 0).unwrap();
                         if leaves {
                             services.columns.move_out(*shard, bench.namespace.id);
                         }
@@ -238,7 +238,7 @@ async fn a_scan_finds_studies_that_become_fresh_while_it_runs() {
     // What was noted later is of another study, which erasing the one before it must not hide.
     let (shard, row_key) = &row_keys[0];
     let before = services.columns.stamp(*shard, row_key).unwrap();
-    services.columns.note(*shard, row_key, &nothing).unwrap();
+    services.columns.note(*shard, row_key, &nothing, 0).unwrap();
     services.columns.forget(*shard, row_key, before).unwrap();
     let now = services.columns.stamp(*shard, row_key).unwrap();
     assert!(now.is_some() && now != before);

@@ -286,6 +286,11 @@ fn shown(value: &Value) -> String {
     }
 }
 
+/// A member of a list as text: of a tag, its word.
+fn word(member: &Value) -> String {
+    shown(member.get("tag").unwrap_or(member))
+}
+
 /// A field of a row; a custom field by its id.
 fn value_of<'a>(row: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
     let value = match field.strip_prefix("customfield-") {
@@ -326,7 +331,7 @@ impl Filter {
             return self.or_null || (self.condition == Condition::In && self.values.iter().any(String::is_empty));
         };
         let several = match value {
-            Value::Array(list) => Some(list.iter().map(shown).collect::<Vec<_>>()),
+            Value::Array(list) => Some(list.iter().map(word).collect::<Vec<_>>()),
             Value::String(text) if self.compare == Compare::List => Some(text.split('\\').map(str::to_owned).collect()),
             _ => None,
         };

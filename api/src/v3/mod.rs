@@ -61,6 +61,7 @@ pub mod shares;
 pub mod specs;
 pub mod storage;
 pub mod studies;
+pub mod study_extra;
 pub mod study_id;
 pub mod study_list;
 pub mod study_record;

@@ -241,6 +241,9 @@ pub fn offered_record(
     let mut record = records.make(&offer.theirs, namespace, Some(stored))?;
     record.insert("must_approve".into(), flag(true));
     record.insert("share_message".into(), offer.message().into());
+    // For its receiver it is there since it was offered.
+    let offered = times::written(offer.document.created_ms);
+    record.insert("created".into(), offered.map_or(Value::Null, Value::from));
     Ok(record)
 }
 

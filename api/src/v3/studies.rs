@@ -20,6 +20,7 @@ use super::ask::Ask;
 use super::channels::Event;
 use super::fault::{Fault, Outcome};
 use super::reply::{Reply, flag};
+use super::study_extra::Extras;
 use super::study_id::StudyName;
 use super::study_record::{self, GIVEN, Records, Stored, must_be_there, notes, stored};
 use super::{corrections, custom_fields, documents, namespaces, resolve, session, shares, values};
@@ -74,7 +75,9 @@ async fn record(ask: &Ask) -> Outcome<Map<String, Value>> {
         Some(namespace.account),
     )
     .await?;
-    Records::new(ask).whole(name, namespace, stored.as_ref())
+    let mut record = Records::new(ask).make(name, namespace, stored.as_ref())?;
+    Extras::new(ask)?.add_all(&mut record).await?;
+    Ok(record)
 }
 
 /// What waits for approval is read by whoever may approve it.

@@ -1,5 +1,7 @@
-//! `/study/list` and `/study/count`: what columns can decide is decided there, the rest on the records, newest first.
+//! `/study/list` and `/study/count`: what columns can decide is decided there, the rest on the records. What came
+//! last comes first, unless something else is asked for.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use septum_core::access::{FieldRight, Permission, authorize_each};
@@ -15,9 +17,10 @@ use super::ask::{Ask, uuid};
 use super::fault::{Fault, Outcome};
 use super::lists::{Condition, Filter, Wanted};
 use super::reply::Reply;
-use super::shares;
+use super::study_extra::Extras;
 use super::study_id::StudyName;
 use super::study_record::{FIELDS, Records, Stored, stored};
+use super::{shares, values};
 
 /// Studies asked for in one step, at most.
 const STEP: usize = 512;
@@ -149,7 +152,6 @@ async fn collect(ask: &Ask, wanted: &Wanted, enough: usize) -> Outcome<(Vec<Map<
         enough: None,
         rows: Vec::new(),
     };
-    // What is announced is newer than what is there.
     for namespace in &namespaces {
         for name in phantoms(ask, namespace)? {
             if stored(ask, &name, namespace)?.is_none() {
@@ -160,8 +162,9 @@ async fn collect(ask: &Ask, wanted: &Wanted, enough: usize) -> Outcome<(Vec<Map<
     for namespace in &namespaces {
         offered(ask, namespace, &mut records, &mut collected)?;
     }
-    // What is not stored here yet comes first, unless something else is asked for; a search does not know of it.
-    let order = order_of(wanted).filter(|_| collected.rows.is_empty());
+    // A search does not know of what is not stored here yet.
+    let waiting = std::mem::take(&mut collected.rows);
+    let order = order_of(wanted).filter(|_| waiting.is_empty());
     let is_in_order = wanted.sort.is_empty() || order.is_some();
     collected.enough = is_in_order.then_some(enough);
     let mut asked = parameters(wanted);
@@ -175,6 +178,7 @@ async fn collect(ask: &Ask, wanted: &Wanted, enough: usize) -> Outcome<(Vec<Map<
         }
         pairs.push(("offset".to_owned(), offset.to_string()));
         let query = Query::parse(Level::Study, pairs.into_iter()).map_err(|_| Fault::new("INVALID_CONDITION"))?;
+        let query = query.with_latest_first();
         let found = search(ask.services(), &namespaces, Scope::default(), &query).await?;
         for item in found.items {
             let namespace = namespaces.iter().find(|namespace| namespace.id == item.namespace);
@@ -196,7 +200,24 @@ async fn collect(ask: &Ask, wanted: &Wanted, enough: usize) -> Outcome<(Vec<Map<
             return Err(Fault::new("TRY_LATER"));
         }
     }
-    Ok((collected.rows, is_in_order))
+    Ok((latest_first(collected.rows, waiting), is_in_order))
+}
+
+/// Studies that are here, the latest first, and between them those that are not stored here yet.
+fn latest_first(stored: Vec<Map<String, Value>>, mut waiting: Vec<Map<String, Value>>) -> Vec<Map<String, Value>> {
+    let created = |row: &Map<String, Value>| values::text(row, "created").to_owned();
+    waiting.sort_by_key(|row| Reverse(created(row)));
+    let mut waiting = waiting.into_iter().peekable();
+    let mut rows = Vec::with_capacity(stored.len());
+    for row in stored {
+        let since = created(&row);
+        while let Some(earlier) = waiting.next_if(|waiting| created(waiting) >= since) {
+            rows.push(earlier);
+        }
+        rows.push(row);
+    }
+    rows.extend(waiting);
+    rows
 }
 
 /// What waits for whoever may approve it.
@@ -285,11 +306,18 @@ async fn matching(ask: &Ask, account: AccountId, wanted: &Wanted) -> Outcome<Vec
 pub async fn list(ask: &Ask) -> Outcome {
     let wanted = ask.wanted(FIELDS)?;
     let (rows, is_in_order) = collect(ask, &wanted, wanted.skipped() + wanted.rows + 1).await?;
-    Ok(if is_in_order {
+    let mut reply = if is_in_order {
         wanted.page_in_order("studies", rows)
     } else {
         wanted.page("studies", rows)
-    })
+    };
+    let mut extras = Extras::new(ask)?;
+    if let Some(Value::Array(studies)) = reply.0.get_mut("studies") {
+        for study in studies.iter_mut().filter_map(Value::as_object_mut) {
+            extras.add(study)?;
+        }
+    }
+    Ok(reply)
 }
 
 /// `/study/count`.
@@ -297,4 +325,32 @@ pub async fn count(ask: &Ask) -> Outcome {
     let wanted = ask.wanted(FIELDS)?;
     let (rows, _) = collect(ask, &wanted, usize::MAX).await?;
     Ok(Reply::of("count", rows.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_waits_stands_where_it_was_announced() {
+        let rows = |numbers: &[u32]| -> Vec<Map<String, Value>> {
+            let rows = numbers
+                .iter()
+                .map(|number| json!({"created": format!("2020-01-0{number}")}));
+            rows.filter_map(|row| row.as_object().cloned()).collect()
+        };
+        let days = |rows: Vec<Map<String, Value>>| -> Vec<String> {
+            rows.iter()
+                .map(|row| values::text(row, "created")[9..].to_owned())
+                .collect()
+        };
+        assert_eq!(
+            days(latest_first(rows(&[5, 3, 1]), rows(&[2, 4, 6]))),
+            ["6", "5", "4", "3", "2", "1"]
+        );
+        assert_eq!(days(latest_first(rows(&[]), rows(&[1, 2]))), ["2", "1"]);
+        assert_eq!(days(latest_first(rows(&[2, 1]), rows(&[]))), ["2", "1"]);
+    }
 }

@@ -4,12 +4,11 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use septum_core::access::{FieldRight, FieldRights, Permission, STUDY_FIELDS};
+use septum_core::access::{FieldRight, FieldRights, STUDY_FIELDS};
 use septum_core::ids::{AccountId, NamespaceId};
 use septum_engine::EngineError;
 use septum_engine::accounts::Namespace;
 use septum_engine::accounts::documents::{Document, Kind};
-use septum_engine::attachments;
 use septum_engine::freeze;
 use septum_engine::retrieve::StudyRef;
 use septum_engine::search::study_map;
@@ -23,7 +22,7 @@ use super::lists::{Compare, Fields};
 use super::reply::flag;
 use super::study_id::StudyName;
 use super::values::{self, Holds};
-use super::{custom_fields, documents, namespaces, session, tags, times, users};
+use super::{custom_fields, namespaces, tags, times, users};
 
 /// Patient and study fields with their attributes.
 pub const PHI: [(&str, &str); 28] = [
@@ -95,7 +94,25 @@ pub const FIELDS: Fields = &[
     ("patient_name", Compare::Name),
     ("patientid", Compare::Text),
     ("patient_birth_date", Compare::Date),
+    ("patient_birth_time", Compare::Text),
     ("patient_sex", Compare::Text),
+    ("patientid_other", Compare::List),
+    ("patient_name_other", Compare::Name),
+    ("patient_birthname", Compare::Name),
+    ("patient_age", Compare::Text),
+    ("patient_size", Compare::Number),
+    ("patient_weight", Compare::Number),
+    ("patient_address", Compare::Text),
+    ("patient_mother_birthname", Compare::Name),
+    ("medical_record_locator", Compare::Text),
+    ("patient_phone", Compare::Text),
+    ("patient_ethnic_group", Compare::Text),
+    ("patient_occupation", Compare::Text),
+    ("patient_additional_history", Compare::Text),
+    ("patient_religious_preference", Compare::Text),
+    ("patient_comments", Compare::Text),
+    ("patient_current_location", Compare::Text),
+    ("patient_institution_residence", Compare::Text),
     ("study_description", Compare::Text),
     ("study_date", Compare::Date),
     ("study_time", Compare::Text),
@@ -103,6 +120,10 @@ pub const FIELDS: Fields = &[
     ("modality", Compare::List),
     ("referring_physician", Compare::Name),
     ("image_count", Compare::Number),
+    ("size", Compare::Number),
+    ("star", Compare::Number),
+    ("tags", Compare::Text),
+    ("phi_namespace_name", Compare::Name),
     ("phantom", Compare::Number),
     ("thin", Compare::Number),
     ("must_approve", Compare::Number),
@@ -110,6 +131,9 @@ pub const FIELDS: Fields = &[
     ("study_status", Compare::Text),
     ("source", Compare::Text),
     ("source_ae_title", Compare::Text),
+    ("destination_ae_title", Compare::Text),
+    ("share_message", Compare::Text),
+    ("seconds_to_ingest", Compare::Number),
     ("integration_key", Compare::Text),
     ("created", Compare::Time),
     ("updated", Compare::Time),
@@ -263,12 +287,14 @@ impl<'a> Records<'a> {
                 let count = text_of(&stored.attributes, "00201208");
                 let count = count.as_str().and_then(|count| count.parse::<u64>().ok());
                 put("image_count", json!(count));
+                put("size", json!(stored.summary.summary.dataset_bytes));
             }
             None => {
                 for field in PHI.map(|(field, _)| field).into_iter().chain(["study_uid"]) {
                     put(field, noted.get(field).cloned().unwrap_or(Value::Null));
                 }
                 put("image_count", json!(0));
+                put("size", json!(0));
             }
         }
         let time = |ms: i64| times::written(ms).map_or(Value::Null, Value::from);
@@ -311,31 +337,6 @@ impl<'a> Records<'a> {
         let custom = custom_fields::with_values(definitions, custom_fields::values(noted));
         record.insert("customfields".into(), custom);
         hide(&mut record, &self.ask.principal()?.fields(name.phi));
-        Ok(record)
-    }
-
-    /// The record with what the caller may do with the study.
-    ///
-    /// # Errors
-    /// As [`Self::make`].
-    pub fn whole(
-        &mut self,
-        name: &StudyName,
-        namespace: &Arc<Namespace>,
-        stored: Option<&Stored>,
-    ) -> Outcome<Map<String, Value>> {
-        let mut record = self.make(name, namespace, stored)?;
-        let is_frozen = self.is_frozen(name)?;
-        let permissions = session::study_flags(self.ask, name.phi, is_frozen)?;
-        record.insert("permissions".into(), permissions.into());
-        if self.ask.principal()?.has(Permission::StudyCommentView, name.phi) {
-            record.insert("comments".into(), documents::of_study(self.ask, Kind::Comment, name)?);
-        }
-        if stored.is_some() {
-            let found = name.find(self.ask.services(), namespace)?;
-            let attachments = attachments::list(self.ask.services(), &found)?;
-            record.insert("attachment_count".into(), json!(attachments.len()));
-        }
         Ok(record)
     }
 }

@@ -23,6 +23,7 @@ pub fn all() -> &'static [Entry] {
 }
 
 const LIST: &str = "filter.* filter_id page.rows page.number sort_by";
+const STUDY_LIST: &str = "filter.* filter_id page.rows page.number sort_by extra fields customfield_h permissions_diff";
 const ACTIVITIES: &str =
     "account_id strict_account_filter study_extra filter.* filter_id page.rows page.number sort_by";
 const UNIT: &str = "must_approve must_approve_upload must_approve_harvest must_approve_move no_share share_code \
@@ -284,7 +285,7 @@ fn studies_and_marks() -> Vec<Entry> {
             .on(study, &[P::StudyView, P::StudyBrowse])
             .needs("(uuid|study_uid)")
             .takes("storage_namespace phi_namespace extra fields customfield_h permissions_diff full_hl7"),
-        Entry::new("study/list", run!(study_list::list)).guests_too().takes(LIST),
+        Entry::new("study/list", run!(study_list::list)).guests_too().takes(STUDY_LIST).fails("NOT_LIST INVALID_FLAG"),
         Entry::new("study/count", run!(study_list::count)).guests_too().takes("filter.* filter_id"),
         Entry::new("study/exists", run!(studies::exists)).guests_too()
             .needs("(uuid|study_uid)")

@@ -104,7 +104,8 @@ fn stage(
             Err(EngineError::NotFound) => continue,
             Err(error) => return Err(error),
         };
-        let columns = Row::from_attributes(row_key_of(row_key)?, &study_map(&summary.summary));
+        let columns = Row::from_attributes(row_key_of(row_key)?, &study_map(&summary.summary))
+            .that_came(summary.summary.first_commit_ms);
         let id = match row.page {
             Some(id) => id,
             None => match open {

@@ -82,7 +82,10 @@ fn stage(
         }
         match services.summaries.open(&row) {
             // This is as it is, whether the commit succeeds or not.
-            Ok(open) => drop(services.columns.note(shard, row_key, &study_map(&open.summary))?),
+            Ok(open) => {
+                let (attributes, came_ms) = (study_map(&open.summary), open.summary.first_commit_ms);
+                let _stamp = services.columns.note(shard, row_key, &attributes, came_ms)?;
+            }
             Err(EngineError::NotFound) => {}
             Err(error) => {
                 tracing::error!(%error, shard, "a study could not be opened: searches will not find it");

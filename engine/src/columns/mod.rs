@@ -54,6 +54,8 @@ pub struct Match {
     pub key: RowKey,
     /// Study date and time as one number, 0 where there is no date.
     pub moment: u64,
+    /// When the study came, milliseconds since 1970.
+    pub came_ms: u64,
 }
 
 impl Match {
@@ -198,18 +200,27 @@ impl Columns {
             return Ok(());
         };
         match services.summaries.open(&decode::<StudyRow>(&row, "study row")?) {
-            Ok(open) => self.note(shard, row_key, &study_map(&open.summary)).map(|_| ()),
+            Ok(open) => {
+                let (attributes, came_ms) = (study_map(&open.summary), open.summary.first_commit_ms);
+                self.note(shard, row_key, &attributes, came_ms).map(|_| ())
+            }
             // Its keys are being destroyed.
             Err(EngineError::NotFound) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// A study is new or changed, or is about to be: to be called where the commit is decided, so that notes come in the
+    /// A study that came at a time is new or changed, or is about to be: to be called where the commit is decided, so that notes come in the
     /// order of commits. What comes back is for [`Self::revert`].
-    pub fn note(&self, shard: usize, study_row_key: &[u8], attributes: &Map<String, Value>) -> Result<Stamp> {
+    pub fn note(
+        &self,
+        shard: usize,
+        study_row_key: &[u8],
+        attributes: &Map<String, Value>,
+        came_ms: i64,
+    ) -> Result<Stamp> {
         let key = row_key_of(study_row_key)?;
-        let row = Row::from_attributes(key, attributes);
+        let row = Row::from_attributes(key, attributes).that_came(came_ms);
         let mut state = self.state();
         if !state.left_out.is_empty() {
             state.left_out.remove(&(shard, study_row_key.to_vec()));
@@ -264,10 +275,10 @@ impl Columns {
         let row = stored_in.get(study_row_key)?;
         let row: Option<StudyRow> = row.map(|row| decode(&row, "study row")).transpose()?;
         let is_unfolded = stored_in.get(&key::beside(RowKind::Unfolded, study_row_key))?.is_some();
-        let attributes = match row.filter(|row| row.page.is_none() || is_unfolded) {
+        let known = match row.filter(|row| row.page.is_none() || is_unfolded) {
             None => None,
             Some(row) => match services.summaries.open(&row) {
-                Ok(open) => Some(study_map(&open.summary)),
+                Ok(open) => Some((study_map(&open.summary), open.summary.first_commit_ms)),
                 Err(EngineError::NotFound) => None,
                 Err(error) => return Err(error),
             },
@@ -280,9 +291,9 @@ impl Columns {
         let Some(fresh) = space.rows.get(&key).filter(|fresh| fresh.stamp == stamp.0) else {
             return Ok(());
         };
-        match attributes {
-            Some(attributes) => Arc::make_mut(&mut space.fresh[fresh.page])
-                .upsert(&Row::from_attributes(key, &attributes))
+        match known {
+            Some((attributes, came_ms)) => Arc::make_mut(&mut space.fresh[fresh.page])
+                .upsert(&Row::from_attributes(key, &attributes).that_came(came_ms))
                 .map_err(|_| EngineError::Corrupt("fresh columns")),
             None => {
                 space.drop_fresh(&key);
@@ -315,6 +326,7 @@ impl Columns {
                         shard,
                         key,
                         moment: moment(page, row),
+                        came_ms: page.came_ms(row),
                     };
                     each(found, page, row);
                 }

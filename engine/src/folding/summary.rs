@@ -60,7 +60,11 @@ pub(super) async fn catch_up(services: &Arc<Services>, study: &StudyRef) -> Resu
                 Some(&before),
                 &after,
             )?;
-            noted = Some(services.columns.note(study.shard, &study.row_key, &after)?);
+            noted = Some(
+                services
+                    .columns
+                    .note(study.shard, &study.row_key, &after, open.summary.first_commit_ms)?,
+            );
             Ok(())
         })
         .await;

@@ -113,7 +113,8 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
     if sealed.instance.more.follows() {
         staging.may_wait();
     }
-    if let Some(version) = stored_alike(staging, sealed, &versions)? {
+    let (alike, replaced_bytes) = stored_alike(staging, sealed, &versions)?;
+    if let Some(version) = alike {
         staging.free(sealed.values.objects().iter().copied());
         sealed.instance.version = version;
         return Ok(Decision {
@@ -146,10 +147,13 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
         &sealed.record.series_uid,
         &sealed.record.sop_class_uid,
     );
+    let bytes = summary.dataset_bytes.saturating_sub(replaced_bytes);
+    summary.dataset_bytes = bytes.saturating_add(sealed.record.dataset_length);
     summary.last_commit_ms = now_ms();
     if row.sealed.is_empty() {
         summary.first_commit_ms = summary.last_commit_ms;
     }
+    let came_ms = summary.first_commit_ms;
     let changed = (!study.held && is_study_changed).then(|| study_map(&summary));
     if !study.held {
         if let Some(attributes) = &changed {
@@ -230,7 +234,11 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
     }
     // Last, because nothing that is staged may fail any more.
     let noted = match &changed {
-        Some(attributes) => Some(services.columns.note(study.shard, &study.row_key, attributes)?),
+        Some(attributes) => Some(
+            services
+                .columns
+                .note(study.shard, &study.row_key, attributes, came_ms)?,
+        ),
         None => None,
     };
     Ok(Decision {
@@ -245,13 +253,14 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
     })
 }
 
-/// The stored version with the same bytes, if there is one.
+/// The stored version with the same bytes, if there is one; and the length of the version that is current.
 fn stored_alike(
     staging: &Staging<'_>,
     sealed: &SealedInstance,
     versions: &InstanceRow,
-) -> Result<Option<septum_core::ids::VersionId>> {
+) -> Result<(Option<septum_core::ids::VersionId>, u64)> {
     let study = &sealed.instance.study;
+    let mut current_bytes = 0;
     for version in &versions.versions {
         let row = staging
             .get(&key::version(study.study, *version))?
@@ -263,8 +272,9 @@ fn stored_alike(
             && record.dataset_length == sealed.record.dataset_length
             && record.transfer_syntax_uid == sealed.record.transfer_syntax_uid
         {
-            return Ok(Some(*version));
+            return Ok((Some(*version), current_bytes));
         }
+        current_bytes = record.dataset_length;
     }
-    Ok(None)
+    Ok((None, current_bytes))
 }

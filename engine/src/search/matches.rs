@@ -31,6 +31,7 @@ const PAGES_MANY: usize = 8;
 /// What comes first: the newest, or what the search is sorted by.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
+    /// By the study's date and time, or by when it came.
     Newest(Reverse<u64>),
     Sorted(OrderKey),
 }
@@ -43,6 +44,7 @@ pub(super) struct Place {
     key: RowKey,
     shard: usize,
     moment: u64,
+    came_ms: u64,
 }
 
 /// The first ones behind a place, of however many come in whatever order.
@@ -76,6 +78,7 @@ impl First {
             key: found.key,
             shard: found.shard,
             moment: found.moment,
+            came_ms: found.came_ms,
         });
     }
 
@@ -125,6 +128,7 @@ impl First {
                 shard: place.shard,
                 key: place.key,
                 moment: place.moment,
+                came_ms: place.came_ms,
             });
         Batch {
             matches: matches.collect(),
@@ -150,9 +154,15 @@ pub(super) struct Looking {
     pub(super) sorted: Option<Arc<Query>>,
     /// How many studies are wanted of those that come first, where columns decide which match.
     pub(super) wanted: Option<usize>,
+    /// The newest are those that came last.
+    pub(super) latest_first: bool,
 }
 
 impl Looking {
+    fn newest(&self, found: &Match) -> Rank {
+        Rank::Newest(Reverse(if self.latest_first { found.came_ms } else { found.moment }))
+    }
+
     fn room(&self) -> usize {
         let wanted = self.wanted.map(|wanted| wanted.saturating_add(1));
         wanted.map_or(BATCH_STUDIES, |wanted| wanted.clamp(DECIDED_STUDIES, BATCH_STUDIES))
@@ -240,7 +250,7 @@ impl Looking {
     ) -> Result<bool> {
         let mut is_known = true;
         let mut offer = |found: Match, page: &Page, row: usize| match &self.sorted {
-            None => first.offer(Rank::Newest(Reverse(found.moment)), found),
+            None => first.offer(self.newest(&found), found),
             Some(query) if first.is_behind(|last| query.is_row_behind(page, row, last)) => {}
             Some(query) => match query.order_key_of_row(page, row) {
                 Some(key) => first.offer(Rank::Sorted(key), found),
@@ -261,10 +271,13 @@ impl Looking {
         row_key: &[u8],
         row: Option<&[u8]>,
     ) -> Result<()> {
-        let mut attributes = Map::new();
+        let (mut attributes, mut came_ms) = (Map::new(), 0);
         if let Some(row) = row {
             match services.summaries.open(&decode(row, "study row")?) {
-                Ok(open) => attributes = study_map(&open.summary),
+                Ok(open) => {
+                    attributes = study_map(&open.summary);
+                    came_ms = u64::try_from(open.summary.first_commit_ms).unwrap_or(0);
+                }
                 Err(EngineError::NotFound) => {}
                 Err(error) => return Err(error),
             }
@@ -274,9 +287,10 @@ impl Looking {
             shard,
             key: row_key_of(row_key)?,
             moment: moment_of(&attributes)?,
+            came_ms,
         };
         let rank = match &self.sorted {
-            None => Rank::Newest(Reverse(found.moment)),
+            None => self.newest(&found),
             Some(query) => Rank::Sorted(query.order_key(&attributes)),
         };
         first.offer(rank, found);
@@ -296,6 +310,7 @@ mod tests {
             shard: usize::from(number % 2),
             key: [number; 32],
             moment: u64::from(number / 2),
+            came_ms: 0,
         };
         for room in [1, 2, 3, 19, 20, 21] {
             let (mut all, mut after) = (Vec::new(), None);

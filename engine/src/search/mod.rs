@@ -3,7 +3,7 @@
 //! A search goes from the top. Which studies may match is found by blind index token where one attribute is asked for
 //! exactly, else by scanning columns; of these, in order, summaries are opened and asked, then what is kept of extended
 //! attributes ([`crate::extended`]), then the series inside, and only what passes has its instances' metadata opened.
-//! Without `orderby` the order is fixed (newest study first), so that `offset` pages are stable. Of results, and of studies
+//! Without `orderby` the order is fixed (newest study first, by its date or by when it came), so that `offset` pages are stable. Of results, and of studies
 //! that may match, no more are held than a page needs, or a batch has.
 
 mod matches;
@@ -99,6 +99,7 @@ pub async fn search(
         predicates: Arc::new(compiled),
         sorted: (is_of_columns && is_sorted).then(|| Arc::new(query.clone())),
         wanted: is_of_columns.then(|| limit.saturating_add(query.offset)),
+        latest_first: query.latest_first,
     };
     let mut page = Page::new(query, limit, is_sorted && looking.sorted.is_none())?;
     let mut after = None;

@@ -3,6 +3,7 @@ use super::*;
 const FIELDS: Fields = &[
     ("name", Compare::Text),
     ("count", Compare::Number),
+    ("tags", Compare::Text),
     ("created", Compare::Time),
 ];
 
@@ -15,7 +16,7 @@ fn wanted(pairs: &[(&str, &str)], user_zone: Option<&str>) -> Outcome<Wanted> {
 
 fn rows() -> Vec<Map<String, Value>> {
     [
-        json!({"name": "a", "count": 2, "created": "2020-01-02 03:04:05.500000+00"}),
+        json!({"name": "a", "count": 2, "tags": [{"tag": "x"}, {"tag": "yes"}], "created": "2020-01-02 03:04:05.500000+00"}),
         json!({"name": "ab", "count": 10, "created": "2020-01-02 06:04:05.000000+00",
                "customfields": [{"uuid": "7", "value": "x"}]}),
         json!({"name": null, "count": 1}),
@@ -61,6 +62,9 @@ fn every_condition_holds_for_what_it_should() {
             "2",
         ),
         (&[("filter.customfield-7.equals", "x")], "10"),
+        (&[("filter.tags.equals", "yes")], "2"),
+        (&[("filter.tags.like", "%e%")], "2"),
+        (&[("filter.tags.equals", "tag")], ""),
         (&[("filter.name.like", "a%"), ("filter.count.gt", "2")], "10"),
         (&[("sort_by", "count-asc")], "1 2 10"),
         (&[("sort_by", "count-desc")], "10 2 1"),

@@ -12,8 +12,8 @@
 //! - keys are unique in a page;
 //! - `Debug` shows counts, never values.
 //!
-//! Bytes, version 1, little endian: version `u8`; number of rows `u16`; the rows' keys, 32 bytes each; then for each
-//! column, in the order of [`Column::ALL`]: each row's length as `u16`, then all values without separators, UTF-8. A
+//! Bytes, version 1, little endian: version `u8`; number of rows `u16`; the rows' keys, 32 bytes each; when the studies
+//! came, `u64` each; then for each column, in the order of [`Column::ALL`]: each row's length as `u16`, then all values without separators, UTF-8. A
 //! row's value holds its attribute's values in comparable form (names in lower case), separated by U+001E. A length of
 //! 0xFFFF has no bytes and stands for a field that was too long.
 
@@ -136,6 +136,7 @@ impl Column {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Row {
     key: RowKey,
+    came_ms: u64,
     /// `None`: too long to be kept.
     fields: [Option<String>; NUM_COLUMNS],
 }
@@ -157,7 +158,11 @@ impl Row {
             }
             Some(field)
         });
-        let mut row = Self { key, fields };
+        let mut row = Self {
+            key,
+            came_ms: 0,
+            fields,
+        };
         while row.fields.iter().flatten().map(String::len).sum::<usize>() > ROW_BYTES_MAX {
             let longest = row
                 .fields
@@ -166,6 +171,15 @@ impl Row {
             longest.and_then(Option::take);
         }
         row
+    }
+
+    /// The row of a study that came then, milliseconds since 1970.
+    #[must_use]
+    pub fn that_came(self, came_ms: i64) -> Self {
+        Self {
+            came_ms: u64::try_from(came_ms).unwrap_or(0),
+            ..self
+        }
     }
 
     /// The row's key.

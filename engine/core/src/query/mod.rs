@@ -140,6 +140,8 @@ pub struct Query {
     pub order: Vec<SortKey>,
     /// The deepest level that the request's path fixes; its attributes are not repeated in each result.
     pub fixed: Option<Level>,
+    /// Without `order` the studies that came last come first, not those with the latest dates.
+    pub latest_first: bool,
     /// Included attributes, nested ones too.
     include_paths: Vec<Vec<Step>>,
 }
@@ -251,6 +253,15 @@ impl Query {
     pub fn with_fixed(self, fixed: Level) -> Self {
         Self {
             fixed: Some(fixed),
+            ..self
+        }
+    }
+
+    /// Says that without `orderby` the studies that came last come first.
+    #[must_use]
+    pub fn with_latest_first(self) -> Self {
+        Self {
+            latest_first: true,
             ..self
         }
     }

@@ -120,6 +120,7 @@ pub(super) fn parse(level: Level, pairs: impl Iterator<Item = (String, String)>)
         fuzzy: options.fuzzy,
         order: settings.order.unwrap_or_default(),
         fixed: None,
+        latest_first: false,
         include_paths: nested.collect(),
     })
 }

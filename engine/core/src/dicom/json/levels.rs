@@ -1,5 +1,6 @@
 //! Which attributes describe the study, the series and the instance (PS3.18 tables 10.6.3-3 to 10.6.3-5, and the
-//! Patient, Clinical Trial, General Study, Patient Study and General Series modules of PS3.3 annexes C.7.1 to C.7.3).
+//! Patient, Clinical Trial, General Study, Patient Study and General Series modules of PS3.3 annexes C.7.1 to C.7.3; of
+//! the Patient Demographic and Visit Status modules of annex C.3 what lists are filtered by).
 
 use serde_json::{Map, Value as Json};
 
@@ -78,6 +79,7 @@ const STUDY: &[u32] = &[
     0x0010_1040,
     0x0010_1060,
     0x0010_1081,
+    0x0010_1090,
     0x0010_1100,
     0x0010_2000,
     0x0010_2110,
@@ -137,6 +139,8 @@ const STUDY: &[u32] = &[
     0x0038_0060,
     0x0038_0062,
     0x0038_0064,
+    0x0038_0300,
+    0x0038_0400,
     0x0038_0500,
     0x0040_1012,
 ];

@@ -29,6 +29,7 @@ pub enum PageError {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Page {
     keys: Vec<RowKey>,
+    came_ms: Vec<u64>,
     columns: [ColumnData; NUM_COLUMNS],
 }
 
@@ -202,6 +203,11 @@ impl Page {
         self.keys.get(row).copied()
     }
 
+    /// When the study of a row came, milliseconds since 1970; 0 where that is not known.
+    pub fn came_ms(&self, row: usize) -> u64 {
+        self.came_ms.get(row).copied().unwrap_or(0)
+    }
+
     /// The row with this key.
     pub fn find(&self, key: &RowKey) -> Option<usize> {
         self.keys.iter().position(|candidate| candidate == key)
@@ -230,7 +236,7 @@ impl Page {
         match self.find(&row.key) {
             Some(place) => self.rebuild(Some((place, row)), None),
             None if self.is_full() => return Err(PageError::Full),
-            None => self.push(row.key, |column| row.fields[column].as_deref()),
+            None => self.push(row.key, row.came_ms, |column| row.fields[column].as_deref()),
         }
         Ok(())
     }
@@ -244,8 +250,9 @@ impl Page {
         place.is_some()
     }
 
-    fn push<'a>(&mut self, key: RowKey, field: impl Fn(usize) -> Option<&'a str>) {
+    fn push<'a>(&mut self, key: RowKey, came_ms: u64, field: impl Fn(usize) -> Option<&'a str>) {
         self.keys.push(key);
+        self.came_ms.push(came_ms);
         for (number, column) in self.columns.iter_mut().enumerate() {
             column.push(field(number));
         }
@@ -261,8 +268,8 @@ impl Page {
             .filter(|(place, _)| Some(*place) != removed)
         {
             match replaced {
-                Some((at, row)) if at == place => page.push(key, |column| row.fields[column].as_deref()),
-                _ => page.push(key, |column| self.columns[column].get(place)),
+                Some((at, row)) if at == place => page.push(key, row.came_ms, |column| row.fields[column].as_deref()),
+                _ => page.push(key, self.came_ms(place), |column| self.columns[column].get(place)),
             }
         }
         *self = page;
@@ -274,16 +281,19 @@ impl Page {
             .columns
             .iter()
             .map(|column| column.heap.capacity() + column.ends.byte_size() + column.not_kept.capacity() * 2);
-        size_of::<Self>() + self.keys.capacity() * ROW_KEY_BYTES + columns.sum::<usize>()
+        size_of::<Self>() + self.keys.capacity() * ROW_KEY_BYTES + self.came_ms.capacity() * 8 + columns.sum::<usize>()
     }
 
     /// The page's bytes.
     pub fn encode(&self) -> Vec<u8> {
         let heaps: usize = self.columns.iter().map(|column| column.heap.len()).sum();
-        let mut out = Vec::with_capacity(3 + self.keys.len() * (ROW_KEY_BYTES + 2 * NUM_COLUMNS) + heaps);
+        let mut out = Vec::with_capacity(3 + self.keys.len() * (ROW_KEY_BYTES + 8 + 2 * NUM_COLUMNS) + heaps);
         out.push(VERSION);
         out.extend_from_slice(&(self.keys.len() as u16).to_le_bytes());
         self.keys.iter().for_each(|key| out.extend_from_slice(key));
+        for came_ms in &self.came_ms {
+            out.extend_from_slice(&came_ms.to_le_bytes());
+        }
         for column in &self.columns {
             for row in 0..self.keys.len() {
                 let length = column.get(row).map_or(NOT_KEPT, |field| field.len() as u16);
@@ -313,6 +323,9 @@ impl Page {
                 return Err(PageError::Damaged);
             }
             page.keys.push(key);
+        }
+        for _ in 0..num_rows {
+            page.came_ms.push(u64::from_le_bytes(take(&mut rest)?));
         }
         for column in &mut page.columns {
             let (lengths, after) = rest.split_at_checked(num_rows * 2).ok_or(PageError::Damaged)?;

@@ -14,7 +14,7 @@ fn row(key: u8, attributes: &Map<String, Json>) -> Row {
 #[test]
 fn page_bytes_are_golden() {
     let mut page = Page::new();
-    page.upsert(&row(7, &study())).expect("room");
+    page.upsert(&row(7, &study()).that_came(5)).expect("room");
     let fields: [&str; 12] = [
         "müller^jürgen=山田^太郎",
         "MRN17",
@@ -31,6 +31,7 @@ fn page_bytes_are_golden() {
     ];
     let mut expected = vec![1, 1, 0];
     expected.extend([7; 32]);
+    expected.extend(5_u64.to_le_bytes());
     for field in fields {
         expected.extend((field.len() as u16).to_le_bytes());
         expected.extend(field.as_bytes());
@@ -56,7 +57,11 @@ fn rows_come_and_go() {
         (page.num_rows(), page.field(0, Column::PatientId)),
         (ROWS_MAX, Some(""))
     );
+    page.upsert(&row(1, &study()).that_came(9)).expect_err("full");
     assert!(page.remove(&[0; 32]) && !page.remove(&[0; 32]));
+    page.upsert(&row(0xEE, &study()).that_came(9)).expect("room");
+    assert_eq!((page.came_ms(0), page.came_ms(ROWS_MAX - 1)), (0, 9));
+    assert!(page.remove(&[0xEE; 32]));
     assert_eq!(
         (page.num_rows(), page.field(0, Column::PatientId)),
         (ROWS_MAX - 1, Some("MRN17"))
@@ -92,7 +97,7 @@ fn the_longest_patients_there_are_fit_a_page() {
         bytes[..2].copy_from_slice(&(key as u16).to_le_bytes());
         page.upsert(&Row::from_attributes(bytes, &attributes)).expect("room");
     }
-    assert!(page.encode().len() <= (2 << 20) + ROWS_MAX * (32 + 2 * NUM_COLUMNS) + 3);
+    assert!(page.encode().len() <= (2 << 20) + ROWS_MAX * (32 + 8 + 2 * NUM_COLUMNS) + 3);
     let kept =
         [Column::StudyId, Column::PatientId, Column::StudyDescription].map(|column| page.field(0, column).is_some());
     assert_eq!((kept, page.is_exact(0)), ([true, false, false], false));

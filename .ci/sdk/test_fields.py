@@ -1,0 +1,128 @@
+"""What lists and records of studies say, and what they are filtered and ordered by; whom changes of a study reach."""
+
+import io
+import json
+import threading
+import time
+
+import pydicom
+import pytest
+import requests
+
+import synthetic
+from test_guards import with_role
+from test_sharing import FLAGS, PASSWORD, Side, upload
+from test_studies import call, image, names_of, store, until
+from test_workflow import listen
+
+ROOT = "1.2.826.0.1.3680043.10.1479.94"
+
+PATIENT = {
+    "patient_name": "PatientName", "patientid": "PatientID", "patient_birth_date": "PatientBirthDate",
+    "patient_birth_time": "PatientBirthTime", "patient_sex": "PatientSex", "patientid_other": "OtherPatientIDs",
+    "patient_name_other": "OtherPatientNames", "patient_birthname": "PatientBirthName", "patient_age": "PatientAge",
+    "patient_size": "PatientSize", "patient_weight": "PatientWeight", "patient_address": "PatientAddress",
+    "patient_mother_birthname": "PatientMotherBirthName", "medical_record_locator": "MedicalRecordLocator",
+    "patient_phone": "PatientTelephoneNumbers", "patient_ethnic_group": "EthnicGroup", "patient_occupation": "Occupation",
+    "patient_additional_history": "AdditionalPatientHistory", "patient_religious_preference": "PatientReligiousPreference",
+    "patient_comments": "PatientComments", "patient_current_location": "CurrentPatientLocation",
+    "patient_institution_residence": "PatientInstitutionResidence", "study_description": "StudyDescription",
+    "study_date": "StudyDate", "study_time": "StudyTime", "accession_number": "AccessionNumber",
+    "referring_physician": "ReferringPhysicianName",
+}
+VALUES = {"patient_birth_date": "19500102", "patient_birth_time": "101112", "patient_sex": "O", "patient_age": "071Y",
+          "patient_size": "1.71", "patient_weight": "71.5", "study_date": "20200304", "study_time": "111213"}
+
+
+@pytest.fixture(scope="module")
+def side(server, sdk, admin):
+    return Side(server, sdk, admin, "Fields")
+
+
+@pytest.fixture(scope="module")
+def other(server, sdk, admin):
+    return Side(server, sdk, admin, "Fellows")
+
+
+def uids(admin, side, **parameters):
+    rows = admin.ok("study/list", **{"filter.phi_namespace.equals": side.namespace} | parameters)["studies"]
+    return [row["study_uid"] for row in rows]
+
+
+def test_lists_begin_with_what_came_last(admin, side):
+    # The older its date, the later it comes.
+    studies = [f"{ROOT}.1.{number}" for number in range(5)]
+    for number, study in enumerate(studies):
+        assert store(side, image(study, 1, date=(b"20260102", f"202{5 - number}0102".encode()))).status_code == 200
+        time.sleep(0.01)
+        if number == 2:
+            admin.ok("study/add", study_uid=f"{ROOT}.1.9", storage_namespace=side.namespace, phi_namespace=side.namespace)
+    newest = [studies[4], studies[3], f"{ROOT}.1.9", studies[2], studies[1], studies[0]]
+    assert uids(admin, side) == newest
+    pages = [uids(admin, side, **{"page.rows": 2, "page.number": number}) for number in (1, 2, 3)]
+    assert sum(pages, []) == newest
+    # A study that is added to stays where it is; DICOMweb begins with the latest date.
+    assert store(side, image(studies[0], 2)).status_code == 200
+    assert uids(admin, side) == newest
+    assert [one["0020000D"]["Value"][0] for one in side.web("/studies").json()] == studies
+    assert uids(admin, side, sort_by="study_date-asc", **{"filter.phantom.equals": 0}) == newest[:2] + newest[3:]
+
+
+def test_every_patient_field_is_shown_and_filtered_by(admin, side):
+    study = f"{ROOT}.2"
+    dataset = pydicom.dcmread(io.BytesIO(image(study, 1)))
+    values = {field: VALUES.get(field, f"Value{number}") for number, field in enumerate(PATIENT)}
+    for field, keyword in PATIENT.items():
+        setattr(dataset, keyword, values[field])
+    made = io.BytesIO()
+    dataset.save_as(made)
+    assert store(side, made.getvalue()).status_code == 200
+    shown = admin.ok("study/list", **{"filter.study_uid.equals": study})["studies"][0]
+    for field, value in values.items():
+        assert str(shown[field]) == value, field
+        for condition, asked, count in (("equals", value, 1), ("not_equals", value, 0), ("equals", "X", 0), ("like", value[:2] + "%", 1)):
+            found = uids(admin, side, **{f"filter.{field}.{condition}": asked, "filter.study_uid.equals": study})
+            assert len(found) == count, (field, condition)
+        assert uids(admin, side, sort_by=f"{field}-desc", **{f"filter.{field}.equals": value}).count(study) == 1, field
+
+
+def test_records_say_what_is_known(server, sdk, admin, side):
+    study = f"{ROOT}.3"
+    uuid = upload(side, study)
+    length = len(image(study, 1)) - len(pydicom_meta(image(study, 1)))
+    admin.ok("account/set", uuid=side.account, settings=json.dumps({"study_status_tags": ["NEW", "READ"]}))
+    patient = admin.ok("patient/add", account_id=side.account, name="Canary", mrn="CRASH-1")["uuid"]
+    field = admin.ok("customfield/add", account_id=side.account, object="Study", name="Ward", type="text")["uuid"]
+    admin.ok("study/set", study_id=uuid, **{f"customfield-{field}": "7"})
+    admin.ok("tag/add", object="Study", object_id=uuid, tag="urgent")
+    shown = admin.ok("study/get", uuid=uuid, extra=1, customfield_h=1)
+    listed = admin.ok("study/list", extra=1, customfield_h=1, **{"filter.study_uid.equals": study})["studies"][0]
+    for record in (shown, listed):
+        assert (record["size"], record["patient_id"], record["study_status_tags_default"]) == (length, patient, "NEW")
+        assert (record["study_status_tags"], record["is_locked"]) == (["NEW", "READ"], 0)
+        assert (record["first_name"], record["last_name"], record["account_name"]) == ("CANARY", "QUICKSILVER", "Fields")
+        assert (record["customfield_h"], record["attachment_count"], record["message_count"]) == ({field: "7"}, 0, 0)
+        assert record["viewer_link"] == f"{server.origin}/viewer?namespace={side.namespace}&StudyInstanceUIDs={study}"
+    assert shown["compressed_size"] > 0 and "permissions" in shown and "permissions" not in listed
+    assert admin.ok("study/get", uuid=uuid, permissions_diff=1)["permissions"] == {}
+    for name, value in (("tags.equals", "urgent"), ("size.ge", length), ("star.equals", 0)):
+        assert study in uids(admin, side, **{f"filter.{name}": value}), name
+    assert study not in uids(admin, side, **{"filter.tags.equals": "calm"})
+    few = admin.ok("study/list", fields=json.dumps(["uuid", "size"]), **{"filter.study_uid.equals": study})["studies"]
+    assert few == [{"uuid": uuid, "size": length}]
+    # Twice as many images, twice the size; and half again once one is gone.
+    assert store(side, image(study, 2)).status_code == 200
+    assert admin.ok("study/get", uuid=uuid)["size"] == 2 * length
+    assert requests.delete(f"{server.origin}/namespaces/{side.namespace}/dicomweb/studies/{study}/series/{study}.1/instances/{study}.1.2",
+                           verify=server.verify, auth=(side.email, PASSWORD), timeout=60).status_code == 204
+    assert admin.ok("study/get", uuid=uuid)["size"] == length
+    # Who does not see patients of the account, or edit its states, learns of neither.
+    theirs, *_ = with_role(server, sdk, side, "Plain", FLAGS | {"study_field_patient_name": "H"})
+    plain = call(server, theirs.sid, "study/get", uuid=uuid, extra=1)
+    assert not {"patient_id", "study_status_tags", "first_name", "last_name"} & set(plain)
+
+
+def pydicom_meta(stream):
+    """Preamble, prefix and file meta of a Part 10 stream."""
+    end = 128 + 4 + 12 + int.from_bytes(stream[140:144], "little")
+    return stream[:end]

@@ -126,3 +126,27 @@ def pydicom_meta(stream):
     """Preamble, prefix and file meta of a Part 10 stream."""
     end = 128 + 4 + 12 + int.from_bytes(stream[140:144], "little")
     return stream[:end]
+
+
+def test_a_share_shows_the_study_as_it_is(admin, side, other):
+    study = f"{ROOT}.4"
+    uuid = upload(side, study)
+    side.api.Study.share(uuid=uuid, group_id=other.group.uuid, message="look").get()
+    before = other.studies()[study]
+    assert store(side, image(study, 2)).status_code == 200
+    until("a late image did not reach the receiver", lambda: len(other.web(f"/studies/{study}/metadata").json()) == 2)
+    admin.ok("study/set", study_id=uuid, patient_name="Right^Name")
+    until("a correction did not reach the receiver", lambda: names_of(other, study) == {"Right^Name"})
+    after = other.studies()[study]
+    assert (after.uuid, after.image_count, after.patient_name, after.share_message) == (before.uuid, 2, "Right^Name", "look")
+    assert after.created == before.created
+    assert [one["00201208"]["Value"][0] for one in other.web("/studies?PatientName=Right*").json()] == [2]
+    # What the receiver corrected stays.
+    admin.ok("study/set", study_id=after.uuid, patient_name="Own^Name")
+    admin.ok("study/set", study_id=uuid, study_description="Knee")
+    until("a description did not reach the receiver", lambda: other.studies()[study].study_description == "Knee")
+    assert names_of(other, study) == {"Own^Name"} and names_of(side, study) == {"Right^Name"}
+    side.api.Study.share_stop(uuid=uuid, group_id=other.group.uuid).get()
+    assert store(side, image(study, 3)).status_code == 200
+    time.sleep(2)
+    assert other.web(f"/studies/{study}/metadata").status_code == 404 and study not in other.studies()

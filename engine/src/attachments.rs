@@ -268,6 +268,7 @@ impl Writer {
                 Ok(())
             })
             .await?;
+        self.services.late_arrivals.push(study.shard, &study.row_key);
         Ok(Attachment {
             id,
             record,
@@ -307,7 +308,9 @@ pub async fn delete(services: &Services, study: &StudyRef, id: ObjectId, source:
             staging.audit(event(study, DELETE, source));
             Ok(())
         })
-        .await
+        .await?;
+    services.late_arrivals.push(study.shard, &study.row_key);
+    Ok(())
 }
 
 /// Lets everybody who watches the study's row see that something changed.
@@ -333,19 +336,20 @@ fn event(study: &StudyRef, action: Action, source: &Source) -> Event {
     }
 }
 
-/// Brings the copy of a study that is being re-sealed up to date: what is new is sealed again under `keys`, what is gone
-/// goes.
+/// Brings the copy of a study that is being made up to date: what is new and wanted is sealed again under its keys, what
+/// is gone goes.
 ///
 /// # Errors
 /// Where something cannot be read, opened or stored.
 pub async fn follow(
     services: &Services,
     from: &StudyRef,
-    to: StudyId,
-    keys: &Arc<StudyKeys>,
+    (to, keys): (StudyId, &Arc<StudyKeys>),
     copied: &mut HashSet<ObjectId>,
+    is_wanted: impl Fn(&Attachment) -> bool,
 ) -> Result<()> {
-    let attachments = list(services, from)?;
+    let mut attachments = list(services, from)?;
+    attachments.retain(is_wanted);
     let there: HashSet<ObjectId> = attachments.iter().map(|attachment| attachment.id).collect();
     let ledger = &services.ledgers[from.shard];
     for gone in copied.difference(&there) {

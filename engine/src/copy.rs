@@ -22,7 +22,7 @@ use septum_storage::Placed;
 use serde_json::{Map, Value};
 
 use crate::amendment::{Amended, Amendment};
-use crate::attachments;
+use crate::attachments::{self, Attachment};
 use crate::densify::Candidate;
 use crate::erase::{self, Intent};
 use crate::error::{EngineError, Result};
@@ -150,6 +150,7 @@ pub struct StudyCopy<'a> {
     /// Pixels used in common that wait to be made dense, with keys that go.
     waiting: Vec<(StudyId, PixelSetId)>,
     attachments: HashSet<ObjectId>,
+    attached_there: HashSet<ObjectId>,
     page: Page,
 }
 
@@ -173,9 +174,10 @@ impl<'a> StudyCopy<'a> {
             copied: HashSet::new(),
             resealed: HashSet::new(),
             amended: HashMap::new(),
-            waiting: Vec::new(),
             lengths: HashMap::new(),
+            waiting: Vec::new(),
             attachments: HashSet::new(),
+            attached_there: HashSet::new(),
             page: Page::default(),
         };
         let intent = copy.intent();
@@ -214,9 +216,19 @@ impl<'a> StudyCopy<'a> {
         self.flush().await?;
         if self.purpose.takes_attachments {
             let (to, copied) = (self.to, &mut self.attachments);
-            attachments::follow(self.services, self.from, to.id(), &to.keys, copied).await?;
+            attachments::follow(self.services, self.from, (to.id(), &to.keys), copied, |_| true).await?;
         }
         self.summary(seen).await
+    }
+
+    /// Takes documents along that were attached to another study where they were.
+    ///
+    /// # Errors
+    /// Where one cannot be read or stored.
+    pub async fn take_attached_there(&mut self, place: &StudyRef) -> Result<()> {
+        let (to, copied) = (self.to, &mut self.attached_there);
+        let is_own = |attachment: &Attachment| attachment.record.phi_namespace == place.namespace;
+        attachments::follow(self.services, place, (to.id(), &to.keys), copied, is_own).await
     }
 
     /// Stages that the copy is shown: nothing erases it any more.
@@ -277,6 +289,7 @@ impl<'a> StudyCopy<'a> {
                 (text, found.record.dataset_length)
             }
         };
+        self.lengths.insert((entry.series, entry.instance), length);
         // Amended versions stand behind what they correct.
         let mut shown = Vec::with_capacity(versions.len() + 1);
         for version in versions {
@@ -289,7 +302,6 @@ impl<'a> StudyCopy<'a> {
         let row = InstanceRow {
             versions: shown,
             num_originals,
-        self.lengths.insert((entry.series, entry.instance), length);
         };
         let packed = metadata::pack(None, text.as_bytes());
         let (series, instance) = (
@@ -509,7 +521,9 @@ impl<'a> StudyCopy<'a> {
             study_uid: before.summary.study_uid.clone(),
             first_commit_ms: before.summary.first_commit_ms,
             last_commit_ms: before.summary.last_commit_ms,
+            dataset_bytes: self.lengths.values().sum(),
             shared: before.summary.shared.clone(),
+            has_shares: before.summary.has_shares,
             standing: match self.purpose.amendment {
                 Some(amendment) => Some(Standing::after(before.summary.standing.as_ref(), amendment)),
                 None => before.summary.standing.clone(),
@@ -521,7 +535,6 @@ impl<'a> StudyCopy<'a> {
             while let Some(entries) = reader.next().await? {
                 for entry in entries {
                     let attributes: Map<String, Value> =
-            dataset_bytes: self.lengths.values().sum(),
                         read_stored(&entry.text).map_err(|_| EngineError::Corrupt("metadata"))?;
                     let sop_class = attributes.get("00080016").and_then(|class| class["Value"][0].as_str());
                     let sop_class = sop_class.unwrap_or_default();

@@ -23,7 +23,7 @@ use crate::error::{EngineError, Result};
 use crate::ledger::{Change, ChangeKind};
 use crate::patients::patient_token;
 use crate::pipeline::messages::Source;
-use crate::records::StudyRow;
+use crate::records::{StudyRow, StudySummary};
 use crate::replace::Replacement;
 use crate::retrieve::StudyRef;
 use crate::services::{Services, now_ms};
@@ -97,6 +97,7 @@ async fn correct_now(
     let replacement = Replacement {
         services,
         from: found,
+        place: found,
         to: &to,
         change: Change {
             kind: ChangeKind::StudyCorrected,
@@ -108,13 +109,17 @@ async fn correct_now(
         event,
     };
     let copy = StudyCopy::begin(services, found, &to, purpose).await?;
-    let is_amended = |copy: &StudyCopy<'_>| match copy.has_amended() {
+    let is_amended = |copy: &StudyCopy<'_>, _: &StudyRow, _: &mut StudySummary| match copy.has_amended() {
         true => Ok(()),
         false => Err(EngineError::Conflict(UNCHANGED)),
     };
     match replacement.carry_out(copy, |_, _| true, is_amended).await {
         Err(EngineError::Conflict(UNCHANGED)) => Ok(()),
-        carried_out => carried_out,
+        carried_out => {
+            carried_out?;
+            services.late_arrivals.push(found.shard, &found.row_key);
+            Ok(())
+        }
     }
 }
 

@@ -24,13 +24,14 @@
 //! | [`exceptions`], [`patients`] | studies held because their patient differs; patient keys that were merged |
 //! | [`resubmit`] | a stored study through the pipeline once more |
 //! | [`quarantine`] | inputs on which processing panicked twice |
+//! | [`follow`] | what changes in a study is shown in its shares |
 //! | [`densify`] | the dense tier in the background |
 //! | [`stability`], [`feed`] | when a study is stable; the change feed |
 //! | [`ledger`], [`audit_log`] | one writer a shard, audit leaves, signed checkpoints |
 //! | [`keyring`], [`accounts`], [`studies`] | keys in use; accounts, namespaces, users; from identity to study |
 //! | [`records`], [`scan`] | what rows look like; walking them |
-//! | [`summaries`], [`templates`], [`headers`] | opened summaries and templates; headers to metadata |
 //! | [`stored_size`] | how much a study takes on disk |
+//! | [`summaries`], [`templates`], [`headers`] | opened summaries and templates; headers to metadata |
 //! | [`compute`], [`detached`] | the one route to the CPU pool; work that nobody's going away interrupts |
 //! | [`maintenance`] | fsck, scrub, backup, restore |
 //! | [`telemetry`], [`observe`] | metric names; what storage reports |
@@ -56,6 +57,7 @@ pub mod exceptions;
 pub mod extended;
 pub mod feed;
 pub mod folding;
+pub mod follow;
 pub mod freeze;
 pub mod headers;
 pub mod keyring;
@@ -78,9 +80,9 @@ pub mod services;
 pub mod share;
 pub mod stability;
 pub mod standing;
+pub mod stored_size;
 pub mod studies;
 pub mod summaries;
-pub mod stored_size;
 pub mod telemetry;
 pub mod templates;
 

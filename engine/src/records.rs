@@ -99,6 +99,8 @@ pub struct StudySummary {
     pub dataset_bytes: u64,
     /// Where it comes from, where it was shared.
     pub shared: Option<Shared>,
+    /// Others have shares of it, or had: what changes in it is to be shown there ([`crate::follow`]).
+    pub has_shares: bool,
     /// What was corrected in it.
     pub standing: Option<Standing>,
     /// An instance was replaced that may have been the only one to say something that stands here still: what current
@@ -119,6 +121,8 @@ pub struct Shared {
     pub message: String,
     /// The sender's study as it was, and the revision it had.
     pub seen: (StudyId, u64),
+    /// What the receiver deleted: it does not come back by itself.
+    pub removed: Vec<VersionId>,
 }
 
 /// What searches and lists need of a series.

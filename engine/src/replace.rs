@@ -1,4 +1,5 @@
-//! Putting a copy of a study in the study's place: what re-sealing and correcting have in common.
+//! Putting a copy of a study in the place of the study, or of a share of it: what re-sealing, correcting and following
+//! have in common.
 //!
 //! One commit points the study's row at the copy, makes what searches and lists say of it the copy's, and notes the intent
 //! to erase the old rows and keys. If instances arrived since the copy was made (the row's revision tells), they are copied
@@ -30,7 +31,9 @@ pub struct Replacement<'a> {
     pub services: &'a Arc<Services>,
     /// The study.
     pub from: &'a StudyRef,
-    /// Its copy: of the same row key, under another id and other keys.
+    /// What the copy takes the place of: the study itself, or a share of it.
+    pub place: &'a StudyRef,
+    /// Its copy: of the same row key as the place, under another id and other keys.
     pub to: &'a StudyRef,
     /// What the feed says.
     pub change: Change,
@@ -40,7 +43,8 @@ pub struct Replacement<'a> {
 
 impl Replacement<'_> {
     /// Copies what `is_wanted` until nothing more arrives meanwhile, puts the copy in the study's place, and erases what
-    /// was there. Each time before it takes the place, `check` may refuse.
+    /// was there. Each time before it takes the place, `check` may refuse, or change what the summary says; it is given
+    /// the row of the study as it was copied.
     ///
     /// # Errors
     /// What `check` says, or where something cannot be copied: then all is as it was. [`EngineError::Overloaded`] where
@@ -49,7 +53,7 @@ impl Replacement<'_> {
         &self,
         mut copy: StudyCopy<'_>,
         is_wanted: impl Fn(&Token, &Token) -> bool,
-        check: impl Fn(&StudyCopy<'_>) -> Result<()>,
+        check: impl Fn(&StudyCopy<'_>, &StudyRow, &mut StudySummary) -> Result<()>,
     ) -> Result<()> {
         let made = self.make(&mut copy, is_wanted, check).await;
         // The copy is the study now. What fails from here on is finished later: the intents are durable.
@@ -62,8 +66,8 @@ impl Replacement<'_> {
     /// What is erased once the copy is in its place.
     fn old(&self) -> Intent {
         Intent {
-            study: self.from.id(),
-            keys: self.from.row.keys,
+            study: self.place.id(),
+            keys: self.place.row.keys,
         }
     }
 
@@ -71,13 +75,17 @@ impl Replacement<'_> {
         &self,
         copy: &mut StudyCopy<'_>,
         is_wanted: impl Fn(&Token, &Token) -> bool,
-        check: impl Fn(&StudyCopy<'_>) -> Result<()>,
+        check: impl Fn(&StudyCopy<'_>, &StudyRow, &mut StudySummary) -> Result<()>,
     ) -> Result<Option<Intent>> {
         for _ in 0..ROUNDS_MAX {
             let seen = self.from.row_now(self.services)?;
-            let summary = copy.catch_up(&seen, &is_wanted).await?;
-            check(copy)?;
-            match self.commit(copy, &seen, summary).await {
+            let taken = self.place.row_now(self.services)?;
+            let mut summary = copy.catch_up(&seen, &is_wanted).await?;
+            if self.place.row_key != self.from.row_key {
+                copy.take_attached_there(self.place).await?;
+            }
+            check(copy, &seen, &mut summary)?;
+            match self.commit(copy, (&seen, &taken), summary).await {
                 Err(EngineError::Conflict(ARRIVED)) => {}
                 Err(EngineError::Corrupt(columns::DAMAGED_PAGE)) => columns::mend(self.services).await,
                 replaced => return replaced,
@@ -86,10 +94,15 @@ impl Replacement<'_> {
         Err(EngineError::Overloaded { retry_after_seconds: 5 })
     }
 
-    /// Puts the copy in the study's place, if nothing arrived since `seen`. What comes back is yet to be erased: the old
+    /// Puts the copy in its place, if nothing arrived since the study and the place were seen. What comes back is yet to be erased: the old
     /// keys of the study's page of columns.
-    async fn commit(&self, copy: &StudyCopy<'_>, seen: &StudyRow, summary: StudySummary) -> Result<Option<Intent>> {
-        let (services, found, to) = (self.services, self.from, self.to);
+    async fn commit(
+        &self,
+        copy: &StudyCopy<'_>,
+        (copied, seen): (&StudyRow, &StudyRow),
+        summary: StudySummary,
+    ) -> Result<Option<Intent>> {
+        let (services, from, found, to) = (self.services, self.from, self.place, self.to);
         let (change, event) = (self.change.clone(), self.event.clone());
         let (attributes, came_ms) = (study_map(&summary), summary.first_commit_ms);
         let page_keys = erase::page_keys(services, &found.account, seen).await?;
@@ -99,6 +112,11 @@ impl Replacement<'_> {
                 let row = staging.get(&found.row_key)?.ok_or(EngineError::NotFound)?;
                 let mut row: StudyRow = decode(&row, "study row")?;
                 if row.revision != seen.revision || row.study != seen.study {
+                    return Err(EngineError::Conflict(ARRIVED));
+                }
+                let study = staging.get(&from.row_key)?.ok_or(EngineError::NotFound)?;
+                let study: StudyRow = decode(&study, "study row")?;
+                if study.revision != copied.revision || study.study != copied.study {
                     return Err(EngineError::Conflict(ARRIVED));
                 }
                 freeze::refuse(staging, &found.row_key)?;

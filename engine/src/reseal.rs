@@ -15,7 +15,7 @@ use crate::erase::{self, IfFrozen};
 use crate::error::{EngineError, Result};
 use crate::ledger::{Change, ChangeKind};
 use crate::pipeline::messages::Source;
-use crate::records::StudyRow;
+use crate::records::{StudyRow, StudySummary};
 use crate::replace::Replacement;
 use crate::retrieve::StudyRef;
 use crate::services::{Services, now_ms};
@@ -94,6 +94,7 @@ pub async fn without(services: &Arc<Services>, found: StudyRef, removal: Removal
     let replacement = Replacement {
         services,
         from: &found,
+        place: &found,
         to: &to,
         change: Change {
             kind,
@@ -105,13 +106,17 @@ pub async fn without(services: &Arc<Services>, found: StudyRef, removal: Removal
         event,
     };
     let is_wanted = |series: &Token, instance: &Token| !is_removed(series, instance);
-    let check = |_: &StudyCopy<'_>| {
-        if removal.only.is_none() {
-            return Ok(());
-        }
+    let check = |_: &StudyCopy<'_>, _: &StudyRow, summary: &mut StudySummary| {
         let mut removed = instance_rows(services, &found)?;
         removed.retain(|entry| is_removed(&entry.series, &entry.instance));
+        if let Some(shared) = &mut summary.shared {
+            shared
+                .removed
+                .extend(removed.iter().flat_map(|entry| &entry.row.versions));
+        }
         removal.check(&removed)
     };
-    replacement.carry_out(copy, is_wanted, check).await
+    replacement.carry_out(copy, is_wanted, check).await?;
+    services.late_arrivals.push(found.shard, &found.row_key);
+    Ok(())
 }

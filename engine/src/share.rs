@@ -2,8 +2,8 @@
 //!
 //! The receiver gets a study row of its own with the patient's data sealed under its own keys, and a pixel key wrapped
 //! once more; not a byte of pixels is written. The row is the grant: who has access is who has a row, and taking the row
-//! away, keys first, takes the share back. A share shows the study as it was when it was shared; sharing again brings it
-//! up to date, and what the receiver corrected stays corrected.
+//! away, keys first, takes the share back. What changes in the study later is shown in its shares ([`crate::follow`]); what
+//! the receiver corrected stays corrected.
 //!
 //! A duplicate is the same, but the receiver's own: what is sent there later goes into it.
 
@@ -13,10 +13,11 @@ use std::sync::Arc;
 use dicom_dictionary_std::tags;
 use septum_core::audit::{Action, Actor, ObjectKind, ObjectRef, Outcome};
 use septum_core::ids::{NamespaceId, StudyId, UserId, VersionId};
-use septum_core::seal::AccountKeys;
+use septum_core::seal::{AccountKeys, Token};
 use septum_storage::RowKind;
 
 use crate::accounts::Namespace;
+use crate::amendment::Amendment;
 use crate::columns::Stamp;
 use crate::copy::{Pixels, Purpose, ROUNDS_MAX, StudyCopy, instance_rows};
 use crate::detached::detached;
@@ -126,19 +127,11 @@ async fn share_now(services: &Arc<Services>, sharing: &Sharing, source: &Source)
         if seen == Some((from.row.study, from.row.revision)) || is_up_to_date(services, before, from)? {
             return Ok(before.clone());
         }
-        theirs = known.standing.as_ref().map(Standing::amendment).transpose()?;
+        theirs = known.standing.clone();
     }
     // What the receiver corrected stays corrected.
-    let id = theirs
-        .as_ref()
-        .and_then(|theirs| theirs.correction.value(tags::PATIENT_ID));
-    let patient = patient_token(
-        &account,
-        into,
-        text(&open.summary, "00100021").as_bytes(),
-        id.map_or_else(|| text(&open.summary, "00100020"), str::to_owned)
-            .as_bytes(),
-    );
+    let amendment = theirs.as_ref().map(Standing::amendment).transpose()?;
+    let patient = patient_of(&account, into, &open.summary, amendment.as_ref());
     let keys = services.keyring.create_share(&account, &from.keys).await?;
     let to = StudyRef {
         namespace: into.id,
@@ -170,10 +163,10 @@ async fn share_now(services: &Arc<Services>, sharing: &Sharing, source: &Source)
         pixels: Pixels::InCommon,
         takes_originals: *manner == Manner::Move,
         takes_attachments: sharing.with_attachments,
-        amendment: theirs.as_ref(),
+        amendment: amendment.as_ref(),
     };
     let mut copy = StudyCopy::begin(services, from, &to, purpose).await?;
-    let made = make(services, sharing, &to, &mut copy, source).await;
+    let made = make(services, sharing, theirs.as_ref(), &to, &mut copy, source).await;
     copy.end(made).await
 }
 
@@ -257,6 +250,18 @@ fn versions(services: &Services, study: &StudyRef) -> Result<BTreeSet<VersionId>
     Ok(rows.flat_map(|entry| entry.row.without_originals().to_vec()).collect())
 }
 
+/// The patient key of a study at its receiver, who may have corrected who it is.
+pub(crate) fn patient_of(
+    account: &AccountKeys,
+    receiver: &Namespace,
+    summary: &StudySummary,
+    theirs: Option<&Amendment>,
+) -> Token {
+    let id = theirs.and_then(|theirs| theirs.correction.value(tags::PATIENT_ID));
+    let id = id.map_or_else(|| text(summary, "00100020"), str::to_owned);
+    patient_token(account, receiver, text(summary, "00100021").as_bytes(), id.as_bytes())
+}
+
 fn text(summary: &StudySummary, tag: &str) -> String {
     let value = summary
         .attributes
@@ -268,6 +273,7 @@ fn text(summary: &StudySummary, tag: &str) -> String {
 async fn make(
     services: &Arc<Services>,
     sharing: &Sharing,
+    theirs: Option<&Standing>,
     to: &StudyRef,
     copy: &mut StudyCopy<'_>,
     source: &Source,
@@ -284,7 +290,13 @@ async fn make(
             at_ms: now_ms(),
             message: sharing.message.clone(),
             seen: (seen.study, seen.revision),
+            removed: Vec::new(),
         });
+        summary.has_shares = false;
+        if sharing.manner == Manner::Share {
+            // What stands at the sender's is in what comes from there.
+            summary.standing = theirs.cloned();
+        }
         match show(services, sharing, to, copy, &seen, summary, source).await {
             Err(EngineError::Conflict(CHANGED)) => {}
             shown => return shown,
@@ -318,15 +330,24 @@ async fn show(
     let suite = services.keyring.suite();
     services.summaries.seal(&mut row, suite, &to.keys.phi, summary)?;
     let mut noted: Option<Stamp> = None;
+    let mut noted_shared = None;
     let shown = services.ledgers[from.shard]
         .commit(|staging| {
             let now = staging.get(&from.row_key)?.ok_or(EngineError::NotFound)?;
-            let now: StudyRow = decode(&now, "study row")?;
+            let mut now: StudyRow = decode(&now, "study row")?;
             if now.revision != seen.revision || now.study != seen.study {
                 return Err(EngineError::Conflict(CHANGED));
             }
             if staging.get(&to.row_key)?.is_some() {
                 return Err(EngineError::Conflict(conflict::EXISTS));
+            }
+            let known = services.summaries.open(&now)?;
+            if sharing.manner == Manner::Share && !known.summary.has_shares {
+                let mut known = known.summary.clone();
+                known.has_shares = true;
+                services.summaries.seal(&mut now, suite, &from.keys.phi, known)?;
+                staging.put(from.row_key.clone(), encode(&now));
+                noted_shared = Some(now.revision);
             }
             for lookup in lookup::rows(&to.account, to.namespace, &to.row_key, &attributes)? {
                 staging.put(lookup, Vec::new());
@@ -345,6 +366,9 @@ async fn show(
         .await;
     if let Err(error) = shown {
         services.summaries.forget(row.study, row.revision);
+        if let Some(revision) = noted_shared {
+            services.summaries.forget(from.id(), revision);
+        }
         if let Some(noted) = noted
             && let Err(error) = services.columns.revert(services, from.shard, &to.row_key, noted)
         {

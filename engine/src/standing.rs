@@ -1,8 +1,10 @@
-//! Corrections that stand: what was corrected in a study is corrected in images that come later.
+//! Corrections that stand: what was corrected in a study is corrected in images that come later, and what changed in a
+//! study is shown in its shares.
 //!
 //! What a study was corrected to lies in its summary ([`Standing`]). An instance that is stored into such a study makes
-//! it wait here; a moment later the study is corrected once more, which leaves alone what says so already. A restart
-//! forgets none: a study that becomes stable is looked at, too.
+//! it wait here; a moment later the study is corrected once more, which leaves alone what says so already, and then its
+//! shares are brought up to date ([`crate::follow`]). A restart forgets none: a study that becomes stable is looked at,
+//! too.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +19,7 @@ use crate::amendment::Amendment;
 use crate::columns::namespace_of;
 use crate::correct;
 use crate::error::{EngineError, Result};
+use crate::follow;
 use crate::freeze;
 use crate::retrieve::StudyRef;
 use crate::services::Services;
@@ -70,7 +73,7 @@ impl Standing {
     }
 }
 
-/// Corrected studies into which something was stored: a shard and the key of a row, each until its time has come.
+/// Corrected or shared studies that changed: a shard and the key of a row, each until its time has come.
 #[derive(Default)]
 pub struct LateArrivals(Mutex<HashMap<(usize, Vec<u8>), Instant>>);
 
@@ -84,7 +87,7 @@ impl LateArrivals {
         self.waiting().entry(place).or_insert_with(|| Instant::now() + time);
     }
 
-    /// Something was stored into a corrected study.
+    /// A study changed that was corrected, or is shared.
     pub fn push(&self, shard: usize, study_row_key: &[u8]) {
         self.wait(shard, study_row_key, COLLECT);
     }
@@ -101,8 +104,10 @@ impl LateArrivals {
             match carry_over(services, shard, &row_key).await {
                 // A study that was frozen meanwhile stays as it is.
                 Ok(()) | Err(EngineError::NotFound | EngineError::Conflict(freeze::FROZEN)) => {}
+                // Something changes it right now.
+                Err(EngineError::Overloaded { .. }) => self.wait(shard, &row_key, COLLECT),
                 Err(error) => {
-                    tracing::warn!(%error, shard, "late images could not be corrected; it is tried again");
+                    tracing::warn!(%error, shard, "late images could not be corrected or shown; it is tried again");
                     self.wait(shard, &row_key, RETRY_AFTER);
                 }
             }
@@ -110,21 +115,21 @@ impl LateArrivals {
     }
 }
 
-/// Corrects what of a study is not corrected yet.
+/// Corrects what of a study is not corrected yet, and brings its shares up to date.
 async fn carry_over(services: &Arc<Services>, shard: usize, row_key: &[u8]) -> Result<()> {
     let namespace = services.accounts.namespace(namespace_of(row_key)?)?;
     let account = services.keyring.account(namespace.account)?;
     let found = StudyRef::load(services, namespace.id, account, shard, row_key.to_vec())?;
     let open = services.summaries.open(&found.row)?;
     let Some(standing) = &open.summary.standing else {
-        return Ok(());
+        return follow::shares_of(services, &found).await;
     };
     let mut is_late = false;
     for instance in found.instances(services, None) {
         is_late |= instance?.record.correction.is_none();
     }
     if is_late {
-        correct::again(services, &namespace, found, standing.amendment()?).await?;
+        correct::again(services, &namespace, found.clone(), standing.amendment()?).await?;
     }
-    Ok(())
+    follow::shares_of(services, &found.again(services)?).await
 }

@@ -133,7 +133,7 @@ impl Committer {
                     .compression_ratio
                     .observe(payload_bytes as f64 / stored_bytes as f64);
             }
-            if decision.is_to_correct {
+            if decision.is_to_follow {
                 self.services.late_arrivals.push(self.shard, &study.row_key);
             }
             if waits_for_density {

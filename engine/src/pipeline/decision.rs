@@ -41,8 +41,8 @@ pub struct Decision {
     made: Option<u64>,
     /// The study was noted for searches.
     noted: Option<Stamp>,
-    /// The study was corrected, and this is to be.
-    pub is_to_correct: bool,
+    /// The study was corrected, or others have shares of it: this is to be corrected, and shown there, too.
+    pub is_to_follow: bool,
 }
 
 impl Decision {
@@ -121,7 +121,7 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
             kind: StoreKind::Duplicate,
             made: None,
             noted: None,
-            is_to_correct: false,
+            is_to_follow: false,
         });
     }
     if !study.held {
@@ -162,7 +162,7 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
         }
         staging.put(key::beside(RowKind::Unfolded, &study.row_key), Vec::new());
     }
-    let is_to_correct = summary.standing.is_some();
+    let is_to_follow = summary.standing.is_some() || summary.has_shares;
     services
         .summaries
         .seal(&mut row, services.keyring.suite(), &study.keys.phi, summary)?;
@@ -249,7 +249,7 @@ pub fn decide(services: &Services, staging: &mut Staging<'_>, sealed: &mut Seale
         },
         made: Some(row.revision),
         noted,
-        is_to_correct,
+        is_to_follow,
     })
 }
 

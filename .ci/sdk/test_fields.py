@@ -150,3 +150,27 @@ def test_a_share_shows_the_study_as_it_is(admin, side, other):
     assert store(side, image(study, 3)).status_code == 200
     time.sleep(2)
     assert other.web(f"/studies/{study}/metadata").status_code == 404 and study not in other.studies()
+
+
+def test_ones_own_study_stands_before_a_share(admin, side, other):
+    study = f"{ROOT}.5"
+    theirs = upload(side, study)
+    side.api.Study.share(uuid=theirs, group_id=other.group.uuid).get()
+    shared = other.studies()[study].uuid
+    own = image(study, 7, name=(synthetic.MARKER.encode(), b"ANOTHER^PATIENT\x20\x20\x20"))
+    assert store(other, own).status_code == 200
+    found = other.web(f"/studies?StudyInstanceUID={study}").json()
+    assert [one["00100010"]["Value"][0]["Alphabetic"] for one in found] == ["ANOTHER^PATIENT"]
+    assert [one["0020000D"]["Value"][0] for one in other.web("/studies").json()].count(study) == 1
+    assert [one["00080018"]["Value"][0] for one in other.web(f"/instances?StudyInstanceUID={study}").json()] == [f"{study}.1.7"]
+    assert other.web(f"/studies?PatientName=QUICK*&StudyInstanceUID={study}").status_code == 204
+    assert names_of(other, study) == {"ANOTHER^PATIENT"}
+    # V3 has both, each by its own name.
+    rows = admin.ok("study/list", **{"filter.phi_namespace.equals": other.namespace, "filter.study_uid.equals": study})["studies"]
+    assert {row["source"]: row["patient_name"] for row in rows} == {"upload": "ANOTHER^PATIENT", "share": "QUICKSILVER^CANARY"}
+    assert admin.ok("study/get", uuid=shared)["patient_name"] == "QUICKSILVER^CANARY"
+    assert admin.ok("study/count", **{"filter.phi_namespace.equals": other.namespace, "filter.study_uid.equals": study})["count"] == 2
+    # Without one's own, the share stands for the UID.
+    other.api.Study.delete(uuid=next(row["uuid"] for row in rows if row["source"] == "upload")).get()
+    assert names_of(other, study) == {"QUICKSILVER^CANARY"}
+    assert len(other.web(f"/studies?StudyInstanceUID={study}").json()) == 1

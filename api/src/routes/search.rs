@@ -45,6 +45,7 @@ async fn run(call: Call, level: Level) -> Answer {
             Some(call.study_uid()?)
         },
         series_uid: call.series_uid_if_any()?,
+        each_of_a_uid: false,
     };
     let pairs = query_pairs(&call.request).into_iter();
     let mut query = Query::parse(level, pairs).map_err(|error| Problem::bad_request(error.to_string()))?;

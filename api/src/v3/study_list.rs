@@ -179,7 +179,11 @@ async fn collect(ask: &Ask, wanted: &Wanted, enough: usize) -> Outcome<(Vec<Map<
         pairs.push(("offset".to_owned(), offset.to_string()));
         let query = Query::parse(Level::Study, pairs.into_iter()).map_err(|_| Fault::new("INVALID_CONDITION"))?;
         let query = query.with_latest_first();
-        let found = search(ask.services(), &namespaces, Scope::default(), &query).await?;
+        let scope = Scope {
+            each_of_a_uid: true,
+            ..Scope::default()
+        };
+        let found = search(ask.services(), &namespaces, scope, &query).await?;
         for item in found.items {
             let namespace = namespaces.iter().find(|namespace| namespace.id == item.namespace);
             let name = StudyName::of_row_key(item.namespace, &item.row_key);

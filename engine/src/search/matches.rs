@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use septum_core::ids::NamespaceId;
 use septum_core::query::columns::{Column, CompiledPredicates, Page, RowKey};
 use septum_core::query::{OrderKey, Query};
+use septum_storage::RowKind;
 use serde_json::Map;
 
 use super::study_map;
@@ -156,6 +157,8 @@ pub(super) struct Looking {
     pub(super) wanted: Option<usize>,
     /// The newest are those that came last.
     pub(super) latest_first: bool,
+    /// Shares beside a study of the same UID are wanted, too.
+    pub(super) each_of_a_uid: bool,
 }
 
 impl Looking {
@@ -211,7 +214,18 @@ impl Looking {
                 return Ok(None);
             }
         }
-        Ok(Some(first.finish()))
+        let mut batch = first.finish();
+        if !self.each_of_a_uid {
+            // Each is asked for once it is known to be among the first ones: of these there are few.
+            let mut standing = Vec::with_capacity(batch.matches.len());
+            for found in batch.matches {
+                if stands_for_its_uid(services, &found)? {
+                    standing.push(found);
+                }
+            }
+            batch.matches = standing;
+        }
+        Ok(Some(batch))
     }
 
     /// Offers what the columns of a namespace have; `false` where one lacks what the search is sorted by. Where there are
@@ -296,6 +310,24 @@ impl Looking {
         first.offer(rank, found);
         Ok(())
     }
+}
+
+/// Whether a study is the one that its UID names in its namespace, as [`crate::retrieve::StudyRef::find`] has it: the
+/// namespace's own, else the first of those shared with it.
+fn stands_for_its_uid(services: &Services, found: &Match) -> Result<bool> {
+    let (token, storage) = found.key.split_at(found.key.len() / 2);
+    if storage == found.namespace.as_bytes() {
+        return Ok(true);
+    }
+    let stored_in = &services.store.shards()[found.shard];
+    let own = [token, found.namespace.as_bytes().as_slice()].concat();
+    let row_key = |key: &[u8]| RowKind::Study.key(&[found.namespace.as_bytes(), key]);
+    if stored_in.get(&row_key(&own))?.is_some() {
+        return Ok(false);
+    }
+    let first = crate::scan::rows(stored_in, row_key(token)).next().transpose()?;
+    // Gone meanwhile, it is left out when it is opened.
+    Ok(first.is_none_or(|(first, _)| first == found.row_key()))
 }
 
 #[cfg(test)]

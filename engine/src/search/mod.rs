@@ -38,6 +38,9 @@ pub struct Scope {
     pub study_uid: Option<String>,
     /// Only inside this series of it.
     pub series_uid: Option<String>,
+    /// Of studies of one UID in one namespace all are found, not only the one that stands for the UID there
+    /// ([`StudyRef::find`]).
+    pub each_of_a_uid: bool,
 }
 
 /// One result.
@@ -100,6 +103,7 @@ pub async fn search(
         sorted: (is_of_columns && is_sorted).then(|| Arc::new(query.clone())),
         wanted: is_of_columns.then(|| limit.saturating_add(query.offset)),
         latest_first: query.latest_first,
+        each_of_a_uid: scope.each_of_a_uid,
     };
     let mut page = Page::new(query, limit, is_sorted && looking.sorted.is_none())?;
     let mut after = None;

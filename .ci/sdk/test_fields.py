@@ -174,3 +174,27 @@ def test_ones_own_study_stands_before_a_share(admin, side, other):
     other.api.Study.delete(uuid=next(row["uuid"] for row in rows if row["source"] == "upload")).get()
     assert names_of(other, study) == {"QUICKSILVER^CANARY"}
     assert len(other.web(f"/studies?StudyInstanceUID={study}").json()) == 1
+
+
+def test_activities_are_told_to_who_may_see_studies(server, sdk, side, other):
+    hears, *_ = with_role(server, sdk, other, "Hears", {"channel_activity": 1, "study_view": 1, "study_approve": 1})
+    reads, *_ = with_role(server, sdk, other, "Reads", {"channel_activity": 1, "study_view": 1})
+    blind, *_ = with_role(server, sdk, other, "Sightless", {"channel_activity": 1})
+    deaf, *_ = with_role(server, sdk, other, "Deaf", {"channel_study": 1, "study_view": 1})
+    channel, frames = f"activity.{other.namespace}", [[], [], [], []]
+    threads = [threading.Thread(target=listen, args=(server, user.sid, channel, 8, heard))
+               for user, heard in zip((hears, reads, blind, deaf), frames)]
+    [thread.start() for thread in threads]
+    time.sleep(2)
+    upload(other, f"{ROOT}.6")
+    sdk.Group.set(uuid=other.group.uuid, must_approve=1).get()
+    try:
+        side.api.Study.share(uuid=upload(side, f"{ROOT}.7"), group_id=other.group.uuid).get()
+        [thread.join() for thread in threads]
+    finally:
+        sdk.Group.set(uuid=other.group.uuid, must_approve=0).get()
+    told = [[(frame["event"], frame["type"]) for frame in heard[1:]] for heard in frames]
+    assert sorted(told[0]) == [("READY", "STUDY"), ("STUDY_APPROVE", "STUDY_APPROVE")] and told[1] == [("READY", "STUDY")]
+    assert frames[1][1]["study_uid"] == f"{ROOT}.6" and frames[1][0] == {"status": "OK", "channel": channel}
+    for heard in frames[2:]:
+        assert [frame["error_type"] for frame in heard] == ["NOT_PERMITTED"]

@@ -240,10 +240,10 @@ pub fn offered_record(
 ) -> Outcome<Map<String, Value>> {
     let mut record = records.make(&offer.theirs, namespace, Some(stored))?;
     record.insert("must_approve".into(), flag(true));
-    record.insert("share_message".into(), offer.message().into());
     // For its receiver it is there since it was offered.
     let offered = times::written(offer.document.created_ms);
     record.insert("created".into(), offered.map_or(Value::Null, Value::from));
+    record.insert("share_message".into(), offer.message().into());
     Ok(record)
 }
 

@@ -262,7 +262,7 @@ pub async fn sync(ask: &Ask) -> Outcome {
     }
     if is_stored {
         arrive(ask).await?;
-        shares::deferred::arrived(ask.services(), name).await?;
+        shares::deferred::arrived(ask.services(), &ask.app.channels, name).await?;
         let study_uid = name.find(ask.services(), namespace)?;
         let study_uid = ask.services().summaries.open(&study_uid.row)?.summary.study_uid.clone();
         ask.app

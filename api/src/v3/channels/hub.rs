@@ -37,6 +37,8 @@ pub enum Event {
     Edit,
     /// A job is over.
     Done,
+    /// A study waits for approval.
+    Approve,
 }
 
 impl Event {
@@ -46,6 +48,7 @@ impl Event {
             Self::Ready => "READY",
             Self::Edit => "EDIT",
             Self::Done => "DONE",
+            Self::Approve => "STUDY_APPROVE",
         }
     }
 }
@@ -102,10 +105,31 @@ impl Hub {
 
     /// Tells that something happened to a study.
     pub fn tell_of_study(&self, services: &Services, event: Event, namespace: NamespaceId, study_uid: &str) {
-        let about = about_study(services, namespace, study_uid);
+        let mut about = about_study(services, namespace, study_uid);
         self.tell(Told {
             channel: Channel::Study(namespace),
             event,
+            to: None,
+            about: about.clone(),
+        });
+        about.insert("type".into(), "STUDY".into());
+        self.tell(Told {
+            channel: Channel::Activity(namespace),
+            event,
+            to: None,
+            about,
+        });
+    }
+
+    /// Tells that a study waits for whoever approves it.
+    pub fn tell_of_offer(&self, namespace: NamespaceId, uuid: &str) {
+        let mut about = Map::new();
+        about.insert("type".into(), Event::Approve.name().into());
+        about.insert("study_id".into(), uuid.into());
+        about.insert("namespace_id".into(), namespace.to_string().into());
+        self.tell(Told {
+            channel: Channel::Activity(namespace),
+            event: Event::Approve,
             to: None,
             about,
         });

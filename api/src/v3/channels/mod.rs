@@ -13,6 +13,7 @@
 //! |---|---|---|
 //! | `study.NAMESPACE` | `channel_study` | `READY`: a study has come; `EDIT`: it is no longer as it was |
 //! | `job.NAMESPACE` | `job_view` | `DONE`: one of the listener's own jobs is over |
+//! | `activity.NAMESPACE` | `channel_activity`, and `study_view` or `study_browse` | those of `study.NAMESPACE`, with `type` `STUDY`; `STUDY_APPROVE`, to who approves: a study waits |
 //!
 //! Invariants: the session and the permission are asked for again at each event, so that nothing goes to whoever is signed
 //! out or has lost a role. A socket that names nobody is closed soon. Events are hints: who misses some, because its
@@ -37,6 +38,8 @@ pub enum Channel {
     Study(NamespaceId),
     /// The listener's jobs in a namespace.
     Job(NamespaceId),
+    /// What happens to the studies of a namespace, and what waits for approval there.
+    Activity(NamespaceId),
 }
 
 impl Channel {
@@ -47,6 +50,7 @@ impl Channel {
         match kind {
             "study" => Some(Self::Study(namespace)),
             "job" => Some(Self::Job(namespace)),
+            "activity" => Some(Self::Activity(namespace)),
             _ => None,
         }
     }
@@ -54,7 +58,7 @@ impl Channel {
     /// Where it is.
     pub fn namespace(self) -> NamespaceId {
         match self {
-            Self::Study(namespace) | Self::Job(namespace) => namespace,
+            Self::Study(namespace) | Self::Job(namespace) | Self::Activity(namespace) => namespace,
         }
     }
 
@@ -63,6 +67,15 @@ impl Channel {
         match self {
             Self::Study(_) => Permission::ChannelStudy,
             Self::Job(_) => Permission::JobView,
+            Self::Activity(_) => Permission::ChannelActivity,
+        }
+    }
+
+    /// Of what one is needed beside: nobody hears of studies that they may not see.
+    pub fn one_of(self) -> &'static [Permission] {
+        match self {
+            Self::Study(_) | Self::Job(_) => &[],
+            Self::Activity(_) => &[Permission::StudyView, Permission::StudyBrowse],
         }
     }
 }
@@ -81,6 +94,10 @@ mod tests {
                 Some(Channel::Study(namespace))
             );
             assert_eq!(Channel::parse(&format!("job.{text}")), Some(Channel::Job(namespace)));
+            assert_eq!(
+                Channel::parse(&format!("activity.{text}")),
+                Some(Channel::Activity(namespace))
+            );
         }
         for text in ["", "study", "study.", "study.x", &format!("meeting.{dashed}"), &dashed] {
             assert_eq!(Channel::parse(text), None, "{text}");

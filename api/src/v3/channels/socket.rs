@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
 use md5::{Digest, Md5};
-use septum_core::access::{Object, authorize};
+use septum_core::access::{Object, Permission, authorize};
 use septum_core::audit::{Action, Actor, ObjectKind, ObjectRef, Outcome};
 use septum_core::ids::UserId;
 use septum_engine::ledger::Event as AuditEvent;
@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{Channel, Told};
+use super::{Channel, Event, Told};
 use crate::app::App;
 use crate::auth::Presented;
 use crate::http::problem::Problem;
@@ -201,7 +201,11 @@ impl Conversation {
     fn is_permitted(&self, channel: Channel, user: UserId) -> bool {
         let object = Object::Namespace(channel.namespace());
         let principal = self.app.archive.services.accounts.principal(user);
-        principal.is_ok_and(|principal| authorize(Some(&principal), channel.permission(), object).is_ok())
+        principal.is_ok_and(|principal| {
+            let mut others = channel.one_of().iter();
+            authorize(Some(&principal), channel.permission(), object).is_ok()
+                && (channel.one_of().is_empty() || others.any(|other| principal.has(*other, channel.namespace())))
+        })
     }
 
     async fn tell(&mut self, told: &Told) -> Result<(), Over> {
@@ -211,7 +215,15 @@ impl Conversation {
         if told.to.is_some_and(|user| user != subscription.user) {
             return Ok(());
         }
-        let sessions = &self.app.archive.services.accounts.sessions;
+        let services = &self.app.archive.services;
+        let approves = |user| {
+            let principal = services.accounts.principal(user);
+            principal.is_ok_and(|principal| principal.has(Permission::StudyApprove, told.channel.namespace()))
+        };
+        if told.event == Event::Approve && !approves(subscription.user) {
+            return Ok(());
+        }
+        let sessions = &services.accounts.sessions;
         let is_live = matches!(sessions.left_ms(&subscription.sid), Ok(Some(_)));
         if !is_live || !self.is_permitted(told.channel, subscription.user) {
             let name = subscription.name.clone();

@@ -17,6 +17,7 @@ use serde_json::json;
 use super::giving::{self, Giving};
 use super::rules;
 use crate::v3::ask::{Ask, uuid};
+use crate::v3::channels::Hub;
 use crate::v3::fault::{Fault, Outcome};
 use crate::v3::one_time;
 use crate::v3::study_id::StudyName;
@@ -70,15 +71,15 @@ pub(super) async fn keep(ask: &Ask, into: &Arc<Namespace>) -> Outcome<()> {
 ///
 /// # Errors
 /// Where what waits cannot be read; what cannot be given is tried again.
-pub(crate) async fn arrived(services: &Arc<Services>, name: &StudyName) -> Outcome<()> {
+pub(crate) async fn arrived(services: &Arc<Services>, channels: &Arc<Hub>, name: &StudyName) -> Outcome<()> {
     for waiting in services.accounts.documents.list(Kind::DeferredShare, &name.owner())? {
-        settle(services, &waiting, true).await?;
+        settle(services, channels, &waiting, true).await?;
     }
     Ok(())
 }
 
 /// Gives, now and then, what waits for studies that have come.
-pub async fn follow(services: Weak<Services>) {
+pub async fn follow(services: Weak<Services>, channels: Arc<Hub>) {
     let mut interval = tokio::time::interval(LOOK);
     loop {
         interval.tick().await;
@@ -91,7 +92,7 @@ pub async fn follow(services: Weak<Services>) {
             }
         };
         for waiting in waiting {
-            if settle(&services, &waiting, false).await.is_err() {
+            if settle(&services, &channels, &waiting, false).await.is_err() {
                 tracing::warn!("a share of a study that came could not be given; it is tried again");
             }
         }
@@ -99,12 +100,12 @@ pub async fn follow(services: Weak<Services>) {
 }
 
 /// Gives one share, if its study is here. What may not be given any more is dropped.
-async fn settle(services: &Arc<Services>, waiting: &Document, is_complete: bool) -> Outcome<()> {
+async fn settle(services: &Arc<Services>, channels: &Arc<Hub>, waiting: &Document, is_complete: bool) -> Outcome<()> {
     let source = Source {
         user: waiting.created_by,
         address: None,
     };
-    let given = match giving_of(services, waiting, is_complete, &source)? {
+    let given = match giving_of(services, channels, waiting, is_complete, &source)? {
         None if one_time::ends_ms(waiting) > now_ms() => return Ok(()),
         None => Ok(()),
         Some((giving, into)) => {
@@ -134,6 +135,7 @@ async fn settle(services: &Arc<Services>, waiting: &Document, is_complete: bool)
 /// The study of a share and its receiver, once both are here.
 fn giving_of(
     services: &Arc<Services>,
+    channels: &Arc<Hub>,
     waiting: &Document,
     is_complete: bool,
     source: &Source,
@@ -157,6 +159,7 @@ fn giving_of(
     }
     let giving = Giving {
         services: Arc::clone(services),
+        channels: Arc::clone(channels),
         name,
         namespace,
         study,

@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::{offers_of, rules, show, stored};
 use crate::hidden::Hidden;
 use crate::v3::ask::Ask;
+use crate::v3::channels::Hub;
 use crate::v3::fault::{Fault, Outcome};
 use crate::v3::study_id::StudyName;
 use crate::v3::study_record::{Stored, text_of};
@@ -29,6 +30,8 @@ const RELATED_MAX: usize = 1_000;
 #[derive(Clone)]
 pub(super) struct Giving {
     pub(super) services: Arc<Services>,
+    /// Where it is told that a study waits to be approved.
+    pub(super) channels: Arc<Hub>,
     /// Its name where the giver sees it.
     pub(super) name: StudyName,
     /// Where the giver sees it.
@@ -71,6 +74,7 @@ impl Giving {
         let (name, namespace) = ask.study()?;
         Ok(Self {
             services: Arc::clone(ask.services()),
+            channels: Arc::clone(&ask.app.channels),
             name: *name,
             namespace: Arc::clone(namespace),
             study: stored(ask)?,
@@ -204,6 +208,7 @@ impl Giving {
             body: body.as_object().cloned().unwrap_or_default(),
         };
         self.services.accounts.documents.add(new, &self.source).await?;
+        self.channels.tell_of_offer(into.id, &theirs.to_string());
         Ok(true)
     }
 }

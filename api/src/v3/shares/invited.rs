@@ -156,6 +156,7 @@ pub(crate) async fn accept(ask: &Ask, share: &str, user: &User, source: &Source)
     let (share, name, namespace, study) = waiting(ask, share)?;
     let giving = Giving {
         services: Arc::clone(ask.services()),
+        channels: Arc::clone(&ask.app.channels),
         name,
         namespace,
         study,

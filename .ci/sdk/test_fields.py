@@ -198,3 +198,25 @@ def test_activities_are_told_to_who_may_see_studies(server, sdk, side, other):
     assert frames[1][1]["study_uid"] == f"{ROOT}.6" and frames[1][0] == {"status": "OK", "channel": channel}
     for heard in frames[2:]:
         assert [frame["error_type"] for frame in heard] == ["NOT_PERMITTED"]
+
+
+def test_custom_fields_are_loaded_from_the_study(server, sdk, admin, side):
+    study = f"{ROOT}.8"
+    uuid = upload(side, study)
+    field = {"account_id": side.account, "object": "Study", "type": "text"}
+    for wrong, token in (({"dicom_tag": "00100010"}, "INVALID_DICOM_TAG"), ({"load_dicom_tag": 1}, "NO_DICOM_TAG_DEFINED"),
+                         ({"dicom_tag": "(0010,0010)", "object": "Order"}, "INVALID_DICOM_TAG_OBJECT")):
+        assert admin.error("customfield/add", name="Wrong", **(field | wrong))[0] == token
+    name, kind, given = (admin.ok("customfield/add", name=tag, dicom_tag=tag, load_dicom_tag=load, **field)["uuid"]
+                         for tag, load in (("(0010,0010)", 1), ("(0008,0060)", 1), ("(0010,0020)", 0)))
+
+    def values(sid=None):
+        return call(server, sid or admin.sid, "study/get", uuid=uuid, customfield_h=1)["customfield_h"]
+
+    assert (values()[name], values()[kind], values()[given]) == ("QUICKSILVER^CANARY", "CT", None)
+    assert study in uids(admin, side, **{f"filter.customfield-{name}.like": "QUICK%"})
+    # What is corrected is loaded anew; what somebody gave stays.
+    admin.ok("study/set", study_id=uuid, patient_name="Right^Name", **{f"customfield-{kind}": "Head"})
+    assert (values()[name], values()[kind]) == ("Right^Name", "Head")
+    theirs, *_ = with_role(server, sdk, side, "Veiled", FLAGS | {"study_field_patient_name": "H"})
+    assert values(theirs.sid)[name] is None

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, uuid};
 use super::fault::{Fault, Outcome};
+use super::values as fields_of;
 
 /// Where values lie in an object's own fields.
 const KEY: &str = "customfields";
@@ -42,11 +43,19 @@ pub fn shown(ask: &Ask, account: AccountId, object: &str, given: Option<&Map<Str
 
 /// Fields with their values.
 pub fn with_values(fields: &[Document], given: Option<&Map<String, Value>>) -> Value {
+    with_loaded(fields, given, |_| Value::Null)
+}
+
+/// Fields with their values: those that nobody gave are loaded from the study, where the field is mapped to one of its
+/// attributes and `load_dicom_tag` says so. `loaded` is given the attribute as eight digits.
+pub fn with_loaded(fields: &[Document], given: Option<&Map<String, Value>>, loaded: impl Fn(&str) -> Value) -> Value {
     fields
         .iter()
         .map(|field| {
             let id = field.id.to_string();
-            let value = given.and_then(|given| given.get(&id)).cloned().unwrap_or(Value::Null);
+            let value = given.and_then(|given| given.get(&id)).cloned();
+            let value = value.or_else(|| loads(&field.body).map(|tag| loaded(&tag)));
+            let value = value.unwrap_or(Value::Null);
             let of = |name: &str| field.body.get(name).cloned().unwrap_or(Value::Null);
             json!({
                 "uuid": id,
@@ -60,6 +69,20 @@ pub fn with_values(fields: &[Document], given: Option<&Map<String, Value>>) -> V
             })
         })
         .collect()
+}
+
+/// The attribute that a field loads its values from.
+fn loads(definition: &Map<String, Value>) -> Option<String> {
+    let text = fields_of::text(definition, "dicom_tag");
+    attribute(text).filter(|_| fields_of::is_set(definition, "load_dicom_tag"))
+}
+
+/// The eight digits of an attribute that is written `(0008,1030)`.
+pub fn attribute(text: &str) -> Option<String> {
+    let inner = text.strip_prefix('(')?.strip_suffix(')')?;
+    let (group, element) = inner.split_once(',')?;
+    let is_part = |part: &str| part.len() == 4 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (is_part(group) && is_part(element)).then(|| format!("{group}{element}").to_uppercase())
 }
 
 /// Takes `customfield-UUID` parameters over into an object's own fields.
@@ -150,5 +173,35 @@ fn check(
         "date" if super::times::read(value, &jiff::tz::TimeZone::UTC).is_none() => Err("INVALID_VALUE"),
         "select" | "radio" if !is_option(value) => Err("INVALID_VALUE"),
         _ => Ok((id, Some(value.into()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_written_in_parentheses() {
+        assert_eq!(attribute("(0008,103e)").as_deref(), Some("0008103E"));
+        for text in [
+            "",
+            "00081030",
+            "(0008,10)",
+            "(0008,10300)",
+            "(0008;1030)",
+            "(000x,1030)",
+        ] {
+            assert_eq!(attribute(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn values_are_loaded_only_where_that_is_said() {
+        let definition = |load: u8| {
+            let body = json!({"dicom_tag": "(0008,1030)", "load_dicom_tag": load});
+            body.as_object().cloned().unwrap_or_default()
+        };
+        assert_eq!(loads(&definition(1)).as_deref(), Some("00081030"));
+        assert_eq!(loads(&definition(0)), None);
     }
 }

@@ -4,6 +4,7 @@ use septum_core::access::Permission;
 use septum_engine::accounts::documents::Kind;
 use serde_json::{Map, Value};
 
+use super::custom_fields;
 use super::fault::{Fault, Outcome};
 use super::lists::{self, Compare};
 use super::values::{self, Fields, Holds, is_email};
@@ -91,6 +92,21 @@ fn custom_field(body: &Map<String, Value>) -> Outcome<()> {
     }
     if body.get("options").is_some_and(|options| !options.is_array()) {
         return Err(Fault::new("INVALID_OPTIONS"));
+    }
+    let tag = values::text(body, "dicom_tag");
+    if tag.is_empty() {
+        let loads = values::is_set(body, "load_dicom_tag");
+        return if loads {
+            Err(Fault::new("NO_DICOM_TAG_DEFINED"))
+        } else {
+            Ok(())
+        };
+    }
+    if values::text(body, "object") != "Study" {
+        return Err(Fault::new("INVALID_DICOM_TAG_OBJECT"));
+    }
+    if custom_fields::attribute(tag).is_none() {
+        return Err(Fault::new("INVALID_DICOM_TAG"));
     }
     Ok(())
 }

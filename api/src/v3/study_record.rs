@@ -161,6 +161,16 @@ impl Stored {
     }
 }
 
+impl Stored {
+    /// What the study says for an attribute; of its first series, where it is one of series.
+    fn value_of(&self, tag: &str) -> Value {
+        let series = self.summary.summary.series.first().map(|series| &series.attributes);
+        let mut places = [Some(&self.attributes), series].into_iter().flatten();
+        let place = places.find(|attributes| attributes.get(tag).is_some_and(|said| said.get("Value").is_some()));
+        place.map_or(Value::Null, |attributes| text_of(attributes, tag))
+    }
+}
+
 /// Makes records of many studies, looking things up once.
 pub struct Records<'a> {
     ask: &'a Ask,
@@ -334,9 +344,14 @@ impl<'a> Records<'a> {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => place.insert(custom_fields::definitions(self.ask, account, "Study")?),
         };
-        let custom = custom_fields::with_values(definitions, custom_fields::values(noted));
+        let rights = self.ask.principal()?.fields(name.phi);
+        let loaded = |tag: &str| match stored {
+            Some(stored) if !is_hidden(&rights, tag) => stored.value_of(tag),
+            _ => Value::Null,
+        };
+        let custom = custom_fields::with_loaded(definitions, custom_fields::values(noted), loaded);
         record.insert("customfields".into(), custom);
-        hide(&mut record, &self.ask.principal()?.fields(name.phi));
+        hide(&mut record, &rights);
         Ok(record)
     }
 }
@@ -345,6 +360,12 @@ fn is_starred(ask: &Ask, noted: &Map<String, Value>) -> bool {
     let user = ask.principal().map(|principal| principal.user.to_string());
     let stars = noted.get("stars").and_then(Value::as_array);
     stars.is_some_and(|stars| user.is_ok_and(|user| stars.iter().any(|star| star.as_str() == Some(&user))))
+}
+
+/// Whether an attribute is one that the caller's roles hide as a field.
+fn is_hidden(rights: &FieldRights, tag: &str) -> bool {
+    let mut fields = PHI.into_iter().chain([("modality", "00080060")]);
+    fields.any(|(field, of)| of == tag && rights.of(field) == FieldRight::Hidden)
 }
 
 /// Takes out what the caller's roles hide.

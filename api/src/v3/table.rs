@@ -459,7 +459,7 @@ fn objects_of_accounts() -> Vec<Entry> {
             .on(account, &[P::CustomfieldEdit])
             .needs("account_id name object")
             .takes("type display_order required options dicom_tag load_dicom_tag field_flag ui_json load_order")
-            .fails("ACCOUNT_NOT_FOUND INVALID_OBJECT INVALID_TYPE INVALID_OPTIONS INVALID_FLAG INVALID_INTEGER INVALID_JSON"),
+            .fails("ACCOUNT_NOT_FOUND INVALID_OBJECT INVALID_TYPE INVALID_OPTIONS INVALID_FLAG INVALID_INTEGER INVALID_JSON INVALID_DICOM_TAG INVALID_DICOM_TAG_OBJECT NO_DICOM_TAG_DEFINED"),
         Entry::new("customfield/get", run!(documents::get))
             .on(field, &[P::CustomfieldView, P::RoleView])
             .needs("uuid"),
@@ -467,7 +467,7 @@ fn objects_of_accounts() -> Vec<Entry> {
             .on(field, &[P::CustomfieldEdit])
             .needs("uuid")
             .takes("name type display_order required options dicom_tag load_dicom_tag field_flag ui_json load_order")
-            .fails("INVALID_OBJECT INVALID_TYPE INVALID_OPTIONS INVALID_FLAG INVALID_INTEGER INVALID_JSON"),
+            .fails("INVALID_OBJECT INVALID_TYPE INVALID_OPTIONS INVALID_FLAG INVALID_INTEGER INVALID_JSON INVALID_DICOM_TAG INVALID_DICOM_TAG_OBJECT NO_DICOM_TAG_DEFINED"),
         Entry::new("customfield/delete", run!(documents::delete))
             .on(field, &[P::CustomfieldEdit])
             .needs("uuid"),

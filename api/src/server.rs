@@ -209,7 +209,10 @@ pub async fn start(config: &Config) -> Result<Running, ServerError> {
     let services = Arc::downgrade(&running.archive.services);
     actix_web::rt::spawn(links::sweep(services.clone()));
     actix_web::rt::spawn(one_time::sweep(services.clone()));
-    actix_web::rt::spawn(shares::deferred::follow(services.clone(), Arc::clone(&app.channels)));
+    actix_web::rt::spawn(shares::deferred::follow(
+        services.clone(),
+        Arc::downgrade(&running.channels),
+    ));
     if let Some(mailer) = mailer {
         actix_web::rt::spawn(mailer.run(services.clone()));
     }

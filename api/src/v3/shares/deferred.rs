@@ -79,11 +79,13 @@ pub(crate) async fn arrived(services: &Arc<Services>, channels: &Arc<Hub>, name:
 }
 
 /// Gives, now and then, what waits for studies that have come.
-pub async fn follow(services: Weak<Services>, channels: Arc<Hub>) {
+pub async fn follow(services: Weak<Services>, channels: Weak<Hub>) {
     let mut interval = tokio::time::interval(LOOK);
     loop {
         interval.tick().await;
-        let Some(services) = services.upgrade() else { return };
+        let (Some(services), Some(channels)) = (services.upgrade(), channels.upgrade()) else {
+            return;
+        };
         let waiting = match services.accounts.documents.all(Kind::DeferredShare) {
             Ok(waiting) => waiting,
             Err(error) => {

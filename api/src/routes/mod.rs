@@ -1,6 +1,6 @@
 //! The route table: every address, its method, the permission it needs, the handler.
 //!
-//! Nothing is reachable that is not a row here or in the table of API V3: [`configure`] registers these two and nothing
+//! Nothing is reachable that is not a row here or in the table of API V3: [`configure()`] registers these two and nothing
 //! else.
 
 mod accounts;
@@ -8,6 +8,7 @@ mod bulk;
 mod capabilities;
 mod changes;
 pub mod commitment;
+mod configure;
 mod delete;
 mod dicom_type;
 mod exceptions;
@@ -31,23 +32,21 @@ mod viewer;
 mod wado_uri;
 
 pub(crate) use accounts::body_problem;
+pub use configure::configure;
 pub(crate) use media_types::{media_type_of as frame_media_type, video_type};
 pub(crate) use ranged::{stored as ranged_stored, value as ranged_value};
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use actix_web::http::Method;
-use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::future::LocalBoxFuture;
 use septum_core::access::Permission;
 
-use crate::app::App;
 use crate::call::Call;
-use crate::dispatch::{Entry, dispatch};
+use crate::dispatch::Entry;
 use crate::docs;
 use crate::http::problem::{Answer, Problem};
-use crate::v3::{self, storage};
 
 /// Where a row's permission must be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -550,60 +549,6 @@ fn table() -> Vec<Route> {
         );
     }
     rows
-}
-
-/// Registers the table.
-pub fn configure(app: Arc<App>) -> impl FnOnce(&mut web::ServiceConfig) {
-    move |config| {
-        for (path, rows) in storage::resources() {
-            let app = Arc::clone(&app);
-            let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {
-                let app = Arc::clone(&app);
-                Box::pin(async move {
-                    let headers = request.headers().clone();
-                    storage::answered(&headers, dispatch(app, rows, request, payload).await)
-                })
-            };
-            config.service(web::resource(path).to(handler));
-        }
-        for (path, rows) in BY_PATH.iter() {
-            let app = Arc::clone(&app);
-            let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {
-                Box::pin(dispatch(Arc::clone(&app), rows, request, payload))
-            };
-            config.service(web::resource(*path).to(handler));
-        }
-        let sockets = Arc::clone(&app);
-        let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {
-            Box::pin(v3::dispatch::socket(Arc::clone(&sockets), request, payload))
-        };
-        config.service(web::resource([v3::dispatch::BASE, v3::channels::PATH].concat()).to(handler));
-        let links = Arc::clone(&app);
-        let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {
-            Box::pin(v3::link_page::answer(Arc::clone(&links), request, payload))
-        };
-        config.service(web::resource([v3::dispatch::BASE, v3::link_page::PATH].concat()).to(handler));
-        let reports = Arc::clone(&app);
-        let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {
-            Box::pin(v3::reports::zip(Arc::clone(&reports), request, payload))
-        };
-        config.service(web::resource([v3::dispatch::BASE, v3::reports::PATH].concat()).to(handler));
-        let welcome = Arc::clone(&app);
-        let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {
-            Box::pin(v3::welcome_page::answer(Arc::clone(&welcome), request, payload))
-        };
-        config.service(web::resource([v3::dispatch::BASE, v3::welcome_page::PATH].concat()).to(handler));
-        // The calls of API V3 are rows of a table of their own.
-        let calls = Arc::clone(&app);
-        let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {
-            Box::pin(v3::dispatch::dispatch(Arc::clone(&calls), request, payload))
-        };
-        config.service(web::resource([v3::dispatch::BASE, "/{path:.*}"].concat()).to(handler));
-        let handler = move |request: HttpRequest, payload: web::Payload| -> LocalBoxFuture<'static, HttpResponse> {
-            Box::pin(dispatch(Arc::clone(&app), &[], request, payload))
-        };
-        config.default_service(web::to(handler));
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! A search goes from the top. Which studies may match is found by blind index token where one attribute is asked for
 //! exactly, else by scanning columns; of these, in order, summaries are opened and asked, then what is kept of extended
 //! attributes ([`crate::extended`]), then the series inside, and only what passes has its instances' metadata opened.
-//! Without `orderby` the order is fixed (newest study first, by its date or by when it came), so that `offset` pages are stable. Of results, and of studies
+//! Without `orderby` the order is fixed (newest study first, by its date or by when it came), so that `offset` pages are
+//! stable. Of results, and of studies
 //! that may match, no more are held than a page needs, or a batch has.
 
 mod matches;

@@ -7,25 +7,23 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::http::{Method, StatusCode, header};
+use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use septum_core::ids::DocumentId;
 use septum_engine::accounts::documents::Kind;
 use serde_json::{Map, Value};
 
 use super::ask::uuid;
-use super::dispatch::{Caller, find, form_of};
+use super::dispatch::{Caller, find};
 use super::fault::{Fault, Outcome};
 use super::links;
+use super::pages::{self, Visit, page};
 use super::parameters::Parameters;
 use super::study_id::StudyName;
 use super::values;
 use crate::app::App;
 use crate::auth::{Presented, SID};
 use crate::http::escape::escaped;
-use crate::http::problem::Problem;
-use crate::http::{base_url, cors, query_pairs};
-use crate::viewer::policy;
 
 /// The path behind the base.
 pub const PATH: &str = "/link/redirect";
@@ -34,60 +32,23 @@ pub const PATH: &str = "/link/redirect";
 pub async fn answer(app: Arc<App>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
     let start = Instant::now();
     let opened = open(&app, &request, payload).await;
-    let mut response = match opened {
-        Ok(response) => response,
-        Err(Fault::Problem(problem)) => problem.into_response(),
-        Err(Fault::Method) => Fault::Method.into_response(),
-        Err(_) => page(
-            StatusCode::NOT_FOUND,
-            "This link opens nothing",
-            "It is over, was taken back, or is not complete. Ask whoever sent it for another.",
-            "",
-        ),
-    };
-    crate::dispatch::complete(&app, &request, &mut response);
-    crate::dispatch::note(&app, "v3_link_redirect", response.status(), start);
-    response
+    let nothing = "It is over, was taken back, or is not complete. Ask whoever sent it for another.";
+    pages::answer(&app, &request, ("v3_link_redirect", start), opened, nothing)
 }
 
 async fn open(app: &Arc<App>, request: &HttpRequest, payload: web::Payload) -> Outcome<HttpResponse> {
-    let is_post = *request.method() == Method::POST;
-    if !is_post && *request.method() != Method::GET {
-        return Err(Fault::Method);
-    }
-    let base_url = base_url::of(request, app.is_tls, &app.trusted_proxies)
-        .ok_or_else(|| Problem::bad_request("the Host header is missing or malformed"))?;
-    if is_post && cors::is_cross_site_change(&Method::POST, request.headers(), &app.cors_origins, Some(&base_url)) {
-        return Err(Problem::forbidden("a page of another site may not do anything here").into());
-    }
-    let _permit = Arc::clone(&app.requests)
-        .try_acquire_owned()
-        .map_err(|_| Problem::overloaded(1))?;
-    let form = form_of(app, request, payload).await?;
-    // Its own session, where a browser sends one, is not the link's business.
-    let given: Vec<(String, String)> = query_pairs(request).into_iter().chain(form).collect();
-    let of = |name: &str| {
-        given
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.clone())
-    };
-    let link = match (of("uuid"), of("pin")) {
-        (Some(link), _) => link,
-        (None, Some(pin)) => links::of_pin(app, &pin, app.client_address(request))?.to_string(),
+    let visit = Visit::of(app, request, payload).await?;
+    let link = match (visit.given("uuid"), visit.given("pin")) {
+        (Some(link), _) => link.to_owned(),
+        (None, Some(pin)) => links::of_pin(app, pin, app.client_address(request))?.to_string(),
         (None, None) => return Err(Fault::not_found()),
     };
-    let password = of("password");
+    let password = visit.given("password").map(str::to_owned);
     let wanted = [("uuid".to_owned(), link.clone())]
         .into_iter()
         .chain(password.clone().map(|password| ("password".to_owned(), password)));
-    let caller = Caller {
-        app,
-        request: None,
-        address: app.client_address(request),
-        base_url: &base_url,
-    };
-    if !is_post && is_signed_in(app, request).await {
+    let caller = visit.caller();
+    if !visit.is_post && is_signed_in(app, request).await {
         must_open(&caller, &link).await?;
         return Ok(ask(
             &link,
@@ -167,16 +128,4 @@ fn ask(link: &str, text: &str, needs_password: bool) -> HttpResponse {
         escaped(link)
     );
     page(StatusCode::OK, "Somebody shared a study with you", text, &form)
-}
-
-/// A page that says one thing, and may ask for another.
-pub(super) fn page(status: StatusCode, title: &str, text: &str, form: &str) -> HttpResponse {
-    let body = include_str!("link_page.html")
-        .replace("{title}", title)
-        .replace("{text}", text)
-        .replace("{form}", form);
-    HttpResponse::build(status)
-        .insert_header((header::CONTENT_SECURITY_POLICY, policy::OTHER))
-        .content_type("text/html; charset=utf-8")
-        .body(body)
 }

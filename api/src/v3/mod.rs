@@ -48,6 +48,7 @@ pub mod messages;
 pub mod namespaces;
 pub mod one_time;
 pub mod orders;
+mod pages;
 pub mod parameters;
 pub mod passwords;
 pub mod patients;

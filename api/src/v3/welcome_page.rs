@@ -5,21 +5,19 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value};
 
-use super::dispatch::{BASE, Caller, find, form_of};
+use super::dispatch::{BASE, find};
 use super::fault::{Fault, Outcome};
 use super::invitations;
-use super::link_page::page;
 use super::one_time::Token;
+use super::pages::{self, Visit, page};
 use super::parameters::Parameters;
 use super::values;
 use crate::app::App;
 use crate::http::escape::escaped;
-use crate::http::problem::Problem;
-use crate::http::{base_url, cors, query_pairs};
 
 /// The path behind the base.
 pub const PATH: &str = "/user/welcome/page";
@@ -37,85 +35,47 @@ pub fn reset_url(public_url: &str, token: Token) -> String {
 /// Answers one request.
 pub async fn answer(app: Arc<App>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
     let start = Instant::now();
-    let mut response = match open(&app, &request, payload).await {
-        Ok(response) => response,
-        Err(Fault::Problem(problem)) => problem.into_response(),
-        Err(Fault::Method) => Fault::Method.into_response(),
-        Err(_) => page(
-            StatusCode::NOT_FOUND,
-            "This link opens nothing",
-            "It is over, was used already, or is not complete. Ask for another.",
-            "",
-        ),
-    };
-    crate::dispatch::complete(&app, &request, &mut response);
-    crate::dispatch::note(&app, "v3_welcome_page", response.status(), start);
-    response
+    let opened = open(&app, &request, payload).await;
+    let nothing = "It is over, was used already, or is not complete. Ask for another.";
+    pages::answer(&app, &request, ("v3_welcome_page", start), opened, nothing)
 }
 
 async fn open(app: &Arc<App>, request: &HttpRequest, payload: web::Payload) -> Outcome<HttpResponse> {
-    let is_post = *request.method() == Method::POST;
-    if !is_post && *request.method() != Method::GET {
-        return Err(Fault::Method);
-    }
-    let base_url = base_url::of(request, app.is_tls, &app.trusted_proxies)
-        .ok_or_else(|| Problem::bad_request("the Host header is missing or malformed"))?;
-    if is_post && cors::is_cross_site_change(&Method::POST, request.headers(), &app.cors_origins, Some(&base_url)) {
-        return Err(Problem::forbidden("a page of another site may not do anything here").into());
-    }
-    let _permit = Arc::clone(&app.requests)
-        .try_acquire_owned()
-        .map_err(|_| Problem::overloaded(1))?;
-    let form = form_of(app, request, payload).await?;
-    let given: Vec<(String, String)> = query_pairs(request).into_iter().chain(form).collect();
-    // A browser's own session is not the link's business: the page signs nobody in or out.
-    let visit = Visit {
-        caller: Caller {
-            app,
-            request: None,
-            address: app.client_address(request),
-            base_url: &base_url,
-        },
-        given: &given,
-        is_post,
+    let welcome = Welcome {
+        app,
+        visit: Visit::of(app, request, payload).await?,
     };
-    match (visit.of("invitation"), visit.of("reset")) {
-        (Some(token), _) => visit.invitation(token).await,
-        (None, Some(token)) => visit.reset(token).await,
+    match (welcome.visit.given("invitation"), welcome.visit.given("reset")) {
+        (Some(token), _) => welcome.invitation(token).await,
+        (None, Some(token)) => welcome.reset(token).await,
         (None, None) => Err(Fault::not_found()),
     }
 }
 
-struct Visit<'a> {
-    caller: Caller<'a>,
-    given: &'a [(String, String)],
-    is_post: bool,
+struct Welcome<'a> {
+    app: &'a App,
+    visit: Visit<'a>,
 }
 
-impl Visit<'_> {
-    fn of(&self, name: &str) -> Option<&str> {
-        let found = self.given.iter().find(|(known, _)| known == name);
-        found.map(|(_, value)| value.as_str())
-    }
-
+impl Welcome<'_> {
     async fn call(&self, path: &str, parameters: &[(&str, &str)]) -> Outcome<Map<String, Value>> {
         let entry = find(path).ok_or_else(Fault::not_found)?;
         let owned = parameters
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        self.caller.call(entry, Parameters::new(owned)?).await
+        self.visit.caller().call(entry, Parameters::new(owned)?).await
     }
 
     async fn invitation(&self, token: &str) -> Outcome<HttpResponse> {
-        let (email, has_user) = invitations::pending(self.caller.app, token).ok_or_else(Fault::not_found)?;
+        let (email, has_user) = invitations::pending(self.app, token).ok_or_else(Fault::not_found)?;
         let ask = |why: &str| invitation_form(token, &email, has_user, why);
-        if !self.is_post {
+        if !self.visit.is_post {
             return Ok(ask(""));
         }
         let mut parameters = vec![("uuid", token)];
         let session;
         if has_user {
-            let password = self.of("password").unwrap_or_default();
+            let password = self.visit.given("password").unwrap_or_default();
             match self
                 .call("session/login", &[("login", &email), ("password", password)])
                 .await
@@ -127,7 +87,7 @@ impl Visit<'_> {
             parameters.push(("sid", &session));
         } else {
             for name in ["first", "last", "password"] {
-                parameters.push((name, self.of(name).unwrap_or_default()));
+                parameters.push((name, self.visit.given(name).unwrap_or_default()));
             }
         }
         let accepted = self.call("user/invite/accept", &parameters).await;
@@ -153,10 +113,10 @@ impl Visit<'_> {
     }
 
     async fn reset(&self, token: &str) -> Outcome<HttpResponse> {
-        if !self.is_post {
+        if !self.visit.is_post {
             return Ok(reset_form(token, "Choose a new password."));
         }
-        let password = self.of("password").unwrap_or_default();
+        let password = self.visit.given("password").unwrap_or_default();
         match self
             .call("user/password/reset", &[("token", token), ("password", password)])
             .await

@@ -8,7 +8,7 @@ use crate::error::{Result, SegmentKind, StorageError};
 use crate::format::{
     BODY_BYTES_MAX, FILE_HEADER_BYTES, FileHeader, RECORD_HEADER_BYTES, RECORD_MAGIC, RecordHeader, SegmentId,
 };
-use crate::vfs::{OpenMode, Vfs, VfsFile, read_exact_at, write_all_at};
+use crate::vfs::{HeldFile, OpenMode, Vfs, VfsFile, read_exact_at, write_all_at};
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -98,6 +98,22 @@ impl SegmentFile {
             file,
             end: AtomicU64::new(len_bytes),
             synced: AtomicU64::new(FILE_HEADER_BYTES),
+            num_undecided: AtomicU64::new(0),
+        })
+    }
+
+    /// The same file with all its bytes read at once, for going through its records; not to be written to.
+    pub(crate) fn held(&self) -> Result<Self> {
+        let end = self.end();
+        let length = usize::try_from(end).map_err(|_| self.id.corrupt(0, "the file is too long"))?;
+        let mut bytes = vec![0; length];
+        self.read_into(&mut bytes, 0)?;
+        Ok(Self {
+            id: self.id,
+            header: self.header,
+            file: Arc::new(HeldFile(bytes)),
+            end: AtomicU64::new(end),
+            synced: AtomicU64::new(end),
             num_undecided: AtomicU64::new(0),
         })
     }

@@ -208,7 +208,9 @@ pub(crate) fn load(inner: &Inner) -> Result<Option<Arc<SegmentFile>>> {
     }
     let mut active = None;
     for file in &files {
-        let is_whole = load_segment(inner, &mut places, file)?;
+        // Key segments are short and their records many. What cannot be read as a whole may be read in part.
+        let held = file.held();
+        let is_whole = load_segment(inner, &mut places, held.as_ref().unwrap_or(file))?;
         let number = file.id.segment;
         places.segments.entry(number).or_insert(None);
         active = (is_whole && places.segments[&number].is_none() && file.end() < super::KEY_SEGMENT_BYTES)

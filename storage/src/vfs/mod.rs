@@ -9,6 +9,7 @@
 //! - nobody retries a failed sync on the same file: the kernel drops the dirty pages and the retry "succeeds".
 
 mod faulty;
+mod held;
 mod real;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use faulty::{Fault, FaultyVfs, Operation};
+pub(crate) use held::HeldFile;
 pub use real::RealVfs;
 
 /// How a file is opened.

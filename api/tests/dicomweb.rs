@@ -111,10 +111,12 @@ fn transfer_syntaxes_are_negotiated() {
         (&rle, "*/*".to_owned(), Ok("1.2.840.10008.1.2.1")),
         (&rle, accept("*"), Ok(rle_uid)),
         (&rle, accept(rle_uid), Ok(rle_uid)),
-        (&rle, accept("1.2.840.10008.1.2.4.80"), Err(406)),
+        (&rle, accept("1.2.840.10008.1.2.4.80"), Ok("1.2.840.10008.1.2.4.80")),
+        // Nothing here writes JPEG 2000.
+        (&rle, accept("1.2.840.10008.1.2.4.90"), Err(406)),
         (
             &rle,
-            format!("{}, {DEFAULT};q=0.5", accept("1.2.840.10008.1.2.4.80")),
+            format!("{}, {DEFAULT};q=0.5", accept("1.2.840.10008.1.2.4.90")),
             Ok("1.2.840.10008.1.2.1"),
         ),
         (&big, DEFAULT.to_owned(), Ok("1.2.840.10008.1.2.1")),
@@ -198,7 +200,8 @@ fn frames_come_alone_and_in_parts() {
         ("0", octets, 400),
         ("1,x", octets, 400),
         ("1,2", octets, 406),
-        ("1", "image/jls", 406),
+        ("1", "image/jls", 200),
+        ("1", "image/jp2", 406),
         ("1", "*/*", 200),
     ] {
         assert_eq!(

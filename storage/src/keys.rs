@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn kinds_are_stable_and_distinct() {
         let bytes: Vec<u8> = RowKind::ALL.iter().map(|kind| *kind as u8).collect();
-        let expected: Vec<u8> = (0x10..=0x1c).chain(0x20..=0x2b).chain(0x30..=0x35).collect();
+        let expected: Vec<u8> = (0x10..=0x1c).chain(0x20..=0x2b).chain(0x30..=0x36).collect();
         assert_eq!(bytes, expected);
     }
 

@@ -55,5 +55,5 @@ fn nothing_is_registered_beside_the_table() {
         }
     }
     registrations.sort();
-    assert_eq!(registrations, ["admin.rs", "routes/mod.rs"]);
+    assert_eq!(registrations, ["admin.rs", "routes/configure.rs"]);
 }

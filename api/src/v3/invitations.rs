@@ -93,12 +93,16 @@ pub async fn invite(ask: &Ask) -> Outcome {
     let mut units = units(ask, "groups", account.id)?;
     units.extend(self::units(ask, "locations", account.id)?);
     let known = ask.accounts().user(&email)?.filter(|user| user.guest.is_none());
+    let token = ask.app.one_time.token(ask)?;
     if let Some(known) = &known
         && ask.accounts().membership(known.id, namespace.id).is_ok()
     {
-        return Err(Fault::new("ALREADY_EXISTS"));
+        // Unless it is this very call, come again, that made them a member.
+        return match kept(ask, token)? {
+            Some(_) => Ok(invited(ask, token)),
+            None => Err(Fault::new("ALREADY_EXISTS")),
+        };
     }
-    let token = ask.app.one_time.token(ask)?;
     let units: Map<String, Value> = units
         .into_iter()
         .map(|(unit, role)| (unit.to_string(), role.to_string().into()))
@@ -130,7 +134,20 @@ pub async fn invite(ask: &Ask) -> Outcome {
             .edit(Kind::Invitation, invitation.id, &source, edit)
             .await?;
     }
-    Ok(Reply::of("uuid", token.to_string()).with("mailed", flag(ask.app.mailer.is_some())))
+    Ok(invited(ask, token))
+}
+
+fn invited(ask: &Ask, token: Token) -> Reply {
+    Reply::of("uuid", token.to_string()).with("mailed", flag(ask.app.mailer.is_some()))
+}
+
+/// The invitation under a token.
+fn kept(ask: &Ask, token: Token) -> Outcome<Option<Document>> {
+    let kept = ask
+        .accounts()
+        .documents
+        .list(Kind::Invitation, &token.owner(Kind::Invitation))?;
+    Ok(kept.into_iter().next())
 }
 
 fn valid_ms(settings: &Map<String, Value>) -> i64 {
@@ -148,19 +165,12 @@ fn valid_ms(settings: &Map<String, Value>) -> i64 {
 /// # Errors
 /// Where it cannot be stored.
 pub async fn keep(ask: &Ask, token: Token, account: AccountId, body: Value) -> Outcome<Document> {
-    let owner = token.owner(Kind::Invitation);
-    if let Some(known) = ask
-        .accounts()
-        .documents
-        .list(Kind::Invitation, &owner)?
-        .into_iter()
-        .next()
-    {
+    if let Some(known) = kept(ask, token)? {
         return Ok(known);
     }
     let new = NewDocument {
         kind: Kind::Invitation,
-        owner,
+        owner: token.owner(Kind::Invitation),
         account,
         body: body.as_object().cloned().unwrap_or_default(),
     };

@@ -5,6 +5,7 @@ Over plain TCP, so that a test can see every byte.
 
 import base64
 import io
+import re
 import socket
 import struct
 import zipfile
@@ -57,16 +58,19 @@ def stored(server):
 
 
 def exchanged(server, request: str, body: bytes = b"", version: str = "1.1", headers: str = "") -> tuple[str, bytes]:
-    """(head, the rest until the server closes) of a request that is sent as it is."""
+    """(head, the rest) of a request that is sent as it is. The rest ends where the server closes, or where it said."""
     token = base64.b64encode(":".join(server.auth).encode()).decode()
     method, path = request.split(" ")
     head = (f"{method} {server.base}{path} HTTP/{version}\r\nHost: localhost:{server.port}\r\n"
             f"Authorization: Basic {token}\r\n{headers}\r\n")
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(head.encode() + body)
-        answer = connection.makefile("rb").read()
-    said, _, rest = answer.partition(b"\r\n\r\n")
-    return said.decode(), rest
+        answer = connection.makefile("rb")
+        said = b""
+        while not said.endswith(b"\r\n\r\n") and (line := answer.readline()):
+            said += line
+        length = re.search(rb"(?i)\r\ncontent-length: *(\d+)\r\n", said)
+        return said[:-4].decode(), answer.read(int(length[1]) if length else -1)
 
 
 def test_a_body_that_stalls_may_come_again(server):

@@ -217,6 +217,9 @@ impl Archive {
             // A series that is not there yet cannot be watched.
             services.telemetry.instances.with_label_values(&[outcome]).inc_by(0);
         }
+        for outcome in ["queued", "sent", "retried", "dropped"] {
+            services.telemetry.mail.with_label_values(&[outcome]).inc_by(0);
+        }
         Ok(Arc::new(Self {
             audit: AuditLog::start(Arc::clone(&services)),
             is_draining: AtomicBool::new(false),
